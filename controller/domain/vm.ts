@@ -1,0 +1,47 @@
+import type { Ipv4 } from '../../shared/domain/ipv4.js';
+import type { Mac } from '../../shared/domain/mac.js';
+import type { VmId } from './lease.js';
+
+export type HostId = number;
+
+export const VM_STATES = ['unknown', 'stopped', 'starting', 'running', 'paused', 'stopping', 'crashed'] as const;
+/** `unknown` is never to be read as stopped. */
+export type VmState = (typeof VM_STATES)[number];
+
+export interface ObservedVif {
+  readonly index: number;
+  /** As the cfg has it; `undefined` when it has none, or one that is no MAC. */
+  readonly mac: Mac | undefined;
+  readonly bridge: string | undefined;
+  /** In the guest's own files, where known. */
+  readonly guestAddress: Ipv4 | undefined;
+}
+
+/** What a host says of one of its domUs. It claims nothing. */
+export interface ObservedVm {
+  /** cfg path, or "domain:<uuid>" for a domain without one. Unique on its host. */
+  readonly key: string;
+  readonly name: string;
+  readonly cfgPath: string | undefined;
+  readonly uuid: string | undefined;
+  readonly state: VmState;
+  readonly memoryMib: number;
+  readonly vcpus: number;
+  readonly vifs: readonly ObservedVif[];
+  /** Why it cannot be managed (a cfg that xl would refuse, ...). */
+  readonly problem: string | undefined;
+}
+
+/** A domU as the controller keeps it: the id is the controller's, the rest is the last observation. */
+export interface Vm extends ObservedVm {
+  readonly id: VmId;
+  readonly hostId: HostId;
+  readonly observedAtMs: number;
+  /** The host no longer has it; kept while a lease names it. */
+  readonly isGone: boolean;
+}
+
+/** States in which a domU may use its address on the wire; `unknown` is one. */
+export function mayBeOnWire(state: VmState): boolean {
+  return state !== 'stopped';
+}

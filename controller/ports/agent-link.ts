@@ -1,0 +1,50 @@
+import type { ErrorDetails } from '../../shared/errors.js';
+import type { Ipv4 } from '../../shared/domain/ipv4.js';
+import type { Mac } from '../../shared/domain/mac.js';
+import type { InterfaceSettings } from '../domain/reservation.js';
+import type { ObservedVm } from '../domain/vm.js';
+
+/** What a host can be told to do with one of its domUs. */
+export type OrderAction =
+  | { readonly kind: 'configure'; readonly vifs: readonly ConfigureVif[]; readonly hostname: string | undefined }
+  | { readonly kind: 'start' }
+  | { readonly kind: 'shutdown'; readonly timeoutSeconds: number }
+  | { readonly kind: 'destroy' };
+
+export interface ConfigureVif {
+  readonly index: number;
+  readonly mac: Mac;
+  readonly address: Ipv4;
+  readonly settings: InterfaceSettings;
+  /** The first vif with an address has it. */
+  readonly hasDefaultRoute: boolean;
+}
+
+export interface Order {
+  /** An order repeated with its id is not run twice. */
+  readonly orderId: string;
+  readonly vmKey: string;
+  /** 1,000 to 3,600,000. */
+  readonly timeoutMs: number;
+  readonly action: OrderAction;
+}
+
+export type OrderOutcome =
+  | { readonly kind: 'done'; readonly vm: ObservedVm | undefined }
+  | {
+      readonly kind: 'failed';
+      /** An ErrorCode; `already_exists` with details `address` and `seenMac` when the wire says that it is in use. */
+      readonly code: string;
+      readonly message: string;
+      readonly details: ErrorDetails;
+      readonly vm: ObservedVm | undefined;
+    };
+
+/** One connected agent's session. */
+export interface AgentLink {
+  /** Queues it for sending; the outcome comes back through the fleet's `orderFinished`. */
+  sendOrder(order: Order): void;
+  cancelOrder(orderId: string): void;
+  /** Ends the stream with this reason. */
+  close(code: 'unauthenticated' | 'unavailable' | 'raced', reason: string): void;
+}
