@@ -80,7 +80,10 @@ export interface LeaseStore {
   addressesBetween(first: Ipv4, last: Ipv4): readonly Ipv4[];
   countByState(reservationId: ReservationId): Readonly<Record<LeaseState, number>>;
   /** The owners with the most leases of a reservation, most first. */
-  topOwners(reservationId: ReservationId, limit: number): readonly { readonly owner: OwnerKey; readonly count: number }[];
+  topOwners(
+    reservationId: ReservationId,
+    limit: number,
+  ): readonly { readonly owner: OwnerKey; readonly count: number }[];
   /** When the first pending or quarantined lease of a reservation ends. */
   nextEnd(reservationId: ReservationId): number | undefined;
 }
