@@ -48,5 +48,7 @@ export function matchesFilter(event: NewEvent, filter: EventFilter): boolean {
 }
 
 function matchesKind(kind: string, kinds: readonly string[]): boolean {
-  return kinds.length === 0 || kinds.some((wanted) => (wanted.endsWith('.') ? kind.startsWith(wanted) : kind === wanted));
+  return (
+    kinds.length === 0 || kinds.some((wanted) => (wanted.endsWith('.') ? kind.startsWith(wanted) : kind === wanted))
+  );
 }

@@ -13,7 +13,8 @@ export interface VifRef {
 
 /** Exactly one owner a lease: a vif, or a free name for an address that no VM of domherd has. */
 export type LeaseOwner =
-  { readonly kind: 'vif'; readonly vmId: VmId; readonly vifIndex: number } | { readonly kind: 'name'; readonly name: string };
+  | { readonly kind: 'vif'; readonly vmId: VmId; readonly vifIndex: number }
+  | { readonly kind: 'name'; readonly name: string };
 
 /** The owner as one key, unique per owner: "vif:12/0" or "name:gateway-test". */
 export type OwnerKey = string;

@@ -38,7 +38,10 @@ export interface Reservation extends ReservationData {
 
 export type ReservationPhase = 'upcoming' | 'active' | 'over';
 
-export function phaseOf(reservation: Pick<ReservationData, 'startsAtMs' | 'endsAtMs'>, nowMs: number): ReservationPhase {
+export function phaseOf(
+  reservation: Pick<ReservationData, 'startsAtMs' | 'endsAtMs'>,
+  nowMs: number,
+): ReservationPhase {
   if (nowMs < reservation.startsAtMs) return 'upcoming';
   return nowMs < reservation.endsAtMs ? 'active' : 'over';
 }
