@@ -24,13 +24,35 @@ export default defineConfig(
   },
   {
     files: ['test/**/*.ts'],
-    rules: { '@typescript-eslint/no-non-null-assertion': 'off', 'max-lines-per-function': 'off' },
+    rules: {
+      '@typescript-eslint/no-non-null-assertion': 'off',
+      'max-lines-per-function': 'off',
+      // tap waits for the subtests of its root by itself.
+      '@typescript-eslint/no-floating-promises': [
+        'error',
+        {
+          allowForKnownSafeCalls: [
+            { from: 'package', package: '@tapjs/test', name: ['test', 'subtest', 'before', 'after'] },
+          ],
+        },
+      ],
+    },
   },
   {
     // Domain code is pure: the clock, randomness and the world come in as arguments.
     files: ['shared/domain/**/*.ts', 'agent/domain/**/*.ts', 'controller/domain/**/*.ts'],
     rules: {
-      'no-restricted-globals': ['error', 'Date', 'process', 'setTimeout', 'setInterval', 'setImmediate', 'crypto', 'fetch', 'Buffer'],
+      'no-restricted-globals': [
+        'error',
+        'Date',
+        'process',
+        'setTimeout',
+        'setInterval',
+        'setImmediate',
+        'crypto',
+        'fetch',
+        'Buffer',
+      ],
       'no-restricted-properties': ['error', { object: 'Math', property: 'random' }],
     },
   },

@@ -1,0 +1,117 @@
+import { execFile, spawn, type ChildProcess } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+
+const DIST = join(process.cwd(), 'dist');
+/** A start takes well under a second; a loaded machine gets more. */
+const READY_MS = 30_000;
+/** Longer than any limit that a step has of its own. */
+const COMMAND_MS = 120_000;
+
+export interface CommandResult {
+  readonly exitCode: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/**
+ * A controller and simulated dom0s as real processes of the built programs, in a temporary folder. Everything listens on
+ * loopback; `stop` ends all of it and removes the folder.
+ */
+export class Fleet {
+  readonly folder = mkdtempSync(join(tmpdir(), 'domherd-fleet-'));
+  readonly #children: { readonly name: string; readonly process: ChildProcess }[] = [];
+
+  get socket(): string {
+    return join(this.folder, 'controller.sock');
+  }
+
+  /** Safe to call again after {@link killController}: data and socket are the same. */
+  async startController(): Promise<void> {
+    const args = ['serve', '--data-dir', join(this.folder, 'controller'), '--socket', this.socket];
+    const network = ['--listen', '127.0.0.1:0', '--join-listen', '127.0.0.1:0', '--advertise', '127.0.0.1'];
+    await this.#start('controller', 'controller/domherd-controller.mjs', [...args, ...network], /ready/);
+  }
+
+  /** Joins by a fresh token and runs. @param vms domUs of the tutorial's image on it */
+  async startAgent(host: string, vms: number): Promise<void> {
+    const stateDir = join(this.folder, host);
+    const token = await this.domherd(['host', 'token', host]);
+    if (token.exitCode !== 0) throw new Error(`no token for ${host}: ${token.stderr}`);
+    const simulated = ['--toolstack', 'sim', '--sim', `vms=${String(vms)}`];
+    const joinArgs = ['join', '--host', host, '--state-dir', stateDir, ...simulated];
+    const joined = await runProgram('agent/domherd-agent.mjs', joinArgs, { stdin: token.stdout });
+    if (joined.exitCode !== 0) throw new Error(`${host} cannot join: ${joined.stderr}`);
+    await this.#start(host, 'agent/domherd-agent.mjs', ['run', '--state-dir', stateDir, ...simulated], /session/);
+  }
+
+  /** The CLI, with this fleet's socket. */
+  domherd(args: readonly string[], stdin = ''): Promise<CommandResult> {
+    return runProgram('cli/domherd.mjs', args, { stdin, env: { DOMHERD_SOCKET: this.socket } });
+  }
+
+  /** SIGKILL, as a power cut for the program; resolves when it is gone. */
+  killController(): Promise<void> {
+    return this.#end('controller', 'SIGKILL');
+  }
+
+  async stop(): Promise<void> {
+    for (const { name } of this.#children.toReversed()) await this.#end(name, 'SIGTERM');
+    rmSync(this.folder, { recursive: true, force: true });
+  }
+
+  async #end(name: string, signal: NodeJS.Signals): Promise<void> {
+    const child = this.#children.findLast((one) => one.name === name)?.process;
+    if (!child || child.exitCode !== null || child.signalCode !== null) return;
+    const gone = new Promise((resolve) => child.once('exit', resolve));
+    child.kill(signal);
+    await gone;
+  }
+
+  /** Resolves when the program's output matches. */
+  #start(name: string, program: string, args: readonly string[], ready: RegExp): Promise<void> {
+    const child = spawn(process.execPath, [join(DIST, program), ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
+    this.#children.push({ name, process: child });
+    return new Promise((resolve, reject) => {
+      let seen = '';
+      const fail = (why: string): void => reject(new Error(`${name} ${why}\n${seen}`));
+      const limit = setTimeout(() => fail('is not ready in time'), READY_MS);
+      const read = (chunk: Buffer): void => {
+        seen = (seen + chunk.toString()).slice(-10_000);
+        if (ready.test(seen)) {
+          clearTimeout(limit);
+          resolve();
+        }
+      };
+      child.stdout.on('data', read);
+      child.stderr.on('data', read);
+      child.once('exit', (code) => fail(`ended with exit code ${String(code)}`));
+    });
+  }
+}
+
+interface RunOptions {
+  readonly stdin: string;
+  readonly env?: NodeJS.ProcessEnv;
+}
+
+async function runProgram(program: string, args: readonly string[], options: RunOptions): Promise<CommandResult> {
+  const running = promisify(execFile)(process.execPath, [join(DIST, program), ...args], {
+    timeout: COMMAND_MS,
+    env: { ...process.env, ...options.env },
+    maxBuffer: 64 * 1024 * 1024,
+  });
+  running.child.stdin?.end(options.stdin);
+  try {
+    return { exitCode: 0, ...(await running) };
+  } catch (error) {
+    const failed = error as { code?: unknown; stdout?: string; stderr?: string };
+    return {
+      exitCode: typeof failed.code === 'number' ? failed.code : 1,
+      stdout: failed.stdout ?? '',
+      stderr: failed.stderr ?? '',
+    };
+  }
+}
