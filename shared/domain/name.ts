@@ -15,7 +15,8 @@ export type OwnerName = string & { readonly [brand]: 'OwnerName' };
 // libxl makes file names of it, `qemu-dm-NAME.log.10` the longest, and `xl migrate` appends `--migratedaway`:
 // 128 stays far below the 255 bytes of a file name.
 const VM_NAME_MAX = 128;
-const NAME_MAX = 64;
+const RESERVATION_NAME_MAX = 63;
+const OWNER_NAME_MAX = 64;
 const HOST_NAME_MAX = 253;
 const LABEL_MAX = 63;
 
@@ -39,7 +40,7 @@ const VM_RULE: NameRule = {
 
 const RESERVATION_RULE: NameRule = {
   what: 'reservation name',
-  max: NAME_MAX,
+  max: RESERVATION_NAME_MAX,
   first: /[A-Za-z0-9_]/,
   rest: /[A-Za-z0-9._:+-]/,
   allowed: 'letters, digits and . _ : + - (the first a letter, digit or _)',
@@ -47,7 +48,7 @@ const RESERVATION_RULE: NameRule = {
 
 const OWNER_RULE: NameRule = {
   what: 'owner name',
-  max: NAME_MAX,
+  max: OWNER_NAME_MAX,
   first: /[A-Za-z0-9_]/,
   rest: /[A-Za-z0-9._+@-]/,
   allowed: 'letters, digits and . _ + @ - (the first a letter, digit or _)',

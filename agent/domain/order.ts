@@ -1,0 +1,66 @@
+import type { ErrorCode, ErrorDetails } from '../../shared/errors.js';
+import type { Ipv4 } from '../../shared/domain/ipv4.js';
+import type { Mac } from '../../shared/domain/mac.js';
+import type { ObservedVm } from './vm.js';
+
+/** What a guest needs besides its address. */
+export interface InterfaceSettings {
+  /** 1 to 30. */
+  readonly prefixLength: number;
+  readonly broadcast: Ipv4;
+  readonly gateway: Ipv4;
+  readonly dns: readonly Ipv4[];
+  /** DNS domain and search list; may be empty. */
+  readonly domain: string;
+}
+
+export interface VifSettings {
+  readonly index: number;
+  readonly mac: Mac;
+  readonly address: Ipv4;
+  readonly settings: InterfaceSettings;
+  readonly hasDefaultRoute: boolean;
+}
+
+/** `hostname` is `undefined` when the guest's is left alone. */
+export interface GuestSettings {
+  readonly vifs: readonly VifSettings[];
+  readonly hostname: string | undefined;
+}
+
+export type OrderAction =
+  | ({ readonly kind: 'configure' } & GuestSettings)
+  | { readonly kind: 'start' }
+  /** `timeoutSeconds`: 1 to 3,600. */
+  | { readonly kind: 'shutdown'; readonly timeoutSeconds: number }
+  | { readonly kind: 'destroy' };
+
+export interface Order {
+  readonly orderId: string;
+  readonly vmKey: string;
+  /** Milliseconds from receipt; 1,000 to 3,600,000. */
+  readonly timeoutMs: number;
+  readonly action: OrderAction;
+}
+
+export interface OrderFailure {
+  readonly code: ErrorCode;
+  readonly message: string;
+  readonly details: ErrorDetails;
+}
+
+/** What an order came to; an order repeated with its id is answered with the same. */
+export interface OrderResult {
+  readonly orderId: string;
+  /** `undefined`: done. */
+  readonly failure: OrderFailure | undefined;
+  /** As it is after the order; `undefined` if it is gone or cannot be looked at. */
+  readonly vm: ObservedVm | undefined;
+}
+
+export interface OrderProgress {
+  readonly orderId: string;
+  readonly message: string;
+  /** 0 to 100. */
+  readonly percent: number | undefined;
+}

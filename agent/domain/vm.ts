@@ -1,0 +1,52 @@
+import type { Ipv4 } from '../../shared/domain/ipv4.js';
+import type { Mac } from '../../shared/domain/mac.js';
+
+/** `unknown` is never to be read as stopped. */
+export type VmState = 'unknown' | 'stopped' | 'starting' | 'running' | 'paused' | 'stopping' | 'crashed';
+
+export interface ObservedVif {
+  /** From 0, in the order of the cfg. */
+  readonly index: number;
+  /** `undefined`: the cfg has none, or one that is no MAC. */
+  readonly mac: Mac | undefined;
+  readonly bridge: string | undefined;
+  /** In the guest's own files, where known. */
+  readonly guestAddress: Ipv4 | undefined;
+}
+
+/** One domU as this host sees it. */
+export interface ObservedVm {
+  /** cfg path, or `domain:<uuid>` for a domain without one; unique on the host. */
+  readonly key: string;
+  readonly name: string;
+  readonly cfgPath: string | undefined;
+  readonly uuid: string | undefined;
+  readonly state: VmState;
+  /** 0: not known. */
+  readonly memoryMib: number;
+  /** 0: not known. */
+  readonly vcpus: number;
+  readonly vifs: readonly ObservedVif[];
+  /** Why it cannot be managed; for people. */
+  readonly problem: string | undefined;
+}
+
+/** Counters since the domain was created; rx and tx as the guest sees them. */
+export interface VmMetrics {
+  /** Milliseconds since 1970. */
+  readonly sampledAtMs: number;
+  readonly cpuSeconds: number;
+  readonly rxBytes: number;
+  readonly txBytes: number;
+  readonly diskReadBytes: number;
+  readonly diskWrittenBytes: number;
+}
+
+/** A domain as the toolstack lists it; never Domain-0. */
+export interface Domain {
+  readonly name: string;
+  readonly uuid: string;
+  readonly state: Exclude<VmState, 'stopped'>;
+  readonly memoryMib: number;
+  readonly vcpus: number;
+}

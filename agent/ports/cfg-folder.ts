@@ -1,0 +1,31 @@
+/** The bytes of a cfg file, one character each (latin1), so that any encoding survives. */
+export type CfgText = string;
+
+export type CfgFile =
+  | { readonly kind: 'text'; readonly path: string; readonly text: CfgText }
+  /** There, but not to be read: a link that leaves the folder, over 1 MiB, no permission. `problem` is for people. */
+  | { readonly kind: 'unreadable'; readonly path: string; readonly problem: string };
+
+/** The folder of the domUs' cfg files, on Xen /etc/xen. */
+export interface CfgFolder {
+  /** All `*.cfg` files, by path, absolute. A folder that does not exist is empty. @throws {AppError} `unavailable` */
+  list(): Promise<readonly CfgFile[]>;
+
+  /**
+   * @param path one that {@link list} gave
+   * @throws {AppError} `not_found`, `wrong_state` (unreadable), `invalid` (outside the folder), `unavailable`
+   */
+  read(path: string): Promise<CfgText>;
+
+  /**
+   * Replaces the whole file: whoever reads it sees the old bytes or the new ones, and after the return only the new ones,
+   * even after a power cut. Mode and owner stay; the bytes before are kept as a backup. Repeating it is `raced`.
+   *
+   * @param before what the caller read and based `after` on
+   * @throws {AppError} `raced` if the file is not `before` any more; `not_found`, `invalid`, `unavailable` (disk full, ...)
+   */
+  replace(path: string, before: CfgText, after: CfgText): Promise<void>;
+
+  /** Calls `onChange` after files may have changed. @returns ends the watch; idempotent */
+  watch(onChange: () => void): () => void;
+}

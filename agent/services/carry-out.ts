@@ -1,0 +1,61 @@
+import { notFound, wrongState } from '../../shared/errors.js';
+import type { Order } from '../domain/order.js';
+import type { ObservedVm } from '../domain/vm.js';
+import type { Toolstack } from '../ports/toolstack.js';
+import type { VmConfigurer } from './configure-vm.js';
+import type { Observer } from './observe.js';
+import type { CarryOut, ReportProgress } from './order-runner.js';
+
+/**
+ * Every action is about where the VM shall be, so that one which comes twice does nothing the second time: starting what
+ * runs, or stopping what is stopped, is done.
+ */
+export function makeCarryOut(observer: Observer, toolstack: Toolstack, configurer: VmConfigurer): CarryOut {
+  return async (order, progress, signal) => {
+    const vm = await observer.find(order.vmKey);
+    if (vm === undefined) throw notFound(`There is no VM ${order.vmKey} on this host`, { vmKey: order.vmKey });
+    await act(order, vm, { toolstack, configurer, progress, signal });
+    return observer.find(order.vmKey);
+  };
+}
+
+interface Means {
+  readonly toolstack: Toolstack;
+  readonly configurer: VmConfigurer;
+  readonly progress: ReportProgress;
+  readonly signal: AbortSignal;
+}
+
+async function act({ action }: Order, vm: ObservedVm, means: Means): Promise<void> {
+  const { toolstack, progress, signal } = means;
+  switch (action.kind) {
+    case 'configure':
+      return means.configurer.configure(vm, action, progress, signal);
+    case 'start':
+      return startVm(vm, means);
+    case 'shutdown':
+      if (!hasDomain(vm)) return;
+      progress('ask the guest to power off');
+      return toolstack.shutdown(vm.name, action.timeoutSeconds, signal);
+    case 'destroy':
+      if (!hasDomain(vm)) return;
+      progress('destroy');
+      return toolstack.destroy(vm.name, signal);
+  }
+}
+
+async function startVm(vm: ObservedVm, { toolstack, progress, signal }: Means): Promise<void> {
+  if (vm.state === 'starting' || vm.state === 'running') return;
+  if (vm.state !== 'stopped' || vm.cfgPath === undefined || vm.problem !== undefined) {
+    throw wrongState(`${vm.name} cannot be started: ${vm.problem ?? `it is ${vm.state}`}`, { state: vm.state });
+  }
+  progress('create');
+  await toolstack.create(vm.cfgPath, signal);
+}
+
+/** Of `unknown` it is not known which domain is its: acting by name could hit another's. */
+function hasDomain(vm: ObservedVm): boolean {
+  if (vm.state === 'unknown')
+    throw wrongState(`${vm.name} cannot be stopped: ${vm.problem ?? 'its state is not known'}`);
+  return vm.state !== 'stopped';
+}

@@ -1,0 +1,54 @@
+import { messageOf } from '../../shared/errors.js';
+import type { Ipv4 } from '../../shared/domain/ipv4.js';
+import { describeVms, type CfgFact } from '../domain/observed-vm.js';
+import type { ObservedVm } from '../domain/vm.js';
+import { listVifs } from '../domain/xl-cfg/vif.js';
+import { cfgName, parseXlCfg } from '../domain/xl-cfg/xl-cfg.js';
+import type { CfgFile, CfgFolder } from '../ports/cfg-folder.js';
+import type { GuestDisk } from '../ports/guest-disk.js';
+import type { Toolstack } from '../ports/toolstack.js';
+
+const NO_ADDRESSES: ReadonlyMap<number, Ipv4> = new Map();
+
+/** What there is on this host: cfg files, domains, guests. */
+export class Observer {
+  readonly #toolstack: Toolstack;
+  readonly #cfgFolder: CfgFolder;
+  readonly #guestDisk: GuestDisk;
+
+  constructor(toolstack: Toolstack, cfgFolder: CfgFolder, guestDisk: GuestDisk) {
+    this.#toolstack = toolstack;
+    this.#cfgFolder = cfgFolder;
+    this.#guestDisk = guestDisk;
+  }
+
+  /**
+   * A file or guest that cannot be read is a VM with a problem or without an address.
+   *
+   * @throws {AppError} `unavailable` if toolstack or folder do not answer: then nothing is known, not "nothing is there"
+   */
+  async observe(): Promise<readonly ObservedVm[]> {
+    const [files, domains] = await Promise.all([this.#cfgFolder.list(), this.#toolstack.listDomains()]);
+    return describeVms(await Promise.all(files.map((file) => this.#readFile(file))), domains);
+  }
+
+  /** @throws {AppError} as {@link observe} */
+  async find(key: string): Promise<ObservedVm | undefined> {
+    return (await this.observe()).find((vm) => vm.key === key);
+  }
+
+  async #readFile(file: CfgFile): Promise<CfgFact> {
+    const { path } = file;
+    if (file.kind === 'unreadable') return { kind: 'broken', path, problem: file.problem };
+    try {
+      const cfg = parseXlCfg(file.text);
+      listVifs(cfg);
+      const guest = { name: cfgName(cfg) ?? '', cfgPath: path, cfg };
+      // A guest that cannot be read is no problem of the cfg: its address is not known, that is all.
+      const network = await this.#guestDisk.read(guest).catch(() => undefined);
+      return { kind: 'parsed', path, cfg, addresses: network?.addresses ?? NO_ADDRESSES };
+    } catch (error) {
+      return { kind: 'broken', path, problem: messageOf(error) };
+    }
+  }
+}

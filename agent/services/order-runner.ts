@@ -1,0 +1,128 @@
+// Invariants:
+// - Orders of one VM run in turn, in the order they came; those of different VMs side by side.
+// - A result is in the journal before anybody is told of it.
+// - An order that a stop cut short has no result: whoever sends it again has it run again, which every action bears.
+import type { Logger } from 'pino';
+import { AppError, toAppError } from '../../shared/errors.js';
+import type { Order, OrderFailure, OrderProgress, OrderResult } from '../domain/order.js';
+import type { ObservedVm } from '../domain/vm.js';
+import type { Clock } from '../ports/clock.js';
+import type { OrderJournal } from '../ports/order-journal.js';
+
+export const MAX_RESULTS = 1000;
+
+export type ReportProgress = (message: string, percent?: number) => void;
+
+/** Does what an order asks. @returns the VM as it is then @throws {AppError} */
+export type CarryOut = (order: Order, progress: ReportProgress, signal: AbortSignal) => Promise<ObservedVm | undefined>;
+
+export interface OrderListener {
+  progressed(progress: OrderProgress): void;
+  finished(result: OrderResult): void;
+}
+
+export interface OrderRunnerParts {
+  readonly clock: Clock;
+  readonly journal: OrderJournal;
+  readonly carryOut: CarryOut;
+  /** The VM now, for the result of an order that failed. */
+  readonly findVm: (key: string) => Promise<ObservedVm | undefined>;
+  readonly listener: OrderListener;
+  readonly log: Logger;
+}
+
+class StoppedError extends Error {}
+
+export class OrderRunner {
+  readonly #parts: OrderRunnerParts;
+  readonly #results = new Map<string, OrderResult>();
+  readonly #running = new Map<string, AbortController>();
+  readonly #queues = new Map<string, Promise<void>>();
+  #isStopped = false;
+
+  constructor(parts: OrderRunnerParts) {
+    this.#parts = parts;
+  }
+
+  /** Remembers what the journal has. Before the first order. */
+  async start(): Promise<void> {
+    for (const result of await this.#parts.journal.load()) this.#remember(result);
+  }
+
+  /** Takes an order; one that is known is answered, or will be, without running it again. Never throws. */
+  submit(order: Order): void {
+    if (this.#isStopped) return;
+    const known = this.#results.get(order.orderId);
+    if (known !== undefined) return this.#parts.listener.finished(known);
+    if (this.#running.has(order.orderId)) return;
+    const abort = new AbortController();
+    this.#running.set(order.orderId, abort);
+    const turn = (this.#queues.get(order.vmKey) ?? Promise.resolve()).then(() => this.#runOne(order, abort.signal));
+    this.#queues.set(order.vmKey, turn);
+    // The limit counts from receipt: an order that waited too long for its turn is late, too.
+    const giveUp = new AppError('timeout', `The order was not done in ${order.timeoutMs / 1000} s`);
+    const takeBack = this.#parts.clock.schedule(order.timeoutMs, () => abort.abort(giveUp));
+    void turn.finally(() => {
+      takeBack();
+      this.#running.delete(order.orderId);
+      if (this.#queues.get(order.vmKey) === turn) this.#queues.delete(order.vmKey);
+    });
+  }
+
+  /** The order ends, its steps undone, as `unavailable`. One that is done or not known is left alone. */
+  cancel(orderId: string): void {
+    this.#running.get(orderId)?.abort(new AppError('unavailable', 'The order was cancelled'));
+  }
+
+  /** Takes no more, ends what runs at its next step, resolves when all of it is finished or undone. Idempotent. */
+  async stop(): Promise<void> {
+    this.#isStopped = true;
+    for (const abort of this.#running.values()) abort.abort(new StoppedError('the agent stops'));
+    await Promise.all(this.#queues.values());
+  }
+
+  async #runOne(order: Order, signal: AbortSignal): Promise<void> {
+    const { carryOut, listener, log, findVm } = this.#parts;
+    const { orderId } = order;
+    const startedMs = this.#parts.clock.nowMs();
+    try {
+      signal.throwIfAborted();
+      const vm = await carryOut(
+        order,
+        (message, percent) => listener.progressed({ orderId, message, percent }),
+        signal,
+      );
+      await this.#finish({ orderId, failure: undefined, vm });
+    } catch (error) {
+      if (error instanceof StoppedError || signal.reason instanceof StoppedError) return;
+      const vm = await findVm(order.vmKey).catch(() => undefined);
+      await this.#finish({ orderId, failure: failureOf(error, signal), vm });
+    } finally {
+      const durationMs = this.#parts.clock.nowMs() - startedMs;
+      const code = this.#results.get(orderId)?.failure?.code;
+      log.info({ orderId, vmKey: order.vmKey, action: order.action.kind, durationMs, code }, 'order ended');
+    }
+  }
+
+  async #finish(result: OrderResult): Promise<void> {
+    this.#remember(result);
+    await this.#parts.journal.append(result).catch((error: unknown) => {
+      // It is done, and to be silent about it would be worse than to run it again after a restart.
+      this.#parts.log.error({ err: error, orderId: result.orderId }, 'order journal not written');
+    });
+    this.#parts.listener.finished(result);
+  }
+
+  #remember(result: OrderResult): void {
+    this.#results.set(result.orderId, result);
+    const oldest = this.#results.size > MAX_RESULTS ? this.#results.keys().next().value : undefined;
+    if (oldest !== undefined) this.#results.delete(oldest);
+  }
+}
+
+/** What cut the order short counts, not what broke because of it. */
+function failureOf(error: unknown, signal: AbortSignal): OrderFailure {
+  const cause = toAppError(signal.aborted ? signal.reason : error);
+  const details = error instanceof AppError ? error.details : {};
+  return { code: cause.code, message: cause.message, details: { ...details, ...cause.details } };
+}

@@ -1,0 +1,163 @@
+// Invariants:
+// - A session begins with the full state; after it go only changes, each against what was sent before.
+// - One message is on its way at a time per kind: a slow network makes changes fewer and heartbeats rarer, not queues longer.
+import type { Logger } from 'pino';
+import type { OrderProgress, OrderResult } from '../domain/order.js';
+import { diffState } from '../domain/state-diff.js';
+import type { DownMessage } from '../domain/session-message.js';
+import type { ObservedVm, VmMetrics } from '../domain/vm.js';
+import type { Clock } from '../ports/clock.js';
+import type { SessionChannel } from '../ports/controller-link.js';
+import type { HostReport } from '../ports/host-report.js';
+import type { Toolstack } from '../ports/toolstack.js';
+import type { Observer } from './observe.js';
+import type { OrderRunner } from './order-runner.js';
+import type { ResultOutbox } from './result-outbox.js';
+import { sleep } from './sleep.js';
+
+/** Changes within this time go as one message. */
+export const COALESCE_MS = 100;
+/** Files on disks tell nobody that they changed: look at everything this often all the same. */
+export const RESYNC_MS = 60_000;
+
+export interface SessionParts {
+  readonly clock: Clock;
+  readonly observer: Observer;
+  readonly toolstack: Toolstack;
+  readonly hostReport: HostReport;
+  readonly orders: Pick<OrderRunner, 'submit' | 'cancel'>;
+  readonly outbox: ResultOutbox;
+  readonly log: Logger;
+}
+
+/** One session, from welcome to its end. */
+export class Session {
+  readonly #channel: SessionChannel;
+  readonly #parts: SessionParts;
+  #sentVms: readonly ObservedVm[] = [];
+  #observedAtMs = 0;
+  #wake: (() => void) | undefined;
+  #isDirty = false;
+
+  constructor(channel: SessionChannel, parts: SessionParts) {
+    this.#channel = channel;
+    this.#parts = parts;
+  }
+
+  /** Until the controller, the network or the signal ends it. @throws {AppError} what ended it */
+  async run(signal: AbortSignal): Promise<void> {
+    const end = new AbortController();
+    const stop = (): void => end.abort();
+    signal.addEventListener('abort', stop, { once: true });
+    // A channel that is closed ends the loop that reads from it.
+    end.signal.addEventListener('abort', () => this.#channel.close(), { once: true });
+    if (signal.aborted) stop();
+    try {
+      await this.#sendFullState();
+      const loops = [this.#receive(), this.#sendChanges(end.signal), this.#beat(end.signal)];
+      await Promise.race(loops).finally(() => {
+        end.abort();
+        return Promise.allSettled(loops);
+      });
+    } finally {
+      end.abort();
+      signal.removeEventListener('abort', stop);
+    }
+  }
+
+  /** Something on this host may be different now. */
+  stateChanged(): void {
+    this.#isDirty = true;
+    this.#wake?.();
+  }
+
+  /** Progress is lost with its session. */
+  sendProgress(progress: OrderProgress): void {
+    this.#channel.send({ kind: 'progress', progress }).catch(() => undefined);
+  }
+
+  /** A result stays in the outbox until it arrived. */
+  sendResult(result: OrderResult): void {
+    const { clock, outbox } = this.#parts;
+    this.#channel.send({ kind: 'result', result }).then(
+      () => outbox.markSent(result, clock.nowMs()),
+      () => undefined,
+    );
+  }
+
+  async #sendFullState(): Promise<void> {
+    this.#sentVms = await this.#observe();
+    await this.#channel.send({ kind: 'fullState', vms: this.#sentVms });
+    for (const result of this.#parts.outbox.reopen()) this.sendResult(result);
+  }
+
+  async #receive(): Promise<void> {
+    for await (const message of this.#channel.messages) this.#obey(message);
+  }
+
+  #obey(message: DownMessage): void {
+    switch (message.kind) {
+      case 'order':
+        return this.#parts.orders.submit(message.order);
+      case 'cancel':
+        return this.#parts.orders.cancel(message.orderId);
+      case 'malformed':
+        return this.sendResult(message.result);
+    }
+  }
+
+  async #sendChanges(signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      await this.#dirty(signal);
+      await sleep(this.#parts.clock, COALESCE_MS, signal);
+      if (signal.aborted) return;
+      this.#isDirty = false;
+      const vms = await this.#observe();
+      const change = diffState(this.#sentVms, vms);
+      if (change === undefined) continue;
+      await this.#channel.send({ kind: 'change', change });
+      this.#sentVms = vms;
+    }
+  }
+
+  #dirty(signal: AbortSignal): Promise<void> {
+    return new Promise((resolve) => {
+      this.#wake = () => {
+        this.#wake = undefined;
+        signal.removeEventListener('abort', resolveNow);
+        resolve();
+      };
+      const resolveNow = this.#wake;
+      signal.addEventListener('abort', resolveNow, { once: true });
+      if (this.#isDirty || signal.aborted) resolveNow();
+    });
+  }
+
+  async #beat(signal: AbortSignal): Promise<void> {
+    const { clock, outbox, hostReport } = this.#parts;
+    while (!signal.aborted) {
+      const [memoryFreeMib, metrics] = await Promise.all([hostReport.readMemoryFreeMib(), this.#sample()]);
+      await this.#channel.send({ kind: 'heartbeat', heartbeat: { memoryFreeMib, metrics } });
+      outbox.settle(clock.nowMs());
+      if (clock.nowMs() - this.#observedAtMs >= RESYNC_MS) this.stateChanged();
+      await sleep(clock, this.#channel.welcome.heartbeatMs, signal);
+    }
+  }
+
+  async #sample(): Promise<ReadonlyMap<string, VmMetrics>> {
+    const running = this.#sentVms.filter((vm) => vm.state === 'running');
+    const keys = new Map(running.map((vm) => [vm.name, vm.cfgPath ?? vm.name]));
+    const samples = running.length === 0 ? [] : await this.#parts.toolstack.sample();
+    return new Map(
+      samples.flatMap(({ name, metrics }) => {
+        const key = keys.get(name);
+        return key === undefined ? [] : [[key, metrics] as const];
+      }),
+    );
+  }
+
+  async #observe(): Promise<readonly ObservedVm[]> {
+    this.#observedAtMs = this.#parts.clock.nowMs();
+    return this.#parts.observer.observe();
+  }
+}

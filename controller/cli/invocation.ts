@@ -1,0 +1,21 @@
+import type { OutputFormat } from './format.js';
+import type { World } from './world.js';
+
+/** Options that every command takes. */
+export interface GlobalOptions {
+  readonly output?: string | undefined;
+  readonly headers: boolean;
+  readonly verbose?: boolean | undefined;
+  readonly socket?: string | undefined;
+  readonly controller?: string | undefined;
+  readonly identity?: string | undefined;
+}
+
+/** One run of one command. */
+export interface Invocation {
+  readonly world: World;
+  readonly global: GlobalOptions;
+  readonly format: OutputFormat;
+  /** Makes the whole command one intent: a call repeated with it is not carried out twice. */
+  readonly requestId: string;
+}

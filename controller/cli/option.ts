@@ -1,0 +1,40 @@
+import { InvalidArgumentError, Option } from 'commander';
+
+/** An option of the value; `flags` as commander writes them. The name in <> tells completion what to offer. */
+export function option(flags: string, about: string): Option {
+  return new Option(flags, about);
+}
+
+/** An option that may be given several times, or once with commas between. */
+export function listOption(flags: string, about: string): Option {
+  return new Option(flags, `${about} (repeat it, or separate by commas)`).argParser(
+    (text: string, before: readonly string[] | undefined) => [
+      ...(before ?? []),
+      ...text
+        .split(',')
+        .map((part) => part.trim())
+        .filter((part) => part !== ''),
+    ],
+  );
+}
+
+/** An option of a whole number, `min` and `max` included. */
+export function countOption(flags: string, about: string, min: number, max: number): Option {
+  return new Option(flags, about).argParser((text: string) => parseCount(text, min, max));
+}
+
+/** @throws {InvalidArgumentError} if `text` is no whole number of `min` to `max`, both included */
+export function parseCount(text: string, min: number, max: number): number {
+  const count = /^\d{1,9}$/.test(text) ? Number(text) : NaN;
+  if (count >= min && count <= max) return count;
+  throw new InvalidArgumentError(`It must be a whole number of ${String(min)} to ${String(max)}.`);
+}
+
+/** For commands that take something away. */
+export function yesOption(): Option {
+  return new Option('-y, --yes', 'do not ask');
+}
+
+export function dryRunOption(about = 'show the plan, change nothing'): Option {
+  return new Option('--dry-run', about);
+}

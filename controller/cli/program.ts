@@ -1,0 +1,129 @@
+import { Command, Option } from 'commander';
+import { VERSION } from '../../shared/version.js';
+import { CERTIFICATE } from './certificate-command.js';
+import { COMPLETION } from './completion-command.js';
+import { CONFLICT } from './conflict-command.js';
+import { EVENT } from './event-command.js';
+import { formatUsageFailure } from './failure.js';
+import { parseFormat } from './format.js';
+import { HOST } from './host-command.js';
+import type { GlobalOptions, Invocation } from './invocation.js';
+import { LEASE } from './lease-command.js';
+import { MAC } from './mac-command.js';
+import { RESERVATION } from './reservation-command.js';
+import type { Noun, Verb } from './verb.js';
+import { VERSION_VERB } from './version-command.js';
+import { VM } from './vm-command.js';
+import type { World } from './world.js';
+
+export const NOUNS: readonly Noun[] = [
+  RESERVATION,
+  LEASE,
+  HOST,
+  VM,
+  MAC,
+  EVENT,
+  CONFLICT,
+  CERTIFICATE,
+  COMPLETION,
+];
+
+const EXAMPLES = [
+  'g5k-subnets -a | domherd reservation import - --name job42 --ends 20:00',
+  'domherd host token dom0-1 | ssh root@dom0-1 domherd-agent join',
+  'domherd vm address --all && domherd vm start --all && domherd vm wait --all --for=running',
+  'domherd vm list -o ips > vms_assigned_ips.txt',
+];
+
+const HELP_WIDTH = 100;
+
+/** The result of a run, for the one who started it. */
+export interface Outcome {
+  exitCode: number;
+}
+
+/** The whole command line. Building it touches nothing; parsing runs the command and leaves its exit code in `outcome`. */
+export function buildProgram(world: World, outcome: Outcome): Command {
+  const program = new Command('domherd').description(
+    'Herds Xen domUs: every address and MAC has one owner, all VMs of all hosts from one place',
+  );
+  prepare(program, world);
+  program.version(VERSION, '-V, --version', 'print the version of this program');
+  program.configureHelp({ showGlobalOptions: true, sortOptions: false });
+  for (const option of globalOptions()) program.addOption(option);
+  for (const noun of NOUNS) addNoun(program, noun, world, outcome);
+  addVerb(program, VERSION_VERB, world, outcome);
+  addExamples(program, EXAMPLES);
+  return program;
+}
+
+function globalOptions(): readonly Option[] {
+  return [
+    new Option('-o, --output <format>', 'table, json, name or ips; what a command takes is in its help'),
+    new Option('--no-headers', 'leave out the first line of tables'),
+    new Option('--socket <file>', 'unix socket of the controller (environment: DOMHERD_SOCKET)'),
+    new Option('--controller <host:port>', 'reach the controller over TCP, with --identity'),
+    new Option('--identity <dir>', 'folder with key.pem, cert.pem and ca.pem, made by "certificate issue"'),
+    new Option('--verbose', 'tell on stderr whom is talked to, and the request id'),
+  ];
+}
+
+function prepare(command: Command, world: World): void {
+  command.exitOverride();
+  command.showSuggestionAfterError();
+  command.configureOutput({
+    writeOut: (text) => world.stdout.write(text),
+    writeErr: (text) => world.stderr.write(text),
+    getOutHelpWidth: () => Math.min(world.stdout.columns ?? HELP_WIDTH, HELP_WIDTH),
+    getErrHelpWidth: () => Math.min(world.stderr.columns ?? HELP_WIDTH, HELP_WIDTH),
+    outputError: (text, write) => write(formatUsageFailure(text, pathOf(command))),
+  });
+}
+
+function addNoun(program: Command, noun: Noun, world: World, outcome: Outcome): void {
+  const command = program.command(noun.name).description(noun.about);
+  prepare(command, world);
+  for (const verb of noun.verbs) addVerb(command, verb, world, outcome);
+  addExamples(
+    command,
+    noun.verbs.map((verb) => verb.examples[0]),
+  );
+}
+
+function addVerb(parent: Command, verb: Verb<never>, world: World, outcome: Outcome): void {
+  const command = parent.command(verb.args ? `${verb.name} ${verb.args}` : verb.name).description(verb.about);
+  prepare(command, world);
+  command.allowExcessArguments(false);
+  for (const option of verb.options ?? []) command.addOption(option);
+  addFormats(command, verb);
+  addExamples(command, verb.examples);
+  command.action(async () => {
+    const call = invocation(command, verb, world);
+    outcome.exitCode = await verb.run(call, command.args, command.opts() as never);
+  });
+}
+
+function invocation(command: Command, verb: Verb<never>, world: World): Invocation {
+  const global = rootOf(command).opts<GlobalOptions>();
+  const format = parseFormat(global.output, verb.formats, pathOf(command));
+  return { world, global, format, requestId: world.newId() };
+}
+
+function addFormats(command: Command, verb: Verb<never>): void {
+  const [first, ...rest] = verb.formats;
+  if (first === undefined) return;
+  command.addHelpText('after', `\nFormats (-o): ${[`${first} (default)`, ...rest].join(', ')}`);
+}
+
+function addExamples(command: Command, examples: readonly string[]): void {
+  command.addHelpText('after', `\nExamples:\n${examples.map((example) => `  ${example}`).join('\n')}`);
+}
+
+function rootOf(command: Command): Command {
+  return command.parent ? rootOf(command.parent) : command;
+}
+
+/** "domherd lease list" */
+export function pathOf(command: Command): string {
+  return command.parent ? `${pathOf(command.parent)} ${command.name()}` : command.name();
+}

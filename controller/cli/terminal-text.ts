@@ -1,0 +1,23 @@
+/**
+ * Text that cannot move a terminal's cursor or break a line: names and messages come from hosts and guests.
+ * Control, format and unassigned characters become `\u{..}`.
+ */
+export function printable(text: string): string {
+  return text.replaceAll(/[\p{C}\u2028\u2029]/gu, (char) => `\\u{${(char.codePointAt(0) ?? 0).toString(16)}}`);
+}
+
+export type Colour = 'red' | 'green' | 'yellow' | 'dim';
+
+const SGR: Readonly<Record<Colour, string>> = { red: '31', green: '32', yellow: '33', dim: '2' };
+
+export function paint(text: string, colour: Colour | undefined): string {
+  return colour === undefined ? text : `\u001b[${SGR[colour]}m${text}\u001b[0m`;
+}
+
+/** Whether colour is welcome: a terminal that can, and no NO_COLOR (https://no-color.org: any value but the empty one). */
+export function wantsColour(
+  sink: { readonly isTTY?: boolean | undefined },
+  env: Readonly<Record<string, string | undefined>>,
+): boolean {
+  return sink.isTTY === true && !env['NO_COLOR'] && env['TERM'] !== 'dumb';
+}

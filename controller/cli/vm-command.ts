@@ -1,0 +1,98 @@
+import type { Option } from 'commander';
+import { ADDRESSED } from './format.js';
+import { dryRunOption, option, yesOption } from './option.js';
+import { verb, type Noun } from './verb.js';
+import type { AddressOptions, DestroyOptions, ShutdownOptions, StartOptions } from './vm-order-action.js';
+import type { WaitOptions } from './vm-wait-action.js';
+
+function allOption(): Option {
+  return option('-a, --all', 'all VMs of all hosts');
+}
+
+const SELECTED = '[vm...]';
+
+const listVerb = verb({
+  name: 'list',
+  args: SELECTED,
+  about: 'the VMs of all hosts, or those named',
+  formats: ADDRESSED,
+  examples: ['domherd vm list', 'domherd vm list -o ips > vms_assigned_ips.txt', 'domherd vm list domU@dom0-1'],
+  run: async (call, args) => (await import('./vm-action.js')).listVms(call, args),
+});
+
+const showVerb = verb({
+  name: 'show',
+  args: '<vm>',
+  about: 'everything known of one VM: NAME, NAME@HOST or its id',
+  formats: ADDRESSED,
+  examples: ['domherd vm show domU@dom0-1'],
+  run: async (call, [name = '']) => (await import('./vm-action.js')).showVm(call, name),
+});
+
+const addressVerb = verb({
+  name: 'address',
+  args: SELECTED,
+  about: 'give VMs that are stopped an address and a MAC, written into cfg and guest',
+  formats: ADDRESSED,
+  options: [
+    allOption(),
+    option('--reservation <reservation>', 'from this reservation; else the only active one'),
+    option('--address <address>', 'this one; for one VM with one NIC'),
+    dryRunOption(),
+  ],
+  examples: ['domherd vm address domU@dom0-1 domU@dom0-2', 'domherd vm address --all --dry-run'],
+  run: async (call, args, options: AddressOptions) =>
+    (await import('./vm-order-action.js')).addressVms(call, args, options),
+});
+
+const startVerb = verb({
+  name: 'start',
+  args: SELECTED,
+  about: 'start VMs; one whose address or MAC is live elsewhere is refused',
+  formats: ADDRESSED,
+  options: [allOption(), option('--force', 'start them all the same; recorded as an event'), dryRunOption()],
+  examples: ['domherd vm start --all', 'domherd vm start domU@dom0-1 --dry-run'],
+  run: async (call, args, options: StartOptions) => (await import('./vm-order-action.js')).startVms(call, args, options),
+});
+
+const shutdownVerb = verb({
+  name: 'shutdown',
+  args: SELECTED,
+  about: 'ask guests to shut down; one that ignores it is left alone and reported',
+  formats: ADDRESSED,
+  options: [allOption(), option('--timeout <duration>', 'wait for a guest so long, 1s to 1h; else 60s'), dryRunOption()],
+  examples: ['domherd vm shutdown domU@dom0-1', 'domherd vm shutdown --all --timeout 2m'],
+  run: async (call, args, options: ShutdownOptions) =>
+    (await import('./vm-order-action.js')).shutdownVms(call, args, options),
+});
+
+const destroyVerb = verb({
+  name: 'destroy',
+  args: SELECTED,
+  about: 'cut the power of VMs; disks and cfg stay',
+  formats: ADDRESSED,
+  options: [allOption(), yesOption(), dryRunOption()],
+  examples: ['domherd vm destroy domU@dom0-1', 'domherd vm destroy --all --yes'],
+  run: async (call, args, options: DestroyOptions) =>
+    (await import('./vm-order-action.js')).destroyVms(call, args, options),
+});
+
+const waitVerb = verb({
+  name: 'wait',
+  args: SELECTED,
+  about: 'wait until VMs are running or stopped',
+  formats: ADDRESSED,
+  options: [
+    allOption(),
+    option('--for <condition>', 'what to wait for').choices(['running', 'stopped']).makeOptionMandatory(),
+    option('--timeout <duration>', 'wait at most so long, 1s to 1d; else 5m'),
+  ],
+  examples: ['domherd vm wait --all --for=running', 'domherd vm wait domU@dom0-1 --for=stopped --timeout 1m'],
+  run: async (call, args, options: WaitOptions) => (await import('./vm-wait-action.js')).waitForVms(call, args, options),
+});
+
+export const VM: Noun = {
+  name: 'vm',
+  about: 'the domUs of all hosts',
+  verbs: [listVerb, showVerb, addressVerb, startVerb, shutdownVerb, destroyVerb, waitVerb],
+};

@@ -1,0 +1,29 @@
+import type { Readable } from 'node:stream';
+
+/** A stream to write to, as far as the commands need it. */
+export interface Sink {
+  write(text: string): unknown;
+  readonly isTTY?: boolean | undefined;
+  readonly columns?: number | undefined;
+}
+
+/** Everything outside the program; main.ts makes the real one, tests make their own. */
+export interface World {
+  readonly stdin: Readable & { readonly isTTY?: boolean | undefined };
+  /** Data only. */
+  readonly stdout: Sink;
+  /** Everything else. */
+  readonly stderr: Sink;
+  readonly env: Readonly<Record<string, string | undefined>>;
+  /** The person at the keyboard; `name` may be empty where the system knows no name for the uid. */
+  readonly user: () => { readonly uid: number; readonly home: string; readonly name: string };
+  /** IANA name of the local time zone. */
+  readonly timeZone: () => string;
+  readonly nowMs: () => number;
+  /** 8 to 64 characters of [A-Za-z0-9._-], never the same twice. */
+  readonly newId: () => string;
+  /** Resolves after `ms` milliseconds, or at once when `signal` is aborted. */
+  readonly pause: (ms: number, signal: AbortSignal) => Promise<void>;
+  /** Aborted by Ctrl-C. */
+  readonly signal: AbortSignal;
+}
