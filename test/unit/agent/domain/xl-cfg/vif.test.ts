@@ -9,7 +9,7 @@ import { refusal, where } from './refusal.js';
 
 const MAC = '00:16:3e:84:08:01';
 
-t.test('a vif spec is read as xl reads it', async (t) => {
+void t.test('a vif spec is read as xl reads it', (t) => {
   const cases = [
     { spec: '', want: [] },
     { spec: ' , ,', want: [] },
@@ -46,9 +46,10 @@ t.test('a vif spec is read as xl reads it', async (t) => {
     t.equal(formatVifSpec(parseVifSpec(spec)), spec);
     for (const { name, start } of parameters) t.ok(spec.startsWith(name, start), 'spans point at the names');
   }
+  t.end();
 });
 
-t.test('a vif spec is refused for what makes xl exit, and for a MAC that it misreads', async (t) => {
+void t.test('a vif spec is refused for what makes xl exit, and for a MAC that it misreads', (t) => {
   const accepted = [
     'devid=0',
     'devid= +7x',
@@ -82,9 +83,10 @@ t.test('a vif spec is refused for what makes xl exit, and for a MAC that it misr
   function badRate(rate: string): { readonly spec: string; readonly want: string } {
     return { spec: `rate=${rate}`, want: 'invalid 1:6' };
   }
+  t.end();
 });
 
-t.test('a mac means what xl makes of it', async (t) => {
+void t.test('a mac means what xl makes of it', (t) => {
   const cases = [
     { text: '00:16:3E:11:22:33', readable: true, template: false, read: '00:16:3e:11:22:33' },
     { text: '0:16:3e:1:2:3', readable: true, template: false, read: '00:16:3e:01:02:03' },
@@ -101,9 +103,10 @@ t.test('a mac means what xl makes of it', async (t) => {
   for (const { text, readable, template, read } of cases) {
     t.strictSame([isReadableMac(text), isTemplateMac(text), macAsXlReads(text)], [readable, template, read], text);
   }
+  t.end();
 });
 
-t.test('listVifs', async (t) => {
+void t.test('listVifs', (t) => {
   const list = (text: string) =>
     listVifs(parseXlCfg(text)).map((vif) => [
       vif.index,
@@ -147,9 +150,10 @@ t.test('listVifs', async (t) => {
   for (const { name, text, want } of cases) t.strictSame(list(text), want, name);
   t.equal(listVifs(parseXlCfg("vif=['mac=00:16:3E:xx:xx:xx']"))[0]?.macAsXlReads, '00:16:3e:00:00:00');
   t.equal(where(refusal(() => listVifs(parseXlCfg("a=1\nvif = [ '',\n 'ip=\\\\,mac=bad' ]")))), 'invalid 3:13');
+  t.end();
 });
 
-t.test('setVifParameter', async (t) => {
+void t.test('setVifParameter', (t) => {
   const cases = [
     { name: 'an empty spec', text: "vif = [ '' ]", vif: 0, set: ['mac', MAC], want: `vif = [ 'mac=${MAC}' ]` },
     { name: 'a blank spec', text: 'vif=["  "]', vif: 0, set: ['mac', MAC], want: `vif=["  mac=${MAC}"]` },
@@ -258,9 +262,10 @@ t.test('setVifParameter', async (t) => {
   for (const { name, text, vif, set, want } of cases) {
     t.equal(formatXlCfg(setVifParameter(parseXlCfg(text), vif, set[0], set[1])), want, name);
   }
+  t.end();
 });
 
-t.test('setVifParameter refuses what xl would not take as it stands', async (t) => {
+void t.test('setVifParameter refuses what xl would not take as it stands', (t) => {
   const cfg = parseXlCfg("vif = ['ip=1', 7]");
   const cases = [
     { vif: 2, set: ['ip', '2'], want: 'not_found' },
@@ -287,9 +292,10 @@ t.test('setVifParameter refuses what xl would not take as it stands', async (t) 
   }
   t.equal(refusal(() => removeVifParameter(cfg, 5, 'ip'))?.code, 'not_found');
   t.equal(formatXlCfg(setVifParameter(cfg, 0, 'type', 'ioemu')), "vif = ['ip=1,type=ioemu', 7]");
+  t.end();
 });
 
-t.test('removeVifParameter', async (t) => {
+void t.test('removeVifParameter', (t) => {
   const cases = [
     { name: 'the only one', spec: 'ip=1', want: '' },
     { name: 'the only one, with blanks', spec: '  ip=1', want: '' },
@@ -308,9 +314,10 @@ t.test('removeVifParameter', async (t) => {
     t.equal(formatXlCfg(removeVifParameter(cfg, 1, 'ip')), `vif = [ 'ip=0', '${want}', ] # ip=1\n`, name);
   }
   t.equal(formatXlCfg(removeVifParameter(parseXlCfg("vif=['trusted,ip=1']"), 0, 'trusted')), "vif=['ip=1']", 'a flag');
+  t.end();
 });
 
-t.test('properties', async (t) => {
+void t.test('properties', (t) => {
   const value = fc.string({
     unit: fc.constantFrom('a', '0', '.', ':', '=', "'", '"', '\\', '#', '[', '\xe9', 'x y'),
     minLength: 1,
@@ -335,7 +342,7 @@ t.test('properties', async (t) => {
   );
   const file = fc.tuple(arbitraryCfg(), fc.array(spec, { minLength: 1, maxLength: 4 }), quote, arbitraryCfg());
 
-  t.test('setVifParameter reads back and leaves every other byte, vif and parameter', async () => {
+  void t.test('setVifParameter reads back and leaves every other byte, vif and parameter', (t) => {
     fc.assert(
       fc.property(file, fc.nat(), setting, ([before, specs, mark, after], pick, [name, value]) => {
         const at = pick % specs.length;
@@ -363,9 +370,10 @@ t.test('properties', async (t) => {
       }),
       { numRuns: 300 },
     );
+    t.end();
   });
 
-  t.test('removeVifParameter takes out one name and leaves the order of the others', async () => {
+  void t.test('removeVifParameter takes out one name and leaves the order of the others', (t) => {
     fc.assert(
       fc.property(
         file,
@@ -389,5 +397,7 @@ t.test('properties', async (t) => {
       ),
       { numRuns: 300 },
     );
+    t.end();
   });
+  t.end();
 });

@@ -14,7 +14,7 @@ import {
 import { refusal, where } from './refusal.js';
 import { arbitraryCfg, TUTORIAL, XEN_TOOLS } from './sample.js';
 
-t.test('parseXlCfg accepts what xl accepts, and keeps every byte', async (t) => {
+void t.test('parseXlCfg accepts what xl accepts, and keeps every byte', (t) => {
   const cases = [
     { name: 'nothing', text: '' },
     { name: 'the tutorial’s domU', text: TUTORIAL },
@@ -36,9 +36,10 @@ t.test('parseXlCfg accepts what xl accepts, and keeps every byte', async (t) => 
     { name: 'words next to strings', text: "a='x'# c\nb.c_9=0xff" },
   ];
   for (const c of cases) t.equal(formatXlCfg(parseXlCfg(c.text)), c.text, c.name);
+  t.end();
 });
 
-t.test('parseXlCfg refuses what xl refuses, and says where', async (t) => {
+void t.test('parseXlCfg refuses what xl refuses, and says where', (t) => {
   const cases = [
     { name: 'Python: import', text: "import os\nname = 'x'\n", want: 'invalid 1:8' },
     { name: 'Python: arithmetic', text: "name = 'x'\nmemory = 128\nvcpus = 1*2\n", want: 'invalid 3:10' },
@@ -72,9 +73,10 @@ t.test('parseXlCfg refuses what xl refuses, and says where', async (t) => {
   t.match(python?.details['hint'], /Python/, 'Python is called by its name');
   t.ok(python?.details['reason']);
   t.notMatch(refusal(() => parseXlCfg('a = b\n'))?.details['hint'], /Python/, 'what is no Python is not called so');
+  t.end();
 });
 
-t.test('values are those that xl sees', async (t) => {
+void t.test('values are those that xl sees', (t) => {
   const read = (text: string) => {
     const cfg = parseXlCfg(text);
     return [getString(cfg, 'a'), getNumber(cfg, 'a'), getList(cfg, 'a')];
@@ -112,9 +114,10 @@ t.test('values are those that xl sees', async (t) => {
   for (const c of cases) t.strictSame(read(c.text), c.want, c.name);
   t.equal(cfgName(parseXlCfg(TUTORIAL)), 'domU');
   t.equal(cfgName(parseXlCfg('memory=1')), undefined);
+  t.end();
 });
 
-t.test('setString, setNumber and removeKey change what they must and nothing else', async (t) => {
+void t.test('setString, setNumber and removeKey change what they must and nothing else', (t) => {
   const cases = [
     { name: 'keeps single quotes', text: "name = 'a' # c\n", edit: ['name', 'b'], want: "name = 'b' # c\n" },
     { name: 'keeps double quotes', text: 'name="a";b=1', edit: ['name', 'b'], want: 'name="b";b=1' },
@@ -163,9 +166,10 @@ t.test('setString, setNumber and removeKey change what they must and nothing els
     t.equal(formatXlCfg(edited), want, name);
     t.equal(formatXlCfg(cfg), text, `${name}: the old value is as it was`);
   }
+  t.end();
 });
 
-t.test('an edit that cannot be written is refused', async (t) => {
+void t.test('an edit that cannot be written is refused', (t) => {
   const cfg = parseXlCfg("a = 'x'\nvif = ['']\n");
   for (const bad of ['x\ny', 'x\0', '\x1b[0m', '\x7f', 'caf\u0119', '\u{1f600}', '\r', '\t']) {
     t.equal(refusal(() => setString(cfg, 'a', bad))?.code, 'invalid', JSON.stringify(bad));
@@ -176,9 +180,10 @@ t.test('an edit that cannot be written is refused', async (t) => {
   t.equal(where(refusal(() => setString(cfg, 'vif', 'x'))), 'invalid 2:1', 'a list is not a string');
   t.equal(refusal(() => setNumber(cfg, 'a', 1.5))?.code, 'invalid');
   t.equal(refusal(() => setNumber(cfg, 'a', NaN))?.code, 'invalid');
+  t.end();
 });
 
-t.test('disks', async (t) => {
+void t.test('disks', (t) => {
   const plain = { format: 'raw', isCdrom: false, backendType: undefined, script: undefined };
   const volume = { ...plain, target: '/dev/vg/lv', vdev: 'hda', access: 'w' };
   const drive = { ...plain, target: '/i.iso', vdev: 'hdc', access: 'r', isCdrom: true };
@@ -238,9 +243,10 @@ t.test('disks', async (t) => {
   t.strictSame(listDisks(parseXlCfg("disk = 'file:/a,xvda,w'")), [], 'a string is no list of disks, to xl too');
   const bad = parseXlCfg("disk = [ 'file:/a,xvda,w',\n 'file:/\\'b,xvdb,q' ]\n");
   t.equal(where(refusal(() => listDisks(bad))), 'invalid 2:18', 'a bad part is found in the file, escapes counted');
+  t.end();
 });
 
-t.test('properties', async (t) => {
+void t.test('properties', (t) => {
   const bytes = fc.string({ unit: fc.integer({ min: 0, max: 255 }).map((code) => String.fromCharCode(code)) });
   const tokens = fc.constantFrom(
     "'",
@@ -272,11 +278,12 @@ t.test('properties', async (t) => {
       .map((code) => String.fromCharCode(code)),
   });
 
-  t.test('a parse keeps every byte', async () => {
+  void t.test('a parse keeps every byte', (t) => {
     fc.assert(fc.property(arbitraryCfg(), (text) => formatXlCfg(parseXlCfg(text)) === text));
+    t.end();
   });
 
-  t.test('any bytes are either parsed whole or refused with a place in the text', async () => {
+  void t.test('any bytes are either parsed whole or refused with a place in the text', (t) => {
     fc.assert(
       fc.property(noise, (text) => {
         const error = refusal(() => t.equal(formatXlCfg(parseXlCfg(text)), text));
@@ -287,9 +294,10 @@ t.test('properties', async (t) => {
       }),
       { numRuns: 1000 },
     );
+    t.end();
   });
 
-  t.test('setString reads back and changes the bytes of one value only', async () => {
+  void t.test('setString reads back and changes the bytes of one value only', (t) => {
     fc.assert(
       fc.property(arbitraryCfg(), line, arbitraryCfg(), (before, value, after) => {
         const head = `${before}\nedited_key = `;
@@ -299,18 +307,20 @@ t.test('properties', async (t) => {
         return text.startsWith(`${head}'`) && text.endsWith(`' # old\n${after}`);
       }),
     );
+    t.end();
   });
 
-  t.test('setNumber reads back, and a second time changes nothing', async () => {
+  void t.test('setNumber reads back, and a second time changes nothing', (t) => {
     fc.assert(
       fc.property(arbitraryCfg(), fc.maxSafeInteger(), (text, value) => {
         const cfg = setNumber(parseXlCfg(text), 'some.number', value);
         return getNumber(cfg, 'some.number') === value && setNumber(cfg, 'some.number', value) === cfg;
       }),
     );
+    t.end();
   });
 
-  t.test('removeKey leaves the other keys as they were', async () => {
+  void t.test('removeKey leaves the other keys as they were', (t) => {
     fc.assert(
       fc.property(arbitraryCfg(), fc.constantFrom('a', 'b', 'vif', 'name'), (text, key) => {
         const cfg = parseXlCfg(text);
@@ -322,5 +332,7 @@ t.test('properties', async (t) => {
         t.strictSame(bytesOf(removed, [...removed.assignments]), bytesOf(cfg, rest));
       }),
     );
+    t.end();
   });
+  t.end();
 });

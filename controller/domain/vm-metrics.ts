@@ -1,0 +1,16 @@
+/** Latest counters of a running VM, in the guest's view of rx and tx. */
+export interface VmMetrics {
+  /** Milliseconds since 1970. */
+  readonly sampledAtMs: number | undefined;
+  readonly cpuSeconds: number;
+  readonly rxBytes: bigint;
+  readonly txBytes: bigint;
+  readonly diskReadBytes: bigint;
+  readonly diskWrittenBytes: bigint;
+}
+
+export interface Heartbeat {
+  readonly memoryFreeMib: number;
+  /** By cfg path, or by name where there is none; only of running VMs. */
+  readonly metrics: ReadonlyMap<string, VmMetrics>;
+}
