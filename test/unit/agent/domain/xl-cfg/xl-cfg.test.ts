@@ -204,6 +204,7 @@ void t.test('disks', (t) => {
     { spec: 'vdev=hda,target=/a,b=c', want: { ...volume, target: '/a,b=c' } },
     { spec: 'format=qcow2,/dev/vg/lv,hda', want: { ...volume, format: 'qcow2' } },
     { spec: 'backendtype=phy,discard,trusted,vdev=hda,target=/dev/vg/lv', want: { ...volume, backendType: 'phy' } },
+    { spec: 'backend=dom1,specification=xen,colo-port=7000,/dev/vg/lv,,hda', want: volume },
     { spec: '/i.iso,,hdc,cdrom', want: drive },
     { spec: '/i.iso,,hdc,,cdrom', want: drive },
     { spec: '/i.iso,raw,hdc,devtype=cdrom', want: drive },
