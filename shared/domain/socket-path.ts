@@ -27,8 +27,11 @@ export function defaultSocketPath(account: Account, dataDir: string = defaultDat
   return `${dataDir}/run/${SOCKET_NAME}`;
 }
 
-/** Where a client looks, in this order: the account's own controller, then the system's. */
+/**
+ * Where a client looks, best first: the account's own controller, then the system's. The own one may be in either of two
+ * places, since a shell of cron or oarsub has no runtime folder where the login that started the controller had one.
+ */
 export function socketCandidates(account: Account): readonly string[] {
-  const own = defaultSocketPath(account);
-  return own === SYSTEM_SOCKET ? [own] : [own, SYSTEM_SOCKET];
+  const withoutRuntimeDir = defaultSocketPath({ ...account, xdgRuntimeDir: undefined });
+  return [...new Set([defaultSocketPath(account), withoutRuntimeDir, SYSTEM_SOCKET])];
 }

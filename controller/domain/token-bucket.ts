@@ -1,0 +1,33 @@
+/** A rate with room for a burst. */
+export interface RateRule {
+  readonly perSecond: number;
+  /** What a caller that was idle may do at once; 1 up. */
+  readonly burst: number;
+}
+
+export interface Bucket {
+  readonly tokens: number;
+  /** Milliseconds on any clock that does not go back. */
+  readonly atMs: number;
+}
+
+export function fullBucket(rule: RateRule, nowMs: number): Bucket {
+  return { tokens: rule.burst, atMs: nowMs };
+}
+
+/** The bucket as it is now. */
+export function refill(bucket: Bucket, rule: RateRule, nowMs: number): Bucket {
+  const gained = ((nowMs - bucket.atMs) * rule.perSecond) / 1000;
+  return { tokens: Math.min(rule.burst, bucket.tokens + gained), atMs: nowMs };
+}
+
+/** @returns the bucket without one token, or how long until there is one, in milliseconds */
+export function takeToken(
+  bucket: Bucket,
+  rule: RateRule,
+  nowMs: number,
+): { readonly kind: 'taken'; readonly bucket: Bucket } | { readonly kind: 'empty'; readonly waitMs: number } {
+  const now = refill(bucket, rule, nowMs);
+  if (now.tokens >= 1) return { kind: 'taken', bucket: { ...now, tokens: now.tokens - 1 } };
+  return { kind: 'empty', waitMs: Math.ceil(((1 - now.tokens) * 1000) / rule.perSecond) };
+}

@@ -1,0 +1,32 @@
+/**
+ * The X.509 library, ready to use. Import it from here, never from the package: that needs the three functions of the
+ * `reflect-metadata` proposal in place before its first line runs (README of @peculiar/x509, "Reflect Polyfill Required"),
+ * and a bundler moves plain imports to the top.
+ */
+interface ReflectMetadata {
+  getMetadata(key: unknown, target: object): unknown;
+  getOwnMetadata(key: unknown, target: object): unknown;
+  defineMetadata(key: unknown, value: unknown, target: object): void;
+}
+
+const entries = new WeakMap<object, Map<unknown, unknown>>();
+
+/** As much of the proposal as tsyringe, which is inside the library, calls. */
+const reflectMetadata: ReflectMetadata = {
+  getOwnMetadata: (key, target) => entries.get(target)?.get(key),
+  getMetadata(key, target) {
+    const own = entries.get(target);
+    if (own?.has(key)) return own.get(key);
+    const parent: unknown = Object.getPrototypeOf(target);
+    return typeof parent === 'object' && parent !== null ? this.getMetadata(key, parent) : undefined;
+  },
+  defineMetadata(key, value, target) {
+    const own = entries.get(target) ?? new Map<unknown, unknown>();
+    entries.set(target, own.set(key, value));
+  },
+};
+
+// A real polyfill that somebody loaded before stays.
+if (!('getMetadata' in Reflect)) Object.assign(Reflect, reflectMetadata);
+
+export const x509 = await import('@peculiar/x509');
