@@ -28,9 +28,13 @@ export class Fleet {
     return join(this.folder, 'controller.sock');
   }
 
+  get dataDir(): string {
+    return join(this.folder, 'controller');
+  }
+
   /** Safe to call again after {@link killController}: data and socket are the same. */
   async startController(): Promise<void> {
-    const args = ['serve', '--data-dir', join(this.folder, 'controller'), '--socket', this.socket];
+    const args = ['serve', '--data-dir', this.dataDir, '--socket', this.socket];
     const network = ['--listen', '127.0.0.1:0', '--join-listen', '127.0.0.1:0', '--advertise', '127.0.0.1'];
     await this.#start('controller', 'controller/domherd-controller.mjs', [...args, ...network], /ready/);
   }

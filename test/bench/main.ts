@@ -1,0 +1,160 @@
+import { Fleet } from '../harness/fleet.js';
+import { measureFdatasync, measureInserts } from './anchor.js';
+import { acquire, connectTls, fill, measureLeases } from './client.js';
+import { measureHelp, measureLeaseList } from './command.js';
+import { measureKea } from './kea.js';
+import { formatRows, median, rate, times, type Row } from './report.js';
+
+// `npm run bench`: one table from one run; each figure beside an anchor of the same run. Nothing here passes or fails.
+// `-- --with-kea` adds Debian's Kea (needs root, kea-dhcp4-server, kea-admin).
+
+const RATE_MS = 5_000;
+const LATENCY_RUNS = 51;
+/** Usable addresses of 256 /22s, less the gateway. */
+const POOL_SIZE = 256 * 1022 - 1;
+
+async function importPool(fleet: Fleet, name: string, cidr: string): Promise<void> {
+  const args = [
+    'reservation',
+    'import',
+    '-',
+    '--name',
+    name,
+    '--ends',
+    '+12h',
+    '--gateway',
+    '10.183.255.254',
+    '--prefix',
+    '14',
+  ];
+  const imported = await fleet.domherd(args, `${cidr}\n`);
+  if (imported.exitCode !== 0) throw new Error(imported.stderr);
+}
+
+async function rateRows(fleet: Fleet, kea: number | undefined): Promise<Row[]> {
+  const fdatasync = measureFdatasync(fleet.folder);
+  const inserts = measureInserts(fleet.folder);
+  const client = await connectTls(fleet);
+  const rows: Row[] = [
+    { what: 'fdatasync of this disk', value: rate(fdatasync, 1_000), anchor: '', goal: '' },
+    {
+      what: 'SQLite, one INSERT a commit',
+      value: rate(inserts, 1_000),
+      anchor: `${times(inserts, fdatasync)} fdatasync`,
+      goal: '',
+    },
+  ];
+  if (kea !== undefined)
+    rows.push({
+      what: 'Kea, memfile, perfdhcp',
+      value: rate(kea, 1_000),
+      anchor: `${times(kea, fdatasync)} fdatasync`,
+      goal: '',
+    });
+  for (const [perRequest, inFlight] of [
+    [1, 64],
+    [16, 16],
+    [256, 4],
+  ] as const) {
+    await measureLeases(client, perRequest, inFlight, 500);
+    const { leasesPerSecond } = await measureLeases(client, perRequest, inFlight, RATE_MS);
+    const besideKea = kea === undefined ? '' : `, ${times(leasesPerSecond, kea)} Kea`;
+    rows.push({
+      what: `leases over mTLS, ${String(perRequest)} a request, ${String(inFlight)} in flight`,
+      value: rate(leasesPerSecond, 1_000),
+      anchor: `${times(leasesPerSecond, fdatasync)} fdatasync, ${times(leasesPerSecond, inserts)} INSERT${besideKea}`,
+      goal: perRequest === 16 ? '>= 3x fdatasync, >= 8x Kea' : '',
+    });
+  }
+  client.close();
+  return rows;
+}
+
+/** Milliseconds of one acquire of one lease, median. */
+async function latency(client: Awaited<ReturnType<typeof connectTls>>): Promise<number> {
+  const runs: number[] = [];
+  for (let run = 0; run < LATENCY_RUNS; run += 1) {
+    const start = performance.now();
+    await acquire(client, 1);
+    runs.push(performance.now() - start);
+  }
+  return median(runs);
+}
+
+/** The first addresses of a fresh /14, then its last ones, then a restart with all of them taken. */
+async function poolRows(): Promise<Row[]> {
+  const fleet = new Fleet();
+  try {
+    await fleet.startController();
+    await importPool(fleet, 'bench', '10.180.0.0/14');
+    const client = await connectTls(fleet);
+    await latency(client);
+    const first = await latency(client);
+    await fill(client, POOL_SIZE - 3 * LATENCY_RUNS - 1);
+    const last = await latency(client);
+    client.close();
+    await fleet.killController();
+    const start = performance.now();
+    await fleet.startController();
+    const again = await connectTls(fleet);
+    await acquire(again, 1);
+    const restart = performance.now() - start;
+    again.close();
+    return [
+      { what: 'first free address of a /14', value: `${first.toFixed(2)} ms`, anchor: '', goal: '' },
+      {
+        what: 'last free address of a /14',
+        value: `${last.toFixed(2)} ms`,
+        anchor: `${times(last, first)} the first`,
+        goal: '<= 2x',
+      },
+      {
+        what: 'killed, started, first lease; a full /14',
+        value: `${restart.toFixed(0)} ms`,
+        anchor: `${String(POOL_SIZE - 1)} leases`,
+        goal: '<= 1,500 ms',
+      },
+    ];
+  } finally {
+    await fleet.stop();
+  }
+}
+
+async function commandRows(fleet: Fleet): Promise<Row[]> {
+  const { help, bare } = measureHelp();
+  await importPool(fleet, 'list', '10.177.0.0/18');
+  const acquired = await fleet.domherd(['lease', 'acquire', 'listed', '--count', '4000', '--reservation', 'list']);
+  const more = await fleet.domherd(['lease', 'acquire', 'listed-b', '--count', '4000', '--reservation', 'list']);
+  const rest = await fleet.domherd(['lease', 'acquire', 'listed-c', '--count', '2000', '--reservation', 'list']);
+  for (const { exitCode, stderr } of [acquired, more, rest]) if (exitCode !== 0) throw new Error(stderr);
+  const listed = await measureLeaseList(fleet);
+  return [
+    {
+      what: 'domherd --help',
+      value: `${help.toFixed(0)} ms`,
+      anchor: `${times(help, bare)} node -e 0 (${bare.toFixed(0)} ms)`,
+      goal: '<= 2x',
+    },
+    {
+      what: `domherd lease list, ${String(listed.leases)} leases`,
+      value: `${listed.ms.toFixed(0)} ms`,
+      anchor: `${times(listed.ms, bare)} node -e 0`,
+      goal: '',
+    },
+  ];
+}
+
+async function main(): Promise<void> {
+  const fleet = new Fleet();
+  try {
+    await fleet.startController();
+    await importPool(fleet, 'bench', '10.180.0.0/14');
+    const kea = process.argv.includes('--with-kea') ? await measureKea(fleet.folder) : undefined;
+    const rows = [...(await rateRows(fleet, kea)), ...(await poolRows()), ...(await commandRows(fleet))];
+    console.log(formatRows(rows));
+  } finally {
+    await fleet.stop();
+  }
+}
+
+await main();
