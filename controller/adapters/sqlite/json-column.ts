@@ -47,16 +47,3 @@ export const detailsColumn = v.record(v.string(), v.string());
 export function parseColumn<T>(schema: v.GenericSchema<unknown, T>, text: string): T {
   return v.parse(schema, JSON.parse(text));
 }
-
-/** The decoder of a column that is read far oftener than it changes: equal text gives the very same value. */
-export function cachedColumn<T>(schema: v.GenericSchema<unknown, T>, limit: number): (text: string) => T {
-  const known = new Map<string, T>();
-  return (text) => {
-    const cached = known.get(text);
-    if (cached !== undefined) return cached;
-    const value = parseColumn(schema, text);
-    if (known.size >= limit) known.clear();
-    known.set(text, value);
-    return value;
-  };
-}

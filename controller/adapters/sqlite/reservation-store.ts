@@ -2,7 +2,7 @@ import { notFound } from '../../../shared/errors.js';
 import type { Reservation, ReservationData, ReservationId, ReservationSource } from '../../domain/reservation.js';
 import type { ReservationStore } from '../../ports/store.js';
 import type { Change, Connection, Select, SqlValue } from './connection.js';
-import { cachedColumn, rangesColumn, settingsColumn } from './json-column.js';
+import { parseColumn, rangesColumn, settingsColumn } from './json-column.js';
 
 interface Row {
   readonly id: number;
@@ -18,10 +18,11 @@ interface Row {
   readonly exclusions: string;
 }
 
-// A reservation is read at each lease, and one of a whole /14 has 256 ranges.
-const CACHED_TEXTS = 512;
-const decodeSettings = cachedColumn(settingsColumn, CACHED_TEXTS);
-const decodeRanges = cachedColumn(rangesColumn, CACHED_TEXTS);
+/** The columns that cost something to read. */
+interface Parsed {
+  readonly row: Row;
+  readonly value: Pick<Reservation, 'settings' | 'ranges' | 'exclusions'>;
+}
 
 export class SqliteReservationStore implements ReservationStore {
   private readonly insertRow: Change;
@@ -30,8 +31,11 @@ export class SqliteReservationStore implements ReservationStore {
   private readonly byName: Select<Row, Reservation>;
   private readonly byId: Select<Row, Reservation>;
   private readonly all: Select<Row, Reservation>;
+  // A reservation is read at each lease, and one of a whole /14 has 256 ranges: what has the same text is parsed once.
+  private readonly parsed = new Map<ReservationId, Parsed>();
 
   constructor(connection: Connection) {
+    const decode = (row: Row): Reservation => toReservation(row, this.parse(row));
     this.insertRow = connection.change(
       `INSERT INTO reservation
          (name, source, user, site, job_id, starts_at_ms, ends_at_ms, settings, ranges, exclusions)
@@ -42,9 +46,9 @@ export class SqliteReservationStore implements ReservationStore {
          = (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) WHERE id = ?`,
     );
     this.deleteRow = connection.change('DELETE FROM reservation WHERE id = ?');
-    this.byName = connection.select('SELECT * FROM reservation WHERE name = ?', toReservation);
-    this.byId = connection.select('SELECT * FROM reservation WHERE id = ?', toReservation);
-    this.all = connection.select('SELECT * FROM reservation ORDER BY starts_at_ms, name', toReservation);
+    this.byName = connection.select('SELECT * FROM reservation WHERE name = ?', decode);
+    this.byId = connection.select('SELECT * FROM reservation WHERE id = ?', decode);
+    this.all = connection.select('SELECT * FROM reservation ORDER BY starts_at_ms, name', decode);
   }
 
   insert(data: ReservationData): Reservation {
@@ -58,6 +62,7 @@ export class SqliteReservationStore implements ReservationStore {
 
   remove(id: ReservationId): void {
     this.deleteRow.run(id);
+    this.parsed.delete(id);
   }
 
   findByName(name: string): Reservation | undefined {
@@ -71,6 +76,22 @@ export class SqliteReservationStore implements ReservationStore {
   list(): readonly Reservation[] {
     return this.all.list();
   }
+
+  private parse(row: Row): Parsed['value'] {
+    const known = this.parsed.get(row.id);
+    if (known !== undefined && hasSameText(known.row, row)) return known.value;
+    const value = {
+      settings: parseColumn(settingsColumn, row.settings),
+      ranges: parseColumn(rangesColumn, row.ranges),
+      exclusions: parseColumn(rangesColumn, row.exclusions),
+    };
+    this.parsed.set(row.id, { row, value });
+    return value;
+  }
+}
+
+function hasSameText(a: Row, b: Row): boolean {
+  return a.ranges === b.ranges && a.exclusions === b.exclusions && a.settings === b.settings;
 }
 
 function toColumns(data: ReservationData): SqlValue[] {
@@ -88,7 +109,7 @@ function toColumns(data: ReservationData): SqlValue[] {
   ];
 }
 
-function toReservation(row: Row): Reservation {
+function toReservation(row: Row, value: Parsed['value']): Reservation {
   return {
     id: row.id,
     name: row.name,
@@ -98,8 +119,6 @@ function toReservation(row: Row): Reservation {
     jobId: row.job_id ?? undefined,
     startsAtMs: row.starts_at_ms,
     endsAtMs: row.ends_at_ms,
-    settings: decodeSettings(row.settings),
-    ranges: decodeRanges(row.ranges),
-    exclusions: decodeRanges(row.exclusions),
+    ...value,
   };
 }
