@@ -56,7 +56,6 @@ export class Renewal {
         identity = await this.#renew(identity, channel, signal);
         log.info({ host: identity.host, expiresAt: new Date(identity.notAfterMs) }, 'certificate renewed');
       } catch (error) {
-        if (signal.aborted) return;
         log.warn({ err: error, retryInMs: RETRY_MS }, 'certificate not renewed');
         notBeforeMs = clock.nowMs() + RETRY_MS;
       }
@@ -94,4 +93,5 @@ export class Renewal {
   }
 }
 
-export const JOIN_HINT = 'on the frontend: domherd host token NAME; here: domherd-agent join, with the token on its input';
+export const JOIN_HINT =
+  'on the frontend: domherd host token NAME; here: domherd-agent join, with the token on its input';

@@ -38,7 +38,7 @@ export class SessionKeeper {
   async run(signal: AbortSignal): Promise<void> {
     const { clock, random } = this.#parts;
     let failures = 0;
-    while (!signal.aborted) {
+    for (;;) {
       const startedMs = clock.nowMs();
       const error = await this.#runOnce(signal).then(
         () => undefined,
@@ -51,7 +51,7 @@ export class SessionKeeper {
       const reason = error === undefined ? 'the controller ended the session' : error.message;
       this.#log.warn({ reason, code: error?.code, details: error?.details, retryInMs }, 'no link to the controller');
       await this.#writeClosed(reason);
-      await sleep(clock, retryInMs, signal);
+      if (!(await sleep(clock, retryInMs, signal))) break;
     }
     await this.#writeClosed('the agent was stopped');
   }

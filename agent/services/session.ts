@@ -109,8 +109,7 @@ export class Session {
   async #sendChanges(signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
       await this.#dirty(signal);
-      await sleep(this.#parts.clock, COALESCE_MS, signal);
-      if (signal.aborted) return;
+      if (!(await sleep(this.#parts.clock, COALESCE_MS, signal))) return;
       this.#isDirty = false;
       const vms = await this.#observe();
       const change = diffState(this.#sentVms, vms);

@@ -1,13 +1,13 @@
 import type { Clock } from '../ports/clock.js';
 
-/** Resolves after `delayMs` milliseconds, or at once when the signal is aborted; which of both, the caller looks up. */
-export function sleep(clock: Clock, delayMs: number, signal: AbortSignal): Promise<void> {
+/** Ends after `delayMs` milliseconds, or when the signal is aborted. @returns whether it slept all the time */
+export function sleep(clock: Clock, delayMs: number, signal: AbortSignal): Promise<boolean> {
   return new Promise((resolve) => {
-    if (signal.aborted) return resolve();
+    if (signal.aborted) return resolve(false);
     const wake = (): void => {
       takeBack();
       signal.removeEventListener('abort', wake);
-      resolve();
+      resolve(!signal.aborted);
     };
     const takeBack = clock.schedule(delayMs, wake);
     signal.addEventListener('abort', wake, { once: true });

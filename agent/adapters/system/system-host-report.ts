@@ -1,8 +1,8 @@
 import { readFile } from 'node:fs/promises';
 import { cpu, mem, osInfo } from 'systeminformation';
-import { VERSION } from '../../shared/version.js';
-import type { HostFacts } from '../domain/session-message.js';
-import type { HostReport } from '../ports/host-report.js';
+import { VERSION } from '../../../shared/version.js';
+import type { HostFacts } from '../../domain/session-message.js';
+import type { HostReport } from '../../ports/host-report.js';
 
 const BYTES_PER_MIB = 1024 * 1024;
 

@@ -1,8 +1,8 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as v from 'valibot';
-import { wrongState } from '../../shared/errors.js';
-import type { AgentRecord, AgentStatus } from '../ports/agent-record.js';
+import { wrongState } from '../../../shared/errors.js';
+import type { AgentRecord, AgentStatus } from '../../ports/agent-record.js';
 import { unlessMissing, writeFileAtomically } from './atomic-file.js';
 
 const Status = v.object({
@@ -32,7 +32,10 @@ export class FileAgentRecord implements AgentRecord {
     const next = Number(text) + 1;
     // Beginning anew at 1 would look like a restored image to the controller.
     if (!/^\d+$/.test(text) || next > 0xffff_ffff) {
-      throw wrongState(`${this.#counterPath} holds no number`, { path: this.#counterPath, hint: 'remove it, join anew' });
+      throw wrongState(`${this.#counterPath} holds no number`, {
+        path: this.#counterPath,
+        hint: 'remove it, join anew',
+      });
     }
     await writeFileAtomically(this.#counterPath, Buffer.from(`${next}\n`), { mode: 0o600 });
     return next;

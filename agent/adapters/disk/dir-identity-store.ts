@@ -8,10 +8,10 @@ import { randomBytes } from 'node:crypto';
 import { lstat, mkdir, readdir, readFile, readlink, rename, rm, symlink, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as v from 'valibot';
-import { AppError, messageOf, wrongState } from '../../shared/errors.js';
-import type { Identity } from '../domain/identity.js';
-import type { IdentityStore } from '../ports/identity-store.js';
-import type { KeyMaker } from '../ports/key-maker.js';
+import { AppError, messageOf, wrongState } from '../../../shared/errors.js';
+import type { Identity } from '../../domain/identity.js';
+import type { IdentityStore } from '../../ports/identity-store.js';
+import type { KeyMaker } from '../../ports/key-maker.js';
 import { fileError, syncFolder, unlessMissing, writeFileAtomically } from './atomic-file.js';
 
 const Meta = v.object({

@@ -1,4 +1,4 @@
-import type { Clock } from '../ports/clock.js';
+import type { Clock } from '../../ports/clock.js';
 
 export const systemClock: Clock = {
   nowMs: () => Date.now(),

@@ -5,9 +5,9 @@
 import { watch as watchFolder } from 'node:fs';
 import { lstat, mkdir, readdir, readFile, realpath, stat, unlink } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import { AppError, invalid, messageOf, notFound, wrongState } from '../../shared/errors.js';
-import type { CfgFile, CfgFolder, CfgText } from '../ports/cfg-folder.js';
-import type { Clock } from '../ports/clock.js';
+import { AppError, invalid, messageOf, notFound, wrongState } from '../../../shared/errors.js';
+import type { CfgFile, CfgFolder, CfgText } from '../../ports/cfg-folder.js';
+import type { Clock } from '../../ports/clock.js';
 import { errnoOf, fileError, unlessMissing, writeFileAtomically } from './atomic-file.js';
 
 const MAX_BYTES = 1024 * 1024;
@@ -111,7 +111,8 @@ export class DirCfgFolder implements CfgFolder {
     if (facts.isSymbolicLink()) {
       const target = await unlessMissing(realpath(path));
       if (target === undefined) return `${path} is a link to a file that does not exist`;
-      if (dirname(target) !== (await realpath(this.#folder))) return `${path} is a link to ${target}, out of the folder`;
+      if (dirname(target) !== (await realpath(this.#folder)))
+        return `${path} is a link to ${target}, out of the folder`;
     }
     const { size, isFile } = await stat(path).then((found) => ({ size: found.size, isFile: found.isFile() }));
     if (!isFile) return `${path} is not a file`;

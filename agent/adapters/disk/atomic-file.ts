@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { open, rename, unlink, type FileHandle } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import { AppError, messageOf } from '../../shared/errors.js';
+import { AppError, messageOf } from '../../../shared/errors.js';
 
 export interface FileOwnership {
   /** Permission bits, whatever the umask. */

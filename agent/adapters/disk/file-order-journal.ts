@@ -3,11 +3,11 @@
 // - The file is cut back to the last 1,000 when it has twice as many.
 import { readFile } from 'node:fs/promises';
 import * as v from 'valibot';
-import { ERROR_CODES } from '../../shared/errors.js';
-import { ipv4FromNumber } from '../../shared/domain/ipv4.js';
-import { macFromNumber } from '../../shared/domain/mac.js';
-import type { OrderResult } from '../domain/order.js';
-import type { OrderJournal } from '../ports/order-journal.js';
+import { ERROR_CODES } from '../../../shared/errors.js';
+import { ipv4FromNumber } from '../../../shared/domain/ipv4.js';
+import { macFromNumber } from '../../../shared/domain/mac.js';
+import type { OrderResult } from '../../domain/order.js';
+import type { OrderJournal } from '../../ports/order-journal.js';
 import { fileError, unlessMissing, withFile, writeFileAtomically } from './atomic-file.js';
 
 const MAX_RESULTS = 1000;

@@ -1,7 +1,8 @@
 import { createPrivateKey, createPublicKey, sign, webcrypto, X509Certificate, type KeyObject } from 'node:crypto';
-import { Pkcs10CertificateRequestGenerator } from '@peculiar/x509';
-import { AppError, invalid, messageOf } from '../../shared/errors.js';
-import type { KeyMaker } from '../ports/key-maker.js';
+
+import { AppError, invalid, messageOf } from '../../../shared/errors.js';
+import { x509 } from '../../../shared/x509.js';
+import type { KeyMaker } from '../../ports/key-maker.js';
 
 const P256 = { name: 'ECDSA', namedCurve: 'P-256' } as const;
 
@@ -9,14 +10,16 @@ export const nodeKeyMaker: KeyMaker = {
   async makeKey() {
     const { privateKey } = await webcrypto.subtle.generateKey(P256, true, ['sign', 'verify']);
     const der = Buffer.from(await webcrypto.subtle.exportKey('pkcs8', privateKey));
-    return String(createPrivateKey({ key: der, format: 'der', type: 'pkcs8' }).export({ format: 'pem', type: 'pkcs8' }));
+    return String(
+      createPrivateKey({ key: der, format: 'der', type: 'pkcs8' }).export({ format: 'pem', type: 'pkcs8' }),
+    );
   },
 
   async makeRequest(keyPem, host) {
     const keys = await importKeys(readKey(keyPem));
     const signingAlgorithm = { name: 'ECDSA', hash: 'SHA-256' };
-    const name = [{ CN: [{ utf8String: host }] }];
-    const request = await Pkcs10CertificateRequestGenerator.create({ name, keys, signingAlgorithm }, webcrypto);
+    const name = [{ CN: [host] }];
+    const request = await x509.Pkcs10CertificateRequestGenerator.create({ name, keys, signingAlgorithm }, webcrypto);
     return `${request.toString('pem')}\n`;
   },
 

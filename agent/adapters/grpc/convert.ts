@@ -1,0 +1,173 @@
+import { AppError, invalid, toAppError } from '../../../shared/errors.js';
+import { formatIpv4, parseIpv4, type Ipv4 } from '../../../shared/domain/ipv4.js';
+import { formatMac, parseMac } from '../../../shared/domain/mac.js';
+import type * as wire from '../../../shared/gen/domherd/v1/agent.js';
+import type { InterfaceSettings as WireSettings } from '../../../shared/gen/domherd/v1/reservation.js';
+import { VmState as WireState, type VmMetrics as WireMetrics } from '../../../shared/gen/domherd/v1/vm.js';
+import { PROTOCOL } from '../../../shared/version.js';
+import type { GuestSettings, InterfaceSettings, Order, OrderAction, VifSettings } from '../../domain/order.js';
+import type { OrderProgress, OrderResult } from '../../domain/order.js';
+import type { DownMessage, Hello, UpMessage, Welcome } from '../../domain/session-message.js';
+import type { ObservedVif, ObservedVm, VmMetrics, VmState } from '../../domain/vm.js';
+
+const STATE: Readonly<Record<VmState, WireState>> = {
+  unknown: WireState.UNKNOWN,
+  stopped: WireState.STOPPED,
+  starting: WireState.STARTING,
+  running: WireState.RUNNING,
+  paused: WireState.PAUSED,
+  stopping: WireState.STOPPING,
+  crashed: WireState.CRASHED,
+};
+
+export function helloToWire(hello: Hello): wire.AgentMessage {
+  const { facts, deploymentId, sessionCounter, isSimulated, nowMs } = hello;
+  const { bootId, ...wireFacts } = facts;
+  const about = { deploymentId, bootId, sessionCounter, simulated: isSimulated, now: new Date(nowMs) };
+  return { message: { $case: 'hello', value: { protocol: { ...PROTOCOL }, facts: wireFacts, ...about } } };
+}
+
+export function upToWire(message: UpMessage): wire.AgentMessage {
+  switch (message.kind) {
+    case 'fullState':
+      return { message: { $case: 'fullState', value: { vms: message.vms.map(vmToWire) } } };
+    case 'change': {
+      const { changed, gone } = message.change;
+      return { message: { $case: 'change', value: { changed: changed.map(vmToWire), gone: [...gone] } } };
+    }
+    case 'progress':
+      return { message: { $case: 'progress', value: progressToWire(message.progress) } };
+    case 'result':
+      return { message: { $case: 'result', value: resultToWire(message.result) } };
+    case 'heartbeat': {
+      const { memoryFreeMib, metrics } = message.heartbeat;
+      const entries = [...metrics].map(([key, value]) => [key, metricsToWire(value)] as const);
+      return { message: { $case: 'heartbeat', value: { memoryFreeMib, metrics: Object.fromEntries(entries) } } };
+    }
+  }
+}
+
+/** @throws {AppError} `invalid` if it is no welcome */
+export function welcomeFromWire({ message }: wire.ControllerMessage): Welcome {
+  if (message?.$case !== 'welcome') throw invalid('The controller did not begin with a welcome');
+  const { heartbeatMs, controllerVersion, now } = message.value;
+  if (heartbeatMs < 100 || heartbeatMs > 60_000)
+    throw invalid(`The controller wants a heartbeat each ${heartbeatMs} ms`);
+  return { heartbeatMs, controllerVersion, nowMs: now?.getTime() ?? 0 };
+}
+
+/** `undefined` for what a newer controller may say. */
+export function downFromWire({ message }: wire.ControllerMessage): DownMessage | undefined {
+  switch (message?.$case) {
+    case 'order':
+      return orderFromWire(message.value);
+    case 'cancel':
+      return { kind: 'cancel', orderId: message.value.orderId };
+    case 'welcome':
+    case undefined:
+      return undefined;
+  }
+}
+
+function orderFromWire(order: wire.Order): DownMessage {
+  try {
+    return { kind: 'order', order: parseOrder(order) };
+  } catch (error) {
+    const { code, message, details } = toAppError(error);
+    return {
+      kind: 'malformed',
+      result: { orderId: order.orderId, failure: { code, message, details }, vm: undefined },
+    };
+  }
+}
+
+function parseOrder({ orderId, vmKey, timeoutMs, action }: wire.Order): Order {
+  if (orderId === '' || vmKey === '') throw invalid('The order names no VM, or has no id');
+  if (timeoutMs < 1000 || timeoutMs > 3_600_000) throw invalid(`The order has a time limit of ${timeoutMs} ms`);
+  return { orderId, vmKey, timeoutMs, action: parseAction(action) };
+}
+
+function parseAction(action: wire.Order['action']): OrderAction {
+  switch (action?.$case) {
+    case 'configure':
+      return { kind: 'configure', ...parseGuestSettings(action.value) };
+    case 'start':
+      return { kind: 'start' };
+    case 'shutdown': {
+      const { timeoutSeconds } = action.value;
+      if (timeoutSeconds >= 1 && timeoutSeconds <= 3600) return { kind: 'shutdown', timeoutSeconds };
+      throw invalid(`The order has a shutdown time of ${timeoutSeconds} s`);
+    }
+    case 'destroy':
+      return { kind: 'destroy' };
+    case undefined:
+      // A newer controller; N and N-1 work together, so it knows which orders an older agent has.
+      throw new AppError('invalid', 'The order asks for what this agent does not know', { hint: 'upgrade the agent' });
+  }
+}
+
+function parseGuestSettings({ vifs, hostname }: wire.ConfigureVm): GuestSettings {
+  return { vifs: vifs.map(parseVif), hostname: hostname === '' ? undefined : hostname };
+}
+
+function parseVif(vif: wire.ConfigureVif): VifSettings {
+  if (vif.settings === undefined) throw invalid('The order has no settings for an interface', { field: 'settings' });
+  return {
+    index: vif.index,
+    mac: parseMac(vif.mac),
+    address: parseIpv4(vif.address),
+    settings: parseSettings(vif.settings),
+    hasDefaultRoute: vif.defaultRoute,
+  };
+}
+
+function parseSettings(settings: WireSettings): InterfaceSettings {
+  const { prefixLength, broadcast, gateway, dns, domain } = settings;
+  if (prefixLength < 1 || prefixLength > 30) throw invalid(`The order has a prefix of /${prefixLength}`);
+  return {
+    prefixLength,
+    broadcast: parseIpv4(broadcast),
+    gateway: parseIpv4(gateway),
+    dns: dns.map(parseIpv4),
+    domain,
+  };
+}
+
+function vmToWire(vm: ObservedVm): wire.ObservedVm {
+  const { key, name, memoryMib, vcpus, vifs } = vm;
+  const maybe = { cfgPath: vm.cfgPath ?? '', uuid: vm.uuid ?? '', problem: vm.problem ?? '' };
+  return { key, name, memoryMib, vcpus, ...maybe, state: STATE[vm.state], vifs: vifs.map(vifToWire) };
+}
+
+function vifToWire({ index, mac, bridge, guestAddress }: ObservedVif): wire.ObservedVif {
+  return {
+    index,
+    mac: mac === undefined ? '' : formatMac(mac),
+    bridge: bridge ?? '',
+    guestAddress: textOf(guestAddress),
+  };
+}
+
+function textOf(address: Ipv4 | undefined): string {
+  return address === undefined ? '' : formatIpv4(address);
+}
+
+function progressToWire({ orderId, message, percent }: OrderProgress): wire.OrderProgress {
+  return { orderId, message, percent };
+}
+
+function resultToWire({ orderId, failure, vm }: OrderResult): wire.OrderResult {
+  const outcome = { errorCode: failure?.code ?? '', message: failure?.message ?? '', details: { ...failure?.details } };
+  return { orderId, ...outcome, vm: vm && vmToWire(vm) };
+}
+
+function metricsToWire(metrics: VmMetrics): WireMetrics {
+  return {
+    sampledAt: new Date(metrics.sampledAtMs),
+    cpuSeconds: metrics.cpuSeconds,
+    rxBytes: BigInt(metrics.rxBytes),
+    txBytes: BigInt(metrics.txBytes),
+    diskReadBytes: BigInt(metrics.diskReadBytes),
+    diskWrittenBytes: BigInt(metrics.diskWrittenBytes),
+  };
+}

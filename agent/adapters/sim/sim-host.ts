@@ -1,0 +1,54 @@
+import { mkdir, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { SimOptions } from '../../domain/sim-option.js';
+import type { CfgFolder } from '../../ports/cfg-folder.js';
+import type { Clock } from '../../ports/clock.js';
+import type { DeploymentSource } from '../../ports/host-report.js';
+import { SimGuestDisk } from './sim-guest-disk.js';
+import { imageCfg, imageVmNames } from './sim-image.js';
+import { SimToolstack } from './sim-toolstack.js';
+import { SimWire } from './sim-wire.js';
+import { SimWorld, unlessMissing } from './sim-world.js';
+
+export interface SimHost {
+  readonly toolstack: SimToolstack;
+  readonly guestDisk: SimGuestDisk;
+  readonly wire: SimWire;
+  readonly deployment: DeploymentSource;
+}
+
+/**
+ * A host without Xen: `world.json` in the folder, and real cfg files in `xen/`, made at the first run. Removing the folder
+ * is a new deployment.
+ *
+ * @param folder absolute; made if it is missing
+ * @param cfgFolder of the `xen` folder in it
+ * @throws {AppError} `wrong_state` if `world.json` cannot be read
+ */
+export async function openSimHost(
+  folder: string,
+  cfgFolder: CfgFolder,
+  options: SimOptions,
+  clock: Clock,
+): Promise<SimHost> {
+  await mkdir(folder, { recursive: true });
+  await ensureImage(join(folder, 'xen'), options.vms);
+  const world = await SimWorld.open(folder, options, clock);
+  return {
+    toolstack: new SimToolstack(world, cfgFolder),
+    guestDisk: new SimGuestDisk(world),
+    wire: new SimWire(world),
+    deployment: { readDeploymentId: () => Promise.resolve(world.deploymentId) },
+  };
+}
+
+/** All files at once: a first run that is cut short begins anew. */
+async function ensureImage(xenFolder: string, count: number): Promise<void> {
+  if ((await unlessMissing(stat(xenFolder))) !== undefined) return;
+  const draft = `${xenFolder}.new`;
+  await rm(draft, { recursive: true, force: true });
+  await mkdir(draft);
+  const write = (name: string): Promise<void> => writeFile(join(draft, `${name}.cfg`), imageCfg(name));
+  await Promise.all(imageVmNames(count).map(write));
+  await rename(draft, xenFolder);
+}

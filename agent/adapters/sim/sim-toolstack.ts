@@ -1,0 +1,118 @@
+import { createHash, randomUUID } from 'node:crypto';
+import { AppError, invalid } from '../../../shared/errors.js';
+import type { Domain, VmMetrics } from '../../domain/vm.js';
+import { listDisks } from '../../domain/xl-cfg/disk.js';
+import type { XlCfg } from '../../domain/xl-cfg/syntax.js';
+import { listVifs } from '../../domain/xl-cfg/vif.js';
+import { cfgName, getNumber, getString, parseXlCfg } from '../../domain/xl-cfg/xl-cfg.js';
+import type { CfgFolder } from '../../ports/cfg-folder.js';
+import type { DomainSample, Toolstack } from '../../ports/toolstack.js';
+import { sleep } from '../../services/sleep.js';
+import type { SimDomain, SimWorld } from './sim-world.js';
+
+/** Of the boot: a guest powers off faster than it comes up. */
+const STOP_SHARE = 1 / 3;
+
+/** A toolstack without Xen: domains that boot, count and stop. Labelled wherever it is shown. */
+export class SimToolstack implements Toolstack {
+  readonly isSimulated = true;
+  readonly #world: SimWorld;
+  readonly #cfgFolder: CfgFolder;
+
+  constructor(world: SimWorld, cfgFolder: CfgFolder) {
+    this.#world = world;
+    this.#cfgFolder = cfgFolder;
+  }
+
+  listDomains(): Promise<readonly Domain[]> {
+    const describe = (domain: SimDomain): Domain => {
+      const { name, uuid, memoryMib, vcpus } = domain;
+      return { name, uuid, memoryMib, vcpus, state: this.#world.stateOf(domain) };
+    };
+    return Promise.resolve(this.#world.domains().map(describe));
+  }
+
+  watch(onChange: () => void): () => void {
+    return this.#world.onChange(onChange);
+  }
+
+  async create(cfgPath: string, signal: AbortSignal): Promise<void> {
+    const domain = describeNew(parseXlCfg(await this.#cfgFolder.read(cfgPath)), cfgPath, this.#world.clock.nowMs());
+    signal.throwIfAborted();
+    this.#world.failOnRequest('start', domain.name);
+    if (this.#find(domain.name) !== undefined) {
+      throw new AppError('already_exists', `A domain ${domain.name} exists already`, { name: domain.name });
+    }
+    await this.#world.putDomain(domain);
+  }
+
+  async shutdown(name: string, timeoutSeconds: number, signal: AbortSignal): Promise<void> {
+    const domain = this.#find(name);
+    if (domain === undefined) return;
+    this.#world.failOnRequest('shutdown', name);
+    const { clock, options } = this.#world;
+    const timeoutMs = timeoutSeconds * 1000;
+    const isIgnored = options.ignoresShutdown.has(name);
+    const stopsAtMs = domain.stopsAtMs ?? clock.nowMs() + Math.ceil(options.bootMs * STOP_SHARE);
+    if (!isIgnored && domain.stopsAtMs === undefined) await this.#world.putDomain({ ...domain, stopsAtMs });
+    await sleep(clock, isIgnored ? timeoutMs : Math.min(timeoutMs, Math.max(0, stopsAtMs - clock.nowMs())), signal);
+    signal.throwIfAborted();
+    if (this.#find(name)?.uuid !== domain.uuid) return;
+    const details = { hint: `domherd vm destroy ${name}` };
+    throw new AppError('timeout', `${name} did not power off in ${timeoutSeconds} s`, details);
+  }
+
+  async destroy(name: string, signal: AbortSignal): Promise<void> {
+    signal.throwIfAborted();
+    this.#world.failOnRequest('destroy', name);
+    if (this.#find(name) !== undefined) await this.#world.removeDomain(name);
+  }
+
+  sample(): Promise<readonly DomainSample[]> {
+    const { clock, options } = this.#world;
+    const nowMs = clock.nowMs();
+    const sampleOf = (domain: SimDomain): DomainSample => ({
+      name: domain.name,
+      metrics: countersOf(domain, options.seed, nowMs),
+    });
+    return Promise.resolve(this.#world.domains().map(sampleOf));
+  }
+
+  #find(name: string): SimDomain | undefined {
+    return this.#world.domains().find((domain) => domain.name === name);
+  }
+}
+
+/** @throws {AppError} `invalid` for what xl would refuse */
+function describeNew(cfg: XlCfg, cfgPath: string, createdAtMs: number): SimDomain {
+  const name = cfgName(cfg);
+  if (name === undefined) throw invalid(`${cfgPath} has no name`, { path: cfgPath });
+  listDisks(cfg);
+  return {
+    name,
+    uuid: getString(cfg, 'uuid') ?? randomUUID(),
+    cfgPath,
+    memoryMib: getNumber(cfg, 'memory') ?? 128,
+    vcpus: getNumber(cfg, 'vcpus') ?? 1,
+    macs: listVifs(cfg).map((vif) => vif.macAsXlReads ?? ''),
+    createdAtMs,
+  };
+}
+
+/** Counters that only grow, at a pace of each domain's own, and start at 0 with each life of it. */
+function countersOf(domain: SimDomain, seed: number, nowMs: number): VmMetrics {
+  const paces = createHash('sha256').update(`${seed} ${domain.name}`).digest();
+  const seconds = Math.max(0, nowMs - domain.createdAtMs) / 1000;
+  // The wave's slope stays above -1: the sum never falls, and its rate is never the same twice.
+  const active = seconds + 5 * Math.sin(seconds / 6);
+  const grow = (index: number, perSecond: number): number =>
+    Math.max(0, Math.floor(active * perSecond * (0.2 + (paces[index] ?? 0) / 255)));
+  return {
+    sampledAtMs: nowMs,
+    cpuSeconds: Math.max(0, Math.round(active * domain.vcpus * (paces[0] ?? 0)) / 255 / 4),
+    rxBytes: grow(1, 40_000),
+    txBytes: grow(2, 25_000),
+    diskReadBytes: grow(3, 90_000),
+    diskWrittenBytes: grow(4, 60_000),
+  };
+}

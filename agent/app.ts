@@ -1,0 +1,140 @@
+// Invariants:
+// - The end of the agent, however it comes, changes no domain: nothing here owns one.
+// - An identity of another deployment is moved aside before anything is said to the controller.
+import type { Logger } from 'pino';
+import { wrongState } from '../shared/errors.js';
+import { VERSION } from '../shared/version.js';
+import type { Identity } from './domain/identity.js';
+import type { AgentRecord } from './ports/agent-record.js';
+import type { CfgFolder } from './ports/cfg-folder.js';
+import type { Clock } from './ports/clock.js';
+import type { ControllerLink } from './ports/controller-link.js';
+import type { GuestDisk } from './ports/guest-disk.js';
+import type { DeploymentSource, HostReport } from './ports/host-report.js';
+import type { IdentityStore } from './ports/identity-store.js';
+import type { Joiner } from './ports/joiner.js';
+import type { KeyMaker } from './ports/key-maker.js';
+import type { OrderJournal } from './ports/order-journal.js';
+import type { Toolstack } from './ports/toolstack.js';
+import type { WireProbe } from './ports/wire-probe.js';
+import { makeCarryOut } from './services/carry-out.js';
+import { VmConfigurer } from './services/configure-vm.js';
+import { Observer } from './services/observe.js';
+import { OrderRunner } from './services/order-runner.js';
+import { JOIN_HINT, Renewal } from './services/renewal.js';
+import { ResultOutbox } from './services/result-outbox.js';
+import { SessionKeeper } from './services/session-keeper.js';
+import { sleep } from './services/sleep.js';
+
+/** Of the 10 s that a stop may take; the rest is for saying goodbye. */
+const FINISH_MS = 8000;
+
+/** The world of one agent. */
+export interface AgentParts {
+  readonly toolstack: Toolstack;
+  readonly cfgFolder: CfgFolder;
+  readonly guestDisk: GuestDisk;
+  readonly wire: WireProbe;
+  readonly clock: Clock;
+  readonly link: ControllerLink;
+  readonly joiner: Joiner;
+  readonly identities: IdentityStore;
+  readonly keys: KeyMaker;
+  readonly hostReport: HostReport;
+  readonly deployment: DeploymentSource;
+  readonly journal: OrderJournal;
+  readonly record: AgentRecord;
+  /** 0 (included) to 1 (excluded). */
+  readonly random: () => number;
+  readonly pid: number;
+  readonly log: Logger;
+}
+
+/** One agent. A process may have many, each with a state folder of its own. */
+export class AgentApp {
+  readonly #parts: AgentParts;
+  readonly #log: Logger;
+  readonly #orders: OrderRunner;
+  readonly #keeper: SessionKeeper;
+  readonly #end = new AbortController();
+  #endWatches: readonly (() => void)[] = [];
+  #running: Promise<void> | undefined;
+  #stopped: Promise<void> | undefined;
+
+  constructor(parts: AgentParts) {
+    this.#parts = parts;
+    this.#log = parts.log;
+    const observer = new Observer(parts.toolstack, parts.cfgFolder, parts.guestDisk);
+    const configurer = new VmConfigurer(parts.cfgFolder, parts.guestDisk, parts.wire, parts.log);
+    this.#orders = new OrderRunner({
+      ...parts,
+      carryOut: makeCarryOut(observer, parts.toolstack, configurer),
+      findVm: (key) => observer.find(key),
+      listener: {
+        progressed: (progress) => this.#keeper.progressed(progress),
+        finished: (result) => this.#keeper.finished(result),
+      },
+    });
+    this.#keeper = new SessionKeeper({
+      ...parts,
+      observer,
+      orders: this.#orders,
+      outbox: new ResultOutbox(),
+      renewal: new Renewal(parts),
+      about: { version: VERSION, pid: parts.pid, startedAtMs: parts.clock.nowMs() },
+    });
+  }
+
+  /**
+   * Resolves when the agent runs; the session comes, goes and comes again from then on.
+   *
+   * @param signal stops it, as {@link stop} does
+   * @throws {AppError} `wrong_state` if this host has not joined, or its identity is of another deployment
+   */
+  async start(signal: AbortSignal): Promise<void> {
+    const { toolstack, cfgFolder } = this.#parts;
+    const { host, deploymentId } = await this.#boundIdentity();
+    await this.#orders.start();
+    const changed = (): void => this.#keeper.stateChanged();
+    this.#endWatches = [toolstack.watch(changed), cfgFolder.watch(changed)];
+    signal.addEventListener('abort', () => void this.stop(), { once: true });
+    this.#log.info({ host, deploymentId, version: VERSION, simulated: toolstack.isSimulated }, 'agent runs');
+    this.#running = this.#keeper.run(this.#end.signal);
+    if (signal.aborted) await this.stop();
+  }
+
+  /** Takes no more orders, finishes or undoes the present steps, says what came of them; within 10 s. Idempotent. */
+  stop(): Promise<void> {
+    this.#stopped ??= this.#stopOnce();
+    return this.#stopped;
+  }
+
+  async #stopOnce(): Promise<void> {
+    const finished = new AbortController();
+    const limit = sleep(this.#parts.clock, FINISH_MS, finished.signal).then((isOver) => {
+      if (isOver) this.#log.error('an order did not end in time: it is left as it is');
+    });
+    await Promise.race([this.#orders.stop(), limit]);
+    finished.abort();
+    for (const endWatch of this.#endWatches) endWatch();
+    this.#end.abort();
+    await this.#running;
+    this.#log.info('agent stopped');
+  }
+
+  async #boundIdentity(): Promise<Identity> {
+    const { identities, deployment } = this.#parts;
+    const identity = await identities.load();
+    if (identity === undefined) throw wrongState('This host has not joined a controller', { hint: JOIN_HINT });
+    const deploymentId = await deployment.readDeploymentId();
+    if (identity.deploymentId === deploymentId) return identity;
+    const path = await identities.moveAside();
+    this.#log.warn({ path, was: identity.deploymentId, deploymentId }, 'identity of another deployment moved aside');
+    throw wrongState(
+      `The identity of ${identity.host} is of another deployment of this machine: moved to ${path ?? ''}`,
+      {
+        hint: JOIN_HINT,
+      },
+    );
+  }
+}

@@ -1,0 +1,86 @@
+import { hostname } from 'node:os';
+import { resolve } from 'node:path';
+import { text } from 'node:stream/consumers';
+import tls from 'node:tls';
+import { CommanderError } from 'commander';
+import { invalid, toAppError } from '../shared/errors.js';
+import { EXIT_CODE } from '../shared/exit-code.js';
+import { createLog } from '../shared/log.js';
+import { DirIdentityStore } from './adapters/disk/dir-identity-store.js';
+import { FileAgentRecord } from './adapters/disk/file-agent-record.js';
+import { nodeKeyMaker } from './adapters/system/node-key-maker.js';
+import { AgentApp } from './app.js';
+import { createProgram, type CommonOptions, type HostOptions } from './program.js';
+import { joinController } from './services/joining.js';
+import { openSimParts } from './sim-parts.js';
+import { formatStatus } from './status-text.js';
+
+// grpc-js has no option for it; before any credential is made.
+tls.DEFAULT_MIN_VERSION = 'TLSv1.3';
+
+/** Something still holds the process, though all work is done. */
+const EXIT_ANYWAY_MS = 1500;
+
+async function run(options: HostOptions): Promise<void> {
+  const log = createLog('domherd-agent', options.logLevel);
+  const stateDir = resolve(options.stateDir);
+  const app = new AgentApp(await openSimParts({ stateDir, sim: options.sim, log }));
+  const stopped = new Promise<void>((done) => {
+    const stop = (signal: NodeJS.Signals): void => {
+      log.info({ signal }, 'agent stops');
+      void app.stop().then(done);
+    };
+    process.once('SIGTERM', stop);
+    process.once('SIGINT', stop);
+  });
+  process.stderr.write('domherd-agent: SIMULATED toolstack, no Xen is behind it\n');
+  await app.start(new AbortController().signal);
+  await stopped;
+}
+
+async function join(options: HostOptions, host: string | undefined): Promise<void> {
+  if (process.stdin.isTTY) {
+    throw invalid('The token is read from the input, which is a terminal', {
+      hint: 'on the frontend: domherd host token NAME | ssh root@NAME domherd-agent join',
+    });
+  }
+  const log = createLog('domherd-agent', options.logLevel);
+  const parts = await openSimParts({ stateDir: resolve(options.stateDir), sim: options.sim, log });
+  const token = await text(process.stdin);
+  const identity = await joinController(token, host ?? hostname(), parts, AbortSignal.timeout(120_000));
+  const until = new Date(identity.notAfterMs).toISOString();
+  process.stdout.write(`joined as ${identity.host} (simulated), certificate until ${until}\n`);
+}
+
+async function status(options: CommonOptions): Promise<void> {
+  const stateDir = resolve(options.stateDir);
+  const identity = await new DirIdentityStore(stateDir, nodeKeyMaker).load();
+  const last = await new FileAgentRecord(stateDir).readStatus();
+  const isRunning = last !== undefined && isAlive(last.pid);
+  process.stdout.write(formatStatus({ identity, status: last, isRunning, nowMs: Date.now() }));
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    return process.kill(pid, 0);
+  } catch (error) {
+    // Another user's process is alive, too.
+    return error instanceof Error && 'code' in error && error.code === 'EPERM';
+  }
+}
+
+/** What the process exits with; commander has printed its own words. */
+function report(error: unknown): number {
+  if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : EXIT_CODE.invalid;
+  const { code, message, details, stack } = toAppError(error);
+  process.stderr.write(`domherd-agent: ${message}\n`);
+  for (const [key, value] of Object.entries(details))
+    process.stderr.write(`  ${key === 'hint' ? '' : `${key}: `}${value}\n`);
+  if (code === 'internal' && stack !== undefined) process.stderr.write(`${stack}\n`);
+  return EXIT_CODE[code];
+}
+
+process.exitCode = await createProgram({ run, join, status })
+  .parseAsync()
+  .then(() => 0, report);
+setTimeout(() => process.exit(), EXIT_ANYWAY_MS).unref();

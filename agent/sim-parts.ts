@@ -1,0 +1,57 @@
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Logger } from 'pino';
+import { DirCfgFolder } from './adapters/disk/dir-cfg-folder.js';
+import { DirIdentityStore } from './adapters/disk/dir-identity-store.js';
+import { FileAgentRecord } from './adapters/disk/file-agent-record.js';
+import { FileOrderJournal } from './adapters/disk/file-order-journal.js';
+import { GrpcControllerLink } from './adapters/grpc/grpc-controller-link.js';
+import { GrpcJoiner } from './adapters/grpc/grpc-joiner.js';
+import { openSimHost } from './adapters/sim/sim-host.js';
+import { nodeKeyMaker } from './adapters/system/node-key-maker.js';
+import { systemClock } from './adapters/system/system-clock.js';
+import { SystemHostReport } from './adapters/system/system-host-report.js';
+import type { AgentParts } from './app.js';
+import type { SimOptions } from './domain/sim-option.js';
+import type { Clock } from './ports/clock.js';
+import type { HostReport } from './ports/host-report.js';
+
+export interface SimAgentOptions {
+  /** Absolute; made if it is missing. Each agent has its own. */
+  readonly stateDir: string;
+  readonly sim: SimOptions;
+  readonly log: Logger;
+  /** One may serve all agents of a process. Left out: a new one. */
+  readonly hostReport?: HostReport | undefined;
+  /** Left out: the system's. */
+  readonly clock?: Clock | undefined;
+}
+
+/**
+ * The parts of an agent whose toolstack is the simulated one: `new AgentApp(await openSimParts(options))`.
+ *
+ * @throws {AppError} `wrong_state` if the simulated state cannot be read
+ */
+export async function openSimParts(options: SimAgentOptions): Promise<AgentParts> {
+  const { stateDir, sim, log } = options;
+  const clock = options.clock ?? systemClock;
+  await mkdir(stateDir, { recursive: true, mode: 0o700 });
+  const simDir = join(stateDir, 'sim');
+  const cfgFolder = new DirCfgFolder(join(simDir, 'xen'), join(stateDir, 'backup'), clock);
+  const host = await openSimHost(simDir, cfgFolder, sim, clock);
+  return {
+    ...host,
+    cfgFolder,
+    clock,
+    link: new GrpcControllerLink(clock),
+    joiner: new GrpcJoiner(),
+    identities: new DirIdentityStore(stateDir, nodeKeyMaker),
+    keys: nodeKeyMaker,
+    hostReport: options.hostReport ?? new SystemHostReport(),
+    journal: new FileOrderJournal(join(stateDir, 'orders.journal')),
+    record: new FileAgentRecord(stateDir),
+    random: Math.random,
+    pid: process.pid,
+    log: log.child({ toolstack: 'simulated' }),
+  };
+}
