@@ -8,7 +8,10 @@ export const COMPLETION: Noun = {
       name: 'bash',
       about: 'print the completion script of bash',
       formats: [],
-      examples: ['source <(domherd completion bash)', 'domherd completion bash > ~/.local/share/bash-completion/completions/domherd'],
+      examples: [
+        'source <(domherd completion bash)',
+        'domherd completion bash > ~/.local/share/bash-completion/completions/domherd',
+      ],
       run: async (call) => (await import('./completion-action.js')).printBashCompletion(call),
     }),
   ],

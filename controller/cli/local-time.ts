@@ -15,7 +15,11 @@ export interface WallClock {
 
 /** @param timeZone IANA name, or "UTC" */
 export function wallClock(atMs: number, timeZone: string): WallClock {
-  const parts = new Map(formatFor(timeZone).formatToParts(atMs).map((part) => [part.type, part.value]));
+  const parts = new Map(
+    formatFor(timeZone)
+      .formatToParts(atMs)
+      .map((part) => [part.type, part.value]),
+  );
   const number = (type: Intl.DateTimeFormatPartTypes): number => Number(parts.get(type));
   return {
     year: number('year'),

@@ -16,17 +16,7 @@ import { VERSION_VERB } from './version-command.js';
 import { VM } from './vm-command.js';
 import type { World } from './world.js';
 
-export const NOUNS: readonly Noun[] = [
-  RESERVATION,
-  LEASE,
-  HOST,
-  VM,
-  MAC,
-  EVENT,
-  CONFLICT,
-  CERTIFICATE,
-  COMPLETION,
-];
+export const NOUNS: readonly Noun[] = [RESERVATION, LEASE, HOST, VM, MAC, EVENT, CONFLICT, CERTIFICATE, COMPLETION];
 
 const EXAMPLES = [
   'g5k-subnets -a | domherd reservation import - --name job42 --ends 20:00',
@@ -99,7 +89,7 @@ function addVerb(parent: Command, verb: Verb<never>, world: World, outcome: Outc
   addExamples(command, verb.examples);
   command.action(async () => {
     const call = invocation(command, verb, world);
-    outcome.exitCode = await verb.run(call, command.args, command.opts() as never);
+    outcome.exitCode = await verb.run(call, command.args, command.opts<never>());
   });
 }
 

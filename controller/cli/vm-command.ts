@@ -52,7 +52,8 @@ const startVerb = verb({
   formats: ADDRESSED,
   options: [allOption(), option('--force', 'start them all the same; recorded as an event'), dryRunOption()],
   examples: ['domherd vm start --all', 'domherd vm start domU@dom0-1 --dry-run'],
-  run: async (call, args, options: StartOptions) => (await import('./vm-order-action.js')).startVms(call, args, options),
+  run: async (call, args, options: StartOptions) =>
+    (await import('./vm-order-action.js')).startVms(call, args, options),
 });
 
 const shutdownVerb = verb({
@@ -60,7 +61,11 @@ const shutdownVerb = verb({
   args: SELECTED,
   about: 'ask guests to shut down; one that ignores it is left alone and reported',
   formats: ADDRESSED,
-  options: [allOption(), option('--timeout <duration>', 'wait for a guest so long, 1s to 1h; else 60s'), dryRunOption()],
+  options: [
+    allOption(),
+    option('--timeout <duration>', 'wait for a guest so long, 1s to 1h; else 60s'),
+    dryRunOption(),
+  ],
   examples: ['domherd vm shutdown domU@dom0-1', 'domherd vm shutdown --all --timeout 2m'],
   run: async (call, args, options: ShutdownOptions) =>
     (await import('./vm-order-action.js')).shutdownVms(call, args, options),
@@ -88,7 +93,8 @@ const waitVerb = verb({
     option('--timeout <duration>', 'wait at most so long, 1s to 1d; else 5m'),
   ],
   examples: ['domherd vm wait --all --for=running', 'domherd vm wait domU@dom0-1 --for=stopped --timeout 1m'],
-  run: async (call, args, options: WaitOptions) => (await import('./vm-wait-action.js')).waitForVms(call, args, options),
+  run: async (call, args, options: WaitOptions) =>
+    (await import('./vm-wait-action.js')).waitForVms(call, args, options),
 });
 
 export const VM: Noun = {

@@ -1,0 +1,68 @@
+import { parseDuration } from '../../shared/domain/duration.js';
+import { notFound } from '../../shared/errors.js';
+import { HostServiceClient, type Host } from '../../shared/gen/domherd/v1/host.js';
+import { callUnary } from '../../shared/grpc/client.js';
+import { confirm } from './confirm.js';
+import { withClient } from './connection.js';
+import type { Invocation } from './invocation.js';
+import { CALL } from './limit.js';
+import { formatLocalLong } from './local-time.js';
+import { printOne, printRows, tell } from './output.js';
+import { hostFields, hostView } from './view/host-view.js';
+
+export interface TokenOptions {
+  readonly uses?: number;
+  readonly ttl?: string;
+}
+
+export async function listHosts(call: Invocation): Promise<number> {
+  const { hosts } = await withClient(call, HostServiceClient, (client) =>
+    callUnary(client.list.bind(client), {}, CALL),
+  );
+  printRows(call, hosts, hostView(call.world.timeZone()));
+  if (hosts.length === 0 && call.format === 'table') {
+    tell(call, 'no host has joined; let one in: domherd host token NAME | ssh root@NAME domherd-agent join');
+  }
+  return 0;
+}
+
+export async function showHost(call: Invocation, name: string): Promise<number> {
+  const { host } = await withClient(call, HostServiceClient, (client) =>
+    callUnary(client.get.bind(client), { name }, CALL),
+  );
+  printHost(call, host, name);
+  return 0;
+}
+
+export async function createToken(call: Invocation, host: string, options: TokenOptions): Promise<number> {
+  const ttlSeconds = options.ttl === undefined ? 0 : Math.ceil(parseDuration(options.ttl) / 1_000);
+  const request = { requestId: call.requestId, host, uses: options.uses ?? 0, ttlSeconds };
+  const made = await withClient(call, HostServiceClient, (client) =>
+    callUnary(client.createToken.bind(client), request, CALL),
+  );
+  const expiresAt = made.expiresAt ?? new Date(call.world.nowMs());
+  const json = [{ token: made.token, expiresAt: expiresAt.toISOString() }];
+  call.world.stdout.write(call.format === 'json' ? `${JSON.stringify(json, null, 2)}\n` : `${made.token}\n`);
+  tell(
+    call,
+    `a secret, until ${formatLocalLong(expiresAt.getTime(), call.world.timeZone())}; pipe it into: domherd-agent join`,
+  );
+  return 0;
+}
+
+export async function revokeHost(call: Invocation, name: string, options: { yes?: boolean }): Promise<number> {
+  await confirm(call, `revoke the certificate of ${name}, so that it must join anew`, options.yes);
+  const request = { requestId: call.requestId, name };
+  const { host } = await withClient(call, HostServiceClient, (client) =>
+    callUnary(client.revoke.bind(client), request, CALL),
+  );
+  if (call.format === 'table') tell(call, `${name} is revoked; its VMs are left alone`);
+  else printHost(call, host, name);
+  return 0;
+}
+
+function printHost(call: Invocation, host: Host | undefined, name: string): void {
+  if (host === undefined) throw notFound(`the controller told nothing of host ${name}`);
+  const timeZone = call.world.timeZone();
+  printOne(call, host, hostView(timeZone), hostFields(timeZone));
+}

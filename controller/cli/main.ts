@@ -1,0 +1,32 @@
+import { randomUUID } from 'node:crypto';
+import { userInfo } from 'node:os';
+import { setTimeout as delay } from 'node:timers/promises';
+import { run } from './run.js';
+import type { World } from './world.js';
+
+const interrupted = new AbortController();
+process.on('SIGINT', () => {
+  // A second Ctrl-C ends what does not want to end.
+  if (interrupted.signal.aborted) process.exit(130);
+  interrupted.abort();
+});
+// The reader of a pipe may leave early, as `head` does: that is no failure.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 0 : 1));
+
+const world: World = {
+  stdin: process.stdin,
+  stdout: process.stdout,
+  stderr: process.stderr,
+  env: process.env,
+  user: () => {
+    const { uid, homedir, username } = userInfo();
+    return { uid, home: process.env['HOME'] || homedir, name: username };
+  },
+  timeZone: () => Intl.DateTimeFormat().resolvedOptions().timeZone,
+  nowMs: () => Date.now(),
+  newId: () => randomUUID(),
+  pause: (ms, signal) => delay(ms, undefined, { signal }).catch(() => undefined),
+  signal: interrupted.signal,
+};
+
+process.exitCode = await run(process.argv.slice(2), world);

@@ -1,0 +1,108 @@
+import Table from 'cli-table3';
+import { invalid } from '../../shared/errors.js';
+import type { Invocation } from './invocation.js';
+import { paint, printable, wantsColour, type Colour } from './terminal-text.js';
+
+export interface Column<Row> {
+  readonly title: string;
+  readonly text: (row: Row) => string;
+  readonly colour?: (row: Row) => Colour | undefined;
+}
+
+/** How rows of one kind look in each format; pure. A format that the verb does not offer needs no function. */
+export interface View<Row> {
+  readonly columns: readonly Column<Row>[];
+  /** Plain data, camelCase, times in ISO 8601: docs/cli.md is its reference. */
+  readonly json: (row: Row) => unknown;
+  readonly name?: (row: Row) => string;
+  readonly addresses?: (row: Row) => readonly string[];
+}
+
+const NO_BORDER = {
+  top: '',
+  'top-mid': '',
+  'top-left': '',
+  'top-right': '',
+  bottom: '',
+  'bottom-mid': '',
+  'bottom-left': '',
+  'bottom-right': '',
+  left: '',
+  'left-mid': '',
+  mid: '',
+  'mid-mid': '',
+  right: '',
+  'right-mid': '',
+  middle: '  ',
+};
+
+/** Prints rows to stdout in the format that was asked for. */
+export function printRows<Row>(call: Invocation, rows: readonly Row[], view: View<Row>): void {
+  const { stdout, env } = call.world;
+  stdout.write(formatRows(call, rows, view, wantsColour(stdout, env)));
+}
+
+function formatRows<Row>(call: Invocation, rows: readonly Row[], view: View<Row>, isColoured: boolean): string {
+  switch (call.format) {
+    case 'json':
+      return `${JSON.stringify(rows.map(view.json), null, 2)}\n`;
+    case 'name':
+      return lines(rows.map(required(view.name)));
+    case 'ips':
+      return lines(rows.flatMap(required(view.addresses)));
+    case 'table':
+      return formatTable(rows, view.columns, call.global.headers, isColoured);
+  }
+}
+
+function required<Act>(act: Act | undefined): Act {
+  if (act === undefined) throw invalid('This output format makes no sense here', { hint: 'use -o table or -o json' });
+  return act;
+}
+
+function lines(texts: readonly string[]): string {
+  return texts.map((text) => `${printable(text)}\n`).join('');
+}
+
+/** Columns two blanks apart, as kubectl prints them; nothing at all for no rows without headers. */
+export function formatTable<Row>(
+  rows: readonly Row[],
+  columns: readonly Column<Row>[],
+  hasHeaders: boolean,
+  isColoured: boolean,
+): string {
+  const table = new Table({ chars: NO_BORDER, style: { 'padding-left': 0, 'padding-right': 0, head: [], border: [] } });
+  if (hasHeaders) table.push(columns.map(({ title }) => title));
+  for (const row of rows) table.push(columns.map((column) => cell(column, row, isColoured)));
+  if (table.length === 0) return '';
+  const text = table.toString();
+  return `${text
+    .split('\n')
+    .map((line) => line.trimEnd())
+    .join('\n')}\n`;
+}
+
+function cell<Row>(column: Column<Row>, row: Row, isColoured: boolean): string {
+  const text = printable(column.text(row));
+  return isColoured ? paint(text, column.colour?.(row)) : text;
+}
+
+/** One thing, every field on a line of its own; other formats as a list of one. */
+export function printOne<Row>(call: Invocation, row: Row, view: View<Row>, fields: readonly Column<Row>[]): void {
+  if (call.format !== 'table') {
+    printRows(call, [row], view);
+    return;
+  }
+  const { stdout, env } = call.world;
+  const pairs = fields.map((field) => ({ field, text: field.text(row) })).filter(({ text }) => text !== '');
+  const columns: Column<(typeof pairs)[number]>[] = [
+    { title: '', text: ({ field }) => field.title },
+    { title: '', text: ({ text }) => text, colour: ({ field }) => field.colour?.(row) },
+  ];
+  stdout.write(formatTable(pairs, columns, false, wantsColour(stdout, env)));
+}
+
+/** A line for the person, never for the program: stderr. */
+export function tell(call: Invocation, text: string): void {
+  call.world.stderr.write(`${printable(text)}\n`);
+}

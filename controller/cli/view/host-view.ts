@@ -1,0 +1,85 @@
+import { HostState, type Host } from '../../../shared/gen/domherd/v1/host.js';
+import { formatLocal, formatLocalLong } from '../local-time.js';
+import type { Column, View } from '../output.js';
+import type { Colour } from '../terminal-text.js';
+import { enumText, isoTime } from './enum-text.js';
+
+function state(host: Host): string {
+  return enumText(HostState, host.state);
+}
+
+/** "simulated" wherever no Xen is behind a host. */
+function kind(host: Host): string {
+  if (host.simulated) return 'simulated';
+  return host.facts?.xenVersion ? `Xen ${host.facts.xenVersion}` : 'Xen';
+}
+
+const STATE_COLOUR: Readonly<Record<string, Colour>> = {
+  online: 'green',
+  lost: 'red',
+  revoked: 'red',
+  awaited: 'yellow',
+};
+
+function json(host: Host): unknown {
+  return {
+    id: host.id,
+    name: host.name,
+    state: state(host),
+    simulated: host.simulated,
+    joinedAt: isoTime(host.joinedAt),
+    lastSeenAt: isoTime(host.lastSeenAt),
+    certificateExpiresAt: isoTime(host.certificateExpiresAt),
+    facts: host.facts ?? null,
+    vms: host.vms,
+    vmsRunning: host.vmsRunning,
+    deploymentId: host.deploymentId,
+    bootId: host.bootId,
+    clockOffsetMs: Number(host.clockOffsetMs),
+  };
+}
+
+export function hostView(timeZone: string): View<Host> {
+  return {
+    columns: [
+      { title: 'NAME', text: ({ name }) => name },
+      { title: 'STATE', text: state, colour: (host) => STATE_COLOUR[state(host)] },
+      { title: 'TOOLSTACK', text: kind },
+      { title: 'VMS', text: ({ vms }) => String(vms) },
+      { title: 'RUNNING', text: ({ vmsRunning }) => String(vmsRunning) },
+      { title: 'CPUS', text: ({ facts }) => String(facts?.cpus ?? '-') },
+      { title: 'MEMORY', text: ({ facts }) => (facts ? `${String(facts.memoryMib)} MiB` : '-') },
+      {
+        title: 'LAST SEEN',
+        text: ({ lastSeenAt }) => (lastSeenAt ? formatLocal(lastSeenAt.getTime(), timeZone) : 'never'),
+      },
+    ],
+    json,
+    name: ({ name }) => name,
+  };
+}
+
+export function hostFields(timeZone: string): readonly Column<Host>[] {
+  const time = (date: Date | undefined): string => (date ? formatLocalLong(date.getTime(), timeZone) : '');
+  return [
+    { title: 'Name', text: ({ name }) => name },
+    { title: 'State', text: state },
+    { title: 'Toolstack', text: kind },
+    { title: 'VMs', text: (host) => `${String(host.vms)}, ${String(host.vmsRunning)} running` },
+    { title: 'Agent', text: ({ facts }) => facts?.agentVersion ?? '' },
+    { title: 'Node', text: ({ facts }) => facts?.nodeVersion ?? '' },
+    { title: 'Kernel', text: ({ facts }) => facts?.kernel ?? '' },
+    { title: 'CPUs', text: ({ facts }) => String(facts?.cpus ?? '') },
+    { title: 'Memory', text: ({ facts }) => memoryText(facts) },
+    { title: 'Joined', text: ({ joinedAt }) => time(joinedAt) },
+    { title: 'Last seen', text: ({ lastSeenAt }) => time(lastSeenAt) },
+    { title: 'Certificate until', text: ({ certificateExpiresAt }) => time(certificateExpiresAt) },
+    { title: 'Clock off by', text: ({ clockOffsetMs }) => `${String(clockOffsetMs)} ms` },
+    { title: 'Deployment', text: ({ deploymentId }) => deploymentId },
+    { title: 'Boot', text: ({ bootId }) => bootId },
+  ];
+}
+
+function memoryText(facts: Host['facts']): string {
+  return facts ? `${String(facts.memoryMib)} MiB, ${String(facts.memoryFreeMib)} MiB free` : '';
+}

@@ -1,0 +1,123 @@
+import { VmState, type Vif, type Vm } from '../../../shared/gen/domherd/v1/vm.js';
+import { formatLocalLong } from '../local-time.js';
+import type { Column, View } from '../output.js';
+import type { Colour } from '../terminal-text.js';
+import { enumText, isoTime } from './enum-text.js';
+import { leaseJson } from './lease-view.js';
+
+/** NAME@HOST: what every command takes. */
+export function vmName(vm: Vm): string {
+  return `${vm.name}@${vm.host}`;
+}
+
+export function vmStateText(vm: Vm): string {
+  return enumText(VmState, vm.state);
+}
+
+/** Addresses that are leased to its NICs. */
+export function vmAddresses(vm: Vm): readonly string[] {
+  return vm.vifs.flatMap(({ lease }) => (lease ? [lease.address] : []));
+}
+
+const STATE_COLOUR: Readonly<Record<string, Colour>> = {
+  running: 'green',
+  starting: 'yellow',
+  stopping: 'yellow',
+  crashed: 'red',
+  unknown: 'red',
+  stopped: 'dim',
+};
+
+function note(vm: Vm): string {
+  const marks = [vm.simulated ? 'simulated' : '', vm.stale ? 'last seen' : '', vm.problem];
+  return marks.filter((mark) => mark !== '').join(', ');
+}
+
+export function vmJson(vm: Vm): unknown {
+  return {
+    id: vm.id,
+    name: vm.name,
+    host: vm.host,
+    state: vmStateText(vm),
+    simulated: vm.simulated,
+    stale: vm.stale,
+    problem: vm.problem,
+    cfgPath: vm.cfgPath,
+    uuid: vm.uuid,
+    memoryMib: vm.memoryMib,
+    vcpus: vm.vcpus,
+    observedAt: isoTime(vm.observedAt),
+    vifs: vm.vifs.map(vifJson),
+    metrics: vm.metrics
+      ? {
+          sampledAt: isoTime(vm.metrics.sampledAt),
+          cpuSeconds: vm.metrics.cpuSeconds,
+          rxBytes: Number(vm.metrics.rxBytes),
+          txBytes: Number(vm.metrics.txBytes),
+          diskReadBytes: Number(vm.metrics.diskReadBytes),
+          diskWrittenBytes: Number(vm.metrics.diskWrittenBytes),
+        }
+      : null,
+  };
+}
+
+function vifJson(vif: Vif): unknown {
+  return {
+    index: vif.index,
+    mac: vif.mac,
+    bridge: vif.bridge,
+    guestAddress: vif.guestAddress,
+    lease: vif.lease ? leaseJson(vif.lease) : null,
+  };
+}
+
+export const VM_VIEW: View<Vm> = {
+  columns: [
+    { title: 'ID', text: ({ id }) => String(id) },
+    { title: 'NAME', text: ({ name }) => name },
+    { title: 'HOST', text: ({ host }) => host },
+    { title: 'STATE', text: vmStateText, colour: (vm) => STATE_COLOUR[vmStateText(vm)] },
+    { title: 'ADDRESS', text: (vm) => vmAddresses(vm).join(' ') || '-' },
+    { title: 'MAC', text: ({ vifs }) => vifs.map(({ mac }) => mac || '-').join(' ') || '-' },
+    { title: 'MEMORY', text: ({ memoryMib }) => `${String(memoryMib)} MiB` },
+    { title: 'VCPUS', text: ({ vcpus }) => String(vcpus) },
+    { title: 'NOTE', text: note },
+  ],
+  json: vmJson,
+  name: vmName,
+  addresses: vmAddresses,
+};
+
+export function vmFields(timeZone: string): readonly Column<Vm>[] {
+  return [
+    { title: 'Name', text: vmName },
+    { title: 'Id', text: ({ id }) => String(id) },
+    { title: 'State', text: vmStateText },
+    { title: 'Note', text: note },
+    { title: 'Cfg', text: ({ cfgPath }) => cfgPath },
+    { title: 'UUID', text: ({ uuid }) => uuid },
+    { title: 'Memory', text: ({ memoryMib }) => `${String(memoryMib)} MiB` },
+    { title: 'VCPUs', text: ({ vcpus }) => String(vcpus) },
+    { title: 'NICs', text: ({ vifs }) => vifs.map(vifText).join('; ') },
+    { title: 'CPU', text: ({ metrics }) => (metrics ? `${metrics.cpuSeconds.toFixed(1)} s` : '') },
+    {
+      title: 'Network',
+      text: ({ metrics }) => (metrics ? `${String(metrics.rxBytes)} B in, ${String(metrics.txBytes)} B out` : ''),
+    },
+    {
+      title: 'Disk',
+      text: ({ metrics }) =>
+        metrics ? `${String(metrics.diskReadBytes)} B read, ${String(metrics.diskWrittenBytes)} B written` : '',
+    },
+    {
+      title: 'Observed',
+      text: ({ observedAt }) => (observedAt ? formatLocalLong(observedAt.getTime(), timeZone) : ''),
+    },
+  ];
+}
+
+function vifText(vif: Vif): string {
+  const lease = vif.lease ? `${vif.lease.address} leased` : 'no lease';
+  const guest = vif.guestAddress && vif.guestAddress !== vif.lease?.address ? `, guest has ${vif.guestAddress}` : '';
+  return `#${String(vif.index)} ${vif.mac || 'no MAC'} on ${vif.bridge || 'the default bridge'}, ${lease}${guest}`;
+}

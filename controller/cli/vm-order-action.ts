@@ -1,0 +1,89 @@
+import { parseDuration } from '../../shared/domain/duration.js';
+import { VmServiceClient, type VmProgress } from '../../shared/gen/domherd/v1/vm.js';
+import { callStream } from '../../shared/grpc/client.js';
+import { confirm } from './confirm.js';
+import { withClient } from './connection.js';
+import type { Invocation } from './invocation.js';
+import { selectorOf } from './selection.js';
+import { showProgress } from './vm-progress.js';
+
+interface SelectionOptions {
+  readonly all?: boolean;
+  readonly dryRun?: boolean;
+}
+
+export interface AddressOptions extends SelectionOptions {
+  readonly reservation?: string;
+  readonly address?: string;
+}
+
+export interface StartOptions extends SelectionOptions {
+  readonly force?: boolean;
+}
+
+export interface ShutdownOptions extends SelectionOptions {
+  readonly timeout?: string;
+}
+
+export interface DestroyOptions extends SelectionOptions {
+  readonly yes?: boolean;
+}
+
+/** Ctrl-C ends the call, and with it what has not begun. */
+function order(
+  call: Invocation,
+  options: SelectionOptions,
+  send: (client: VmServiceClient, signal: AbortSignal) => AsyncIterable<VmProgress>,
+): Promise<number> {
+  return withClient(call, VmServiceClient, (client) =>
+    showProgress(call, send(client, call.world.signal), options.dryRun ?? false),
+  );
+}
+
+export async function addressVms(call: Invocation, names: readonly string[], options: AddressOptions): Promise<number> {
+  const request = {
+    requestId: call.requestId,
+    selector: selectorOf(names, options.all),
+    reservation: options.reservation ?? '',
+    dryRun: options.dryRun ?? false,
+    address: options.address,
+  };
+  return order(call, options, (client, signal) => callStream(client.address.bind(client), request, { signal }));
+}
+
+export async function startVms(call: Invocation, names: readonly string[], options: StartOptions): Promise<number> {
+  const request = {
+    requestId: call.requestId,
+    selector: selectorOf(names, options.all),
+    force: options.force ?? false,
+    dryRun: options.dryRun ?? false,
+  };
+  return order(call, options, (client, signal) => callStream(client.start.bind(client), request, { signal }));
+}
+
+export async function shutdownVms(
+  call: Invocation,
+  names: readonly string[],
+  options: ShutdownOptions,
+): Promise<number> {
+  const request = {
+    requestId: call.requestId,
+    selector: selectorOf(names, options.all),
+    timeoutSeconds: secondsOf(options.timeout),
+    dryRun: options.dryRun ?? false,
+  };
+  return order(call, options, (client, signal) => callStream(client.shutdown.bind(client), request, { signal }));
+}
+
+export async function destroyVms(call: Invocation, names: readonly string[], options: DestroyOptions): Promise<number> {
+  const selector = selectorOf(names, options.all);
+  if (!options.dryRun)
+    await confirm(call, `cut the power of ${options.all ? 'all VMs' : names.join(' ')}`, options.yes);
+  const request = { requestId: call.requestId, selector, dryRun: options.dryRun ?? false };
+  return order(call, options, (client, signal) => callStream(client.destroy.bind(client), request, { signal }));
+}
+
+/** 0: the controller's default. @throws {AppError} `invalid` */
+export function secondsOf(duration: string | undefined): number {
+  return duration === undefined ? 0 : Math.ceil(parseDuration(duration) / 1_000);
+}

@@ -1,0 +1,140 @@
+import { ERROR_CODES, type ErrorCode } from '../../shared/errors.js';
+import { EXIT_CODE } from '../../shared/exit-code.js';
+import type { PlannedStep, VmPlan, VmProgress, VmResult, VmStep } from '../../shared/gen/domherd/v1/vm.js';
+import { hintOf } from './failure.js';
+import type { Invocation } from './invocation.js';
+import { printRows, tell, type View } from './output.js';
+import { printable } from './terminal-text.js';
+import { vmAddresses, vmJson, vmStateText } from './view/vm-view.js';
+
+const RESULT_VIEW: View<VmResult> = {
+  columns: [
+    { title: 'VM', text: resultName },
+    {
+      title: 'RESULT',
+      text: ({ errorCode }) => errorCode || 'done',
+      colour: ({ errorCode }) => (errorCode === '' ? 'green' : 'red'),
+    },
+    { title: 'STATE', text: ({ state }) => (state ? vmStateText(state) : '-') },
+    { title: 'ADDRESS', text: ({ state }) => (state && vmAddresses(state).join(' ')) || '-' },
+    {
+      title: 'NOTE',
+      text: ({ state, message }) => [state?.simulated ? 'simulated' : '', message].filter(Boolean).join(', '),
+    },
+  ],
+  json: (result) => ({
+    vm: resultName(result),
+    errorCode: result.errorCode || null,
+    message: result.message,
+    details: result.details,
+    state: result.state ? vmJson(result.state) : null,
+  }),
+  name: resultName,
+  addresses: ({ state }) => (state ? vmAddresses(state) : []),
+};
+
+const PLAN_VIEW: View<PlannedStep> = {
+  columns: [
+    { title: 'VM', text: ({ vm, host }) => joinName(vm, host) },
+    { title: 'STEP', text: ({ action }) => action },
+    { title: 'DETAIL', text: ({ detail }) => detail },
+  ],
+  json: ({ vm, host, action, detail }) => ({ vm: joinName(vm, host), action, detail }),
+  name: ({ vm, host }) => joinName(vm, host),
+};
+
+function joinName(vm: string, host: string): string {
+  return vm.includes('@') ? vm : `${vm}@${host}`;
+}
+
+function resultName({ vm, host }: VmResult): string {
+  return joinName(vm, host);
+}
+
+/**
+ * Shows a stream of plan, steps and results: progress on stderr, results on stdout.
+ *
+ * @returns the exit code: 0, `partial` when some failed, the failure's own when all failed alike
+ */
+export async function showProgress(
+  call: Invocation,
+  stream: AsyncIterable<VmProgress>,
+  isDryRun: boolean,
+): Promise<number> {
+  const screen = new Screen(call);
+  const results: VmResult[] = [];
+  for await (const { progress } of stream) {
+    if (progress?.$case === 'plan') showPlan(call, progress.value, isDryRun);
+    if (progress?.$case === 'step') screen.step(progress.value);
+    if (progress?.$case === 'result') {
+      results.push(progress.value);
+      screen.result(progress.value, results.length);
+    }
+  }
+  screen.clear();
+  if (isDryRun) return 0;
+  printRows(call, results, RESULT_VIEW);
+  showHints(call, results);
+  return exitCodeOf(results);
+}
+
+function showPlan(call: Invocation, plan: VmPlan, isDryRun: boolean): void {
+  for (const warning of plan.warnings) tell(call, `warning: ${warning}`);
+  if (isDryRun) printRows({ ...call, format: call.format === 'ips' ? 'table' : call.format }, plan.steps, PLAN_VIEW);
+}
+
+function showHints(call: Invocation, results: readonly VmResult[]): void {
+  const hints = new Set(results.flatMap((one) => (one.errorCode === '' ? [] : [hintOf(codeOf(one), one.details)])));
+  for (const hint of hints) tell(call, `hint: ${hint}`);
+}
+
+function codeOf(result: VmResult): ErrorCode {
+  return ERROR_CODES.find((code) => code === result.errorCode) ?? 'internal';
+}
+
+/** Exported for its test. */
+export function exitCodeOf(results: readonly VmResult[]): number {
+  const codes = new Set(results.map((result) => (result.errorCode === '' ? 0 : EXIT_CODE[codeOf(result)])));
+  const [only] = codes;
+  if (codes.size <= 1) return only ?? 0;
+  return EXIT_CODE.partial;
+}
+
+/** On a terminal one line that is written over, elsewhere a line for each thing that happens. */
+class Screen {
+  private readonly call: Invocation;
+  private isDirty = false;
+
+  constructor(call: Invocation) {
+    this.call = call;
+  }
+
+  step({ vm, host, message, percent }: VmStep): void {
+    this.show(`${joinName(vm, host)}: ${message}${percent === undefined ? '' : ` ${String(percent)} %`}`);
+  }
+
+  result(result: VmResult, count: number): void {
+    const outcome = result.errorCode === '' ? 'done' : `${result.errorCode}: ${result.message}`;
+    this.show(`${resultName(result)}: ${outcome}${this.isLive ? ` (${String(count)})` : ''}`);
+  }
+
+  clear(): void {
+    if (this.isDirty) this.call.world.stderr.write('\r\u001b[K');
+    this.isDirty = false;
+  }
+
+  private get isLive(): boolean {
+    return this.call.world.stderr.isTTY === true && this.call.world.env['TERM'] !== 'dumb';
+  }
+
+  private show(text: string): void {
+    const { stderr } = this.call.world;
+    if (!this.isLive) {
+      tell(this.call, text);
+      return;
+    }
+    const width = (stderr.columns ?? 80) - 1;
+    stderr.write(`\r\u001b[K${printable(text).slice(0, width)}`);
+    this.isDirty = true;
+  }
+}
