@@ -62,8 +62,9 @@ export class SqliteLeaseStore implements LeaseStore {
     this.byAddress = leases('WHERE address = ?');
     this.byMac = leases('WHERE mac = ?');
     this.held = leases(`WHERE reservation_id = ? AND owner = ? AND state IN ('pending', 'bound')`);
+    // SQLite would rather take the index by state, and read every resting lease of the reservation.
     this.resting = leases(
-      `WHERE owner = ? AND reservation_id = ? AND state = 'quarantined' ORDER BY changed_at_ms DESC, id DESC LIMIT 1`,
+      `INDEXED BY lease_owner WHERE owner = ? AND reservation_id = ? AND state = 'quarantined' ORDER BY changed_at_ms DESC, id DESC LIMIT 1`,
     );
     this.byOwners = leases('WHERE owner >= ? AND owner < ? ORDER BY owner, id');
     this.due = leases('WHERE expires_at_ms <= ? ORDER BY expires_at_ms LIMIT ?');
