@@ -1,0 +1,200 @@
+import { readFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { Readable } from 'node:stream';
+import t from 'tap';
+import ts from 'typescript';
+import { bashCompletion } from '../../../../controller/cli/completion-action.js';
+import { formatFailure } from '../../../../controller/cli/failure.js';
+import { describeMoment, parseMoment } from '../../../../controller/cli/moment.js';
+import { formatTable } from '../../../../controller/cli/output.js';
+import { NOUNS } from '../../../../controller/cli/program.js';
+import { run } from '../../../../controller/cli/run.js';
+import { printable } from '../../../../controller/cli/terminal-text.js';
+import { exitCodeOf } from '../../../../controller/cli/vm-progress.js';
+import type { World } from '../../../../controller/cli/world.js';
+import { AppError } from '../../../../shared/errors.js';
+
+class Text {
+  text = '';
+  write(more: string): void {
+    this.text += more;
+  }
+}
+
+interface Run {
+  readonly exitCode: number;
+  readonly out: string;
+  readonly err: string;
+}
+
+/** A command line in a world without a controller. */
+async function runCli(args: readonly string[], env: Readonly<Record<string, string>> = {}): Promise<Run> {
+  const [stdout, stderr] = [new Text(), new Text()];
+  const world: World = {
+    stdin: Readable.from([]),
+    stdout,
+    stderr,
+    env: { DOMHERD_SOCKET: '/nonexistent/domherd.sock', ...env },
+    user: () => ({ uid: 1000, home: '/home/me', name: 'me' }),
+    timeZone: () => 'Europe/Paris',
+    nowMs: () => Date.parse('2026-11-23T12:00:00Z'),
+    newId: () => '00000000-0000-4000-8000-000000000001',
+    pause: () => Promise.resolve(),
+    signal: new AbortController().signal,
+  };
+  const exitCode = await run(args, world);
+  return { exitCode, out: stdout.text, err: stderr.text };
+}
+
+t.test('a time is read in the local zone', (t) => {
+  const now = Date.parse('2026-11-23T12:00:00Z'); // 13:00 in Paris
+  const cases = [
+    { text: '20:00', want: '2026-11-23T19:00:00.000Z' },
+    { text: '13:00', want: '2026-11-24T12:00:00.000Z' },
+    { text: '9:05', want: '2026-11-24T08:05:00.000Z' },
+    { text: '+2h30m', want: '2026-11-23T14:30:00.000Z' },
+    { text: '2026-11-25T08:00+02:00', want: '2026-11-25T06:00:00.000Z' },
+  ];
+  for (const { text, want } of cases) {
+    t.equal(new Date(parseMoment(text, now, 'Europe/Paris')).toISOString(), want, text);
+  }
+  for (const text of ['25:00', '20:60', 'tonight', '2026-02-30T10:00Z', '2026-11-25', '']) {
+    t.throws(() => parseMoment(text, now, 'Europe/Paris'), { code: 'invalid' }, text);
+  }
+  t.match(
+    describeMoment(parseMoment('20:00', now, 'Europe/Paris'), now, 'Europe/Paris'),
+    /Mon 2026-11-23 20:00 CET, in 7h/,
+  );
+  t.end();
+});
+
+t.test('an hour that the clocks skip or show twice', (t) => {
+  const spring = Date.parse('2026-03-28T12:00:00Z');
+  t.equal(new Date(parseMoment('02:30', spring, 'Europe/Paris')).toISOString(), '2026-03-30T00:30:00.000Z', 'skipped');
+  const autumn = Date.parse('2026-10-25T00:45:00Z');
+  t.equal(new Date(parseMoment('02:30', autumn, 'Europe/Paris')).toISOString(), '2026-10-25T01:30:00.000Z', 'twice');
+  t.end();
+});
+
+t.test('tables have aligned columns without colour or borders', (t) => {
+  const columns = [
+    { title: 'NAME', text: (row: string) => row },
+    { title: 'LENGTH', text: (row: string) => String(row.length) },
+  ];
+  t.equal(formatTable(['a', 'longer'], columns, true, false), 'NAME    LENGTH\na       1\nlonger  6\n');
+  t.equal(formatTable(['a'], columns, false, false), 'a  1\n');
+  t.equal(formatTable([], columns, false, false), '');
+  t.end();
+});
+
+t.test('text from elsewhere cannot move the cursor', (t) => {
+  t.equal(printable('a\u001b[2Jb\nc'), 'a\\u{1b}[2Jb\\u{a}c');
+  t.end();
+});
+
+t.test('an error has message, hint and the facts that the message does not tell', (t) => {
+  const error = new AppError('exhausted', 'pool job42 is full', { hint: 'release some', size: '1022', name: 'job42' });
+  t.equal(formatFailure(error), 'domherd: pool job42 is full\nhint: release some\n  size: 1022\n');
+  t.end();
+});
+
+t.test('the exit code of several results', (t) => {
+  const result = (errorCode: string) => ({ vm: 'a', host: 'b', errorCode, message: '', details: {}, state: undefined });
+  t.equal(exitCodeOf([]), 0);
+  t.equal(exitCodeOf([result(''), result('')]), 0);
+  t.equal(exitCodeOf([result(''), result('wrong_state')]), 10);
+  t.equal(exitCodeOf([result('wrong_state'), result('wrong_state')]), 5);
+  t.equal(exitCodeOf([result('timeout'), result('wrong_state')]), 10);
+  t.end();
+});
+
+t.test('every command has help with examples', async (t) => {
+  for (const noun of NOUNS) {
+    t.match((await runCli([noun.name, '--help'])).out, /Examples:\n {2}\S/, noun.name);
+    for (const verb of noun.verbs) {
+      const { exitCode, out } = await runCli([noun.name, verb.name, '--help']);
+      t.match(out, /Examples:\n {2}\S/, `${noun.name} ${verb.name}`);
+      t.equal(exitCode, 0);
+    }
+  }
+});
+
+t.test('bad input: what, where and what to do', async (t) => {
+  const cases = [
+    { args: ['vm', 'lst'], exitCode: 2, err: /did you mean list/ },
+    { args: ['vm', 'list', '--al'], exitCode: 2, err: /unknown option/ },
+    { args: ['vm', 'address'], exitCode: 2, err: /no VM is named\nhint: .*--all/ },
+    { args: ['vm', 'start', '--all', 'domU'], exitCode: 2, err: /exclude each other/ },
+    { args: ['vm', 'wait', '--all', '--for=booted'], exitCode: 2, err: /running, stopped/ },
+    { args: ['vm', 'destroy', 'domU'], exitCode: 2, err: /--yes/ },
+    { args: ['lease', 'next', 'many'], exitCode: 2, err: /not a number of addresses/ },
+    { args: ['lease', 'next', '-o', 'name'], exitCode: 2, err: /-o table, -o json, -o ips/ },
+    { args: ['lease', 'release', '10.0.0.1'], exitCode: 2, err: /--yes/ },
+    {
+      args: ['lease', 'acquire', 'a', '--count', '2', '--mac', '00:16:3e:00:00:01'],
+      exitCode: 2,
+      err: /leave one of them out/,
+    },
+    { args: ['lease', 'list', '--state', 'free'], exitCode: 2, err: /pending, bound/ },
+    { args: ['reservation', 'import'], exitCode: 2, err: /nothing to read/ },
+    { args: ['reservation', 'import', '/nonexistent'], exitCode: 2, err: /cannot be read/ },
+    { args: ['reservation', 'import', '-', '--ends', 'tonight'], exitCode: 2, err: /not a point in time/ },
+    { args: ['reservation', 'import', '--job', '1;2'], exitCode: 2, err: /not the number of a job/ },
+    { args: ['host', 'token', 'a', '--ttl', 'soon'], exitCode: 2, err: /hint: / },
+    { args: ['host', 'revoke', 'a'], exitCode: 2, err: /--yes/ },
+    { args: ['vm', 'list', '--controller', '127.0.0.1:1'], exitCode: 2, err: /--identity/ },
+    { args: ['vm', 'list', '--socket', `/tmp/${'x'.repeat(120)}`], exitCode: 2, err: /125 bytes.*107/ },
+    {
+      args: ['vm', 'list'],
+      exitCode: 8,
+      err: /no controller answers at .*\nhint: start one: domherd-controller serve/,
+    },
+  ];
+  for (const { args, exitCode, err } of cases) {
+    const result = await runCli(args);
+    t.equal(result.exitCode, exitCode, args.join(' '));
+    t.match(result.err, err, args.join(' '));
+    t.equal(result.out, '', 'nothing on stdout');
+  }
+});
+
+t.test('an absent controller is part of the answer of version', async (t) => {
+  const { exitCode, out } = await runCli(['version']);
+  t.equal(exitCode, 0);
+  t.match(out, /Controller +not reachable/);
+});
+
+t.test('completion knows every noun, verb and option', (t) => {
+  const script = bashCompletion();
+  for (const noun of NOUNS) {
+    for (const verb of noun.verbs) {
+      t.ok(script.includes(`"${noun.name} ${verb.name}")`), `${noun.name} ${verb.name}`);
+      for (const { long } of verb.options ?? []) t.ok(script.includes(String(long)), String(long));
+    }
+  }
+  t.end();
+});
+
+t.test('help starts without gRPC, generated code or tables', (t) => {
+  const seen = new Set<string>();
+  const packages = new Set<string>();
+  const walk = (path: string): void => {
+    if (seen.has(path)) return;
+    seen.add(path);
+    const source = ts.createSourceFile(path, readFileSync(path, 'utf8'), ts.ScriptTarget.ES2022);
+    for (const statement of source.statements) {
+      if (!ts.isImportDeclaration(statement) || statement.importClause?.isTypeOnly === true) continue;
+      const specifier = (statement.moduleSpecifier as ts.StringLiteral).text;
+      if (specifier.startsWith('.')) walk(join(dirname(path), specifier.replace(/\.js$/, '.ts')));
+      else packages.add(specifier);
+    }
+  };
+  walk(join(import.meta.dirname, '../../../../controller/cli/main.ts'));
+  t.ok(seen.size > 10, 'the graph was walked');
+  t.strictSame(
+    [...packages].filter((name) => !name.startsWith('node:')),
+    ['commander'],
+  );
+  t.notOk([...seen].some((path) => path.includes('/gen/')));
+  t.end();
+});
