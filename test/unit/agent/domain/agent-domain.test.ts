@@ -1,0 +1,213 @@
+import fc from 'fast-check';
+import t from 'tap';
+import { backoffMs } from '../../../../agent/domain/backoff.js';
+import { planConfigure } from '../../../../agent/domain/configure-plan.js';
+import { isExpired, renewalDueMs } from '../../../../agent/domain/identity.js';
+import { describeVms, nameOfPath, type CfgFact } from '../../../../agent/domain/observed-vm.js';
+import { parseSimOptions } from '../../../../agent/domain/sim-option.js';
+import { diffState } from '../../../../agent/domain/state-diff.js';
+import type { Domain, ObservedVm } from '../../../../agent/domain/vm.js';
+import { parseXlCfg } from '../../../../agent/domain/xl-cfg/xl-cfg.js';
+import { parseIpv4 } from '../../../../shared/domain/ipv4.js';
+import { formatMac, parseMac } from '../../../../shared/domain/mac.js';
+
+const SETTINGS = {
+  prefixLength: 14,
+  broadcast: parseIpv4('10.183.255.255'),
+  gateway: parseIpv4('10.183.255.254'),
+  dns: [],
+  domain: '',
+};
+
+function cfgFile(path: string, text: string, address?: string): CfgFact {
+  const addresses = new Map(address === undefined ? [] : [[0, parseIpv4(address)]]);
+  return { kind: 'parsed', path, cfg: parseXlCfg(text), addresses };
+}
+
+function domain(name: string, uuid: string, state: Domain['state'] = 'running'): Domain {
+  return { name, uuid, state, memoryMib: 256, vcpus: 2 };
+}
+
+const NAMED = "name='domU'\nmemory='512'\nvif=['mac=00:16:3E:00:00:01, bridge=eth0']\n";
+
+t.test('the wait between two attempts grows, is spread, and has bounds', (t) => {
+  t.equal(backoffMs(0, 0), 200);
+  t.equal(backoffMs(0, 0.5), 300);
+  t.equal(backoffMs(20, 0), 200);
+  t.equal(backoffMs(20, 1 - 2 ** -53), 30_000);
+  t.equal(backoffMs(2000, 0.5), 15_100);
+  fc.assert(
+    fc.property(fc.nat(5000), fc.double({ min: 0, max: 1, maxExcluded: true, noNaN: true }), (failures, random) => {
+      const ms = backoffMs(failures, random);
+      return ms >= 200 && ms <= 30_000 && backoffMs(failures + 1, random) >= ms;
+    }),
+  );
+  t.end();
+});
+
+t.test('a certificate is renewed at two thirds of its life', (t) => {
+  const identity = { notBeforeMs: 1000, notAfterMs: 4000 } as Parameters<typeof renewalDueMs>[0];
+  t.equal(renewalDueMs(identity), 3000);
+  t.notOk(isExpired(identity, 3999));
+  t.ok(isExpired(identity, 4000));
+  t.end();
+});
+
+t.test('files and domains make VMs', (t) => {
+  const show = (vms: readonly ObservedVm[]): string[] => vms.map((vm) => `${vm.key} ${vm.name} ${vm.state}`);
+  const cases: { name: string; files: CfgFact[]; domains: Domain[]; want: string[] }[] = [
+    {
+      name: 'a file alone is stopped',
+      files: [cfgFile('/x/a.cfg', NAMED)],
+      domains: [],
+      want: ['/x/a.cfg domU stopped'],
+    },
+    {
+      name: 'its domain is found by name',
+      files: [cfgFile('/x/a.cfg', NAMED)],
+      domains: [domain('domU', 'u1', 'starting')],
+      want: ['/x/a.cfg domU starting'],
+    },
+    {
+      name: 'a domain without a file is told by its uuid',
+      files: [],
+      domains: [domain('other', 'u2')],
+      want: ['domain:u2 other running'],
+    },
+    {
+      name: 'of two files of one name, nobody can tell which one runs',
+      files: [cfgFile('/x/a.cfg', NAMED), cfgFile('/x/b.cfg', NAMED)],
+      domains: [domain('domU', 'u1')],
+      want: ['/x/a.cfg domU unknown', '/x/b.cfg domU unknown'],
+    },
+    {
+      name: 'two stopped files of one name are legal',
+      files: [cfgFile('/x/a.cfg', NAMED), cfgFile('/x/b.cfg', NAMED)],
+      domains: [],
+      want: ['/x/a.cfg domU stopped', '/x/b.cfg domU stopped'],
+    },
+    {
+      name: 'a uuid tells them apart',
+      files: [cfgFile('/x/a.cfg', `${NAMED}uuid='U1'\n`), cfgFile('/x/b.cfg', `${NAMED}uuid='u9'\n`)],
+      domains: [domain('domU', 'u1')],
+      want: ['/x/a.cfg domU running', '/x/b.cfg domU stopped'],
+    },
+    {
+      name: 'a file that cannot be read is never taken for stopped',
+      files: [{ kind: 'broken', path: '/x/py.cfg', problem: 'no' }],
+      domains: [domain('py', 'u3')],
+      want: ['/x/py.cfg py unknown', 'domain:u3 py running'],
+    },
+    {
+      name: 'a file without a name has the name of its file, and a problem',
+      files: [cfgFile('/x/n.cfg', 'memory=1\n')],
+      domains: [],
+      want: ['/x/n.cfg n stopped'],
+    },
+  ];
+  for (const c of cases) t.strictSame(show(describeVms(c.files, c.domains)), c.want, c.name);
+
+  const [vm] = describeVms([cfgFile('/x/a.cfg', NAMED, '10.0.0.9')], []);
+  t.match(vm, { memoryMib: 512, vcpus: 1, problem: undefined });
+  t.strictSame(vm?.vifs, [
+    { index: 0, mac: parseMac('00:16:3e:00:00:01'), bridge: 'eth0', guestAddress: parseIpv4('10.0.0.9') },
+  ]);
+  t.equal(describeVms([cfgFile('/x/a.cfg', NAMED)], [domain('domU', 'u1')])[0]?.memoryMib, 256, 'what runs counts');
+  t.ok(describeVms([cfgFile('/x/n.cfg', 'memory=1\n')], [])[0]?.problem);
+  t.equal(nameOfPath('/etc/xen/web-1.cfg'), 'web-1');
+  t.end();
+});
+
+t.test('a change of state holds what differs, and nothing else', (t) => {
+  const before = describeVms([cfgFile('/x/a.cfg', NAMED), cfgFile('/x/b.cfg', "name='b'\n")], [domain('c', 'u')]);
+  t.equal(
+    diffState(before, describeVms([cfgFile('/x/b.cfg', "name='b'\n"), cfgFile('/x/a.cfg', NAMED)], [domain('c', 'u')])),
+    undefined,
+  );
+  const after = describeVms([cfgFile('/x/a.cfg', NAMED, '10.0.0.1'), cfgFile('/x/b.cfg', "name='b'\n")], []);
+  const change = diffState(before, after);
+  t.strictSame(
+    change?.changed.map((vm) => vm.key),
+    ['/x/a.cfg'],
+  );
+  t.strictSame(change?.gone, ['domain:u']);
+  t.equal(diffState([], before)?.changed.length, 3);
+  const moreVifs = before.map((vm) => ({
+    ...vm,
+    vifs: [...vm.vifs, { index: 9, mac: undefined, bridge: undefined, guestAddress: undefined }],
+  }));
+  t.equal(diffState(before, moreVifs)?.changed.length, 3);
+  t.end();
+});
+
+t.test('a configuration is planned before anything is touched', (t) => {
+  const text = '# by hand\nname = "domU"\nvif = [ \'ip=10.0.0.3, mac=00:16:3E:00:00:01, bridge=br0\' ]\n';
+  const cfg = parseXlCfg(text);
+  const [vm] = describeVms([cfgFile('/x/a.cfg', text)], []);
+  if (vm === undefined) throw new Error('no VM');
+  const address = parseIpv4('10.180.0.7');
+  const vif = { index: 0, mac: parseMac('00:16:3e:b4:00:07'), address, settings: SETTINGS, hasDefaultRoute: true };
+  const steps = planConfigure(vm, cfg, { vifs: [vif], hostname: 'domU' });
+  t.strictSame(
+    steps.map((step) => step.kind),
+    ['probe', 'write guest', 'write cfg'],
+  );
+  t.match(steps[0], { address, mac: vif.mac, bridge: 'br0' });
+  t.match(steps[2], {
+    before: text,
+    after: text.replace('ip=10.0.0.3, ', '').replace('00:16:3E:00:00:01', formatMac(vif.mac)),
+  });
+
+  const same = { ...vif, mac: parseMac('00:16:3e:00:00:01') };
+  const clean = parseXlCfg(text.replace('ip=10.0.0.3, ', ''));
+  t.strictSame(
+    planConfigure(vm, clean, { vifs: [same], hostname: undefined }).map((step) => step.kind),
+    ['probe', 'write guest'],
+    'the same MAC in capitals stays as it is written',
+  );
+  t.throws(() => planConfigure({ ...vm, state: 'running' }, cfg, { vifs: [vif], hostname: undefined }), {
+    code: 'wrong_state',
+  });
+  t.throws(() => planConfigure({ ...vm, state: 'unknown' }, cfg, { vifs: [vif], hostname: undefined }), {
+    code: 'wrong_state',
+  });
+  t.throws(() => planConfigure(vm, cfg, { vifs: [{ ...vif, index: 1 }], hostname: undefined }), { code: 'not_found' });
+  t.end();
+});
+
+t.test('--sim options', (t) => {
+  t.match(parseSimOptions([]), { vms: 4, bootMs: 1500, seed: 1 });
+  const options = parseSimOptions([
+    'vms=2',
+    'vms=8',
+    'boot-ms=0',
+    'seed=9',
+    'fail=start:domU2',
+    'fail=destroy:a:b',
+    'ignore-shutdown=domU',
+    'in-use=10.0.0.1',
+    'in-use=10.0.0.2',
+  ]);
+  t.match(options, { vms: 8, bootMs: 0, seed: 9 });
+  t.strictSame([...options.failures], ['start:domU2', 'destroy:a:b']);
+  t.strictSame([...options.ignoresShutdown], ['domU']);
+  t.equal(options.inUse.size, 2);
+  for (const bad of [
+    'vmz=1',
+    'vms',
+    'vms=',
+    'vms=1001',
+    'vms=-1',
+    'vms=1e1',
+    'boot-ms=600001',
+    'fail=start',
+    'fail=boot:x',
+    'fail=start:',
+    'in-use=10.0.0',
+    '',
+    'toString=1',
+  ]) {
+    t.throws(() => parseSimOptions([bad]), { code: 'invalid' }, bad);
+  }
+  t.end();
+});

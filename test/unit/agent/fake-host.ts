@@ -1,0 +1,131 @@
+// An async function of a fake turns what it throws into a rejection, as the real one's do.
+/* eslint-disable @typescript-eslint/require-await */
+import { AppError, notFound } from '../../../shared/errors.js';
+import type { Ipv4 } from '../../../shared/domain/ipv4.js';
+import type { Mac } from '../../../shared/domain/mac.js';
+import type { GuestSettings, OrderResult } from '../../../agent/domain/order.js';
+import type { Domain } from '../../../agent/domain/vm.js';
+import type { CfgFile, CfgFolder } from '../../../agent/ports/cfg-folder.js';
+import type { Guest, GuestChange, GuestDisk, GuestNetwork } from '../../../agent/ports/guest-disk.js';
+import type { HostReport } from '../../../agent/ports/host-report.js';
+import type { OrderJournal } from '../../../agent/ports/order-journal.js';
+import type { DomainSample, Toolstack } from '../../../agent/ports/toolstack.js';
+import type { WireAnswer, WireProbe } from '../../../agent/ports/wire-probe.js';
+
+/** A host in memory; each part does what it is told, at once, and keeps a list of what it was asked. */
+export class FakeHost implements Toolstack, CfgFolder, GuestDisk, WireProbe, HostReport {
+  readonly isSimulated = true;
+  readonly calls: string[] = [];
+  readonly files = new Map<string, string>();
+  readonly domains = new Map<string, Domain>();
+  readonly guests = new Map<string, GuestNetwork>();
+  readonly wire = new Map<Ipv4, Mac>();
+  readonly faults = new Map<string, AppError>();
+  /** What the guest's disk says after a write, if it lies. */
+  isDiskDeaf = false;
+
+  #call(name: string): void {
+    this.calls.push(name);
+    const fault = this.faults.get(name);
+    if (fault !== undefined) throw fault;
+  }
+
+  addVm(name: string, vif = 'mac=00:16:3e:00:00:01, bridge=eth0'): string {
+    const path = `/xen/${name}.cfg`;
+    this.files.set(path, `name = '${name}'\nmemory = 256\nvif = [ '${vif}' ]\n`);
+    return path;
+  }
+
+  async listDomains(): Promise<readonly Domain[]> {
+    this.#call('listDomains');
+    return [...this.domains.values()];
+  }
+
+  async create(cfgPath: string): Promise<void> {
+    this.#call('create');
+    const name = /name = '(.*)'/.exec(this.files.get(cfgPath) ?? '')?.[1] ?? '';
+    this.domains.set(name, { name, uuid: `uuid-${name}`, state: 'running', memoryMib: 256, vcpus: 1 });
+  }
+
+  async shutdown(name: string, timeoutSeconds: number): Promise<void> {
+    this.#call(`shutdown ${timeoutSeconds}`);
+    this.domains.delete(name);
+  }
+
+  async destroy(name: string): Promise<void> {
+    this.#call('destroy');
+    this.domains.delete(name);
+  }
+
+  async sample(): Promise<readonly DomainSample[]> {
+    const zero = { sampledAtMs: 0, cpuSeconds: 1, rxBytes: 2, txBytes: 3, diskReadBytes: 4, diskWrittenBytes: 5 };
+    return [...this.domains.keys()].map((name) => ({ name, metrics: zero }));
+  }
+
+  watch(): () => void {
+    return () => undefined;
+  }
+
+  async list(): Promise<readonly CfgFile[]> {
+    return [...this.files].map(([path, text]) => ({ kind: 'text', path, text }));
+  }
+
+  // CfgFolder and GuestDisk both have a read(): a path is a file, anything else a guest.
+  read(path: string): Promise<string>;
+  read(guest: Guest): Promise<GuestNetwork | undefined>;
+  async read(what: string | Guest): Promise<string | GuestNetwork | undefined> {
+    if (typeof what !== 'string') return this.guests.get(what.cfgPath);
+    const text = this.files.get(what);
+    if (text === undefined) throw notFound(`no ${what}`);
+    return text;
+  }
+
+  async replace(path: string, before: string, after: string): Promise<void> {
+    this.#call('replace');
+    if (this.files.get(path) !== before) throw new AppError('raced', 'changed');
+    this.files.set(path, after);
+  }
+
+  async write(guest: Guest, settings: GuestSettings): Promise<GuestChange> {
+    this.#call('write');
+    const before = this.guests.get(guest.cfgPath);
+    const addresses = new Map(settings.vifs.map((vif) => [vif.index, vif.address]));
+    if (!this.isDiskDeaf) this.guests.set(guest.cfgPath, { addresses, hostname: settings.hostname });
+    return {
+      undo: async () => {
+        this.#call('undo');
+        if (before === undefined) this.guests.delete(guest.cfgPath);
+        else this.guests.set(guest.cfgPath, before);
+      },
+    };
+  }
+
+  async probe(address: Ipv4): Promise<WireAnswer> {
+    this.#call('probe');
+    const mac = this.wire.get(address);
+    return mac === undefined ? { kind: 'silent' } : { kind: 'answered', mac };
+  }
+
+  async readFacts(): ReturnType<HostReport['readFacts']> {
+    const versions = { agentVersion: '1', nodeVersion: '20', kernel: 'k', xenVersion: '' };
+    return { ...versions, cpus: 2, memoryMib: 1000, memoryFreeMib: 500, bootId: 'b' };
+  }
+
+  async readMemoryFreeMib(): Promise<number> {
+    return 500;
+  }
+}
+
+export class MemoryJournal implements OrderJournal {
+  readonly results: OrderResult[] = [];
+  fault: AppError | undefined;
+
+  async load(): Promise<readonly OrderResult[]> {
+    return this.results;
+  }
+
+  async append(result: OrderResult): Promise<void> {
+    if (this.fault !== undefined) throw this.fault;
+    this.results.push(result);
+  }
+}

@@ -1,0 +1,287 @@
+// An async function of a fake turns what it throws into a rejection, as the real one's do.
+/* eslint-disable @typescript-eslint/require-await */
+import { pino } from 'pino';
+import t from 'tap';
+import { AppError } from '../../../../shared/errors.js';
+import { parseIpv4 } from '../../../../shared/domain/ipv4.js';
+import { parseMac } from '../../../../shared/domain/mac.js';
+import type { Order, OrderAction, OrderProgress, OrderResult } from '../../../../agent/domain/order.js';
+import { makeCarryOut } from '../../../../agent/services/carry-out.js';
+import { VmConfigurer } from '../../../../agent/services/configure-vm.js';
+import { Observer } from '../../../../agent/services/observe.js';
+import { OrderRunner, type CarryOut } from '../../../../agent/services/order-runner.js';
+import { ResultOutbox } from '../../../../agent/services/result-outbox.js';
+import { sleep } from '../../../../agent/services/sleep.js';
+import { FakeHost, MemoryJournal } from '../fake-host.js';
+import { ManualClock, settle } from '../manual-clock.js';
+
+const LOG = pino({ level: 'silent' });
+const NEVER = new AbortController().signal;
+const ADDRESS = parseIpv4('10.180.0.7');
+const MAC = parseMac('00:16:3e:b4:00:07');
+
+function configureAction(index = 0): OrderAction {
+  const settings = {
+    prefixLength: 14,
+    broadcast: parseIpv4('10.183.255.255'),
+    gateway: parseIpv4('10.183.255.254'),
+    dns: [],
+    domain: '',
+  };
+  const vif = { index, mac: MAC, address: ADDRESS, settings, hasDefaultRoute: true };
+  return { kind: 'configure', vifs: [vif], hostname: 'domU' };
+}
+
+function order(orderId: string, vmKey: string, action: OrderAction = { kind: 'start' }, timeoutMs = 10_000): Order {
+  return { orderId, vmKey, timeoutMs, action };
+}
+
+interface RunnerRig {
+  readonly clock: ManualClock;
+  readonly journal: MemoryJournal;
+  readonly runner: OrderRunner;
+  readonly finished: OrderResult[];
+  readonly progress: OrderProgress[];
+}
+
+function makeRunner(carryOut: CarryOut, journal = new MemoryJournal()): RunnerRig {
+  const clock = new ManualClock();
+  const finished: OrderResult[] = [];
+  const progress: OrderProgress[] = [];
+  const listener = {
+    progressed: (one: OrderProgress) => void progress.push(one),
+    finished: (one: OrderResult) => void finished.push(one),
+  };
+  const runner = new OrderRunner({ clock, journal, carryOut, listener, log: LOG, findVm: async () => undefined });
+  return { clock, journal, runner, finished, progress };
+}
+
+t.test('configuring a VM', async (t) => {
+  const configure = async (host: FakeHost, key: string, action = configureAction()): Promise<void> => {
+    const observer = new Observer(host, host, host);
+    const carryOut = makeCarryOut(observer, host, new VmConfigurer(host, host, host, LOG));
+    await carryOut(order('o', key, action), () => undefined, NEVER);
+  };
+
+  t.test('asks the wire, writes guest and cfg, and may come twice', async (t) => {
+    const host = new FakeHost();
+    const key = host.addVm('domU', 'ip=10.0.0.3, mac=00:16:3E:00:00:01, bridge=eth0');
+    await configure(host, key);
+    t.match(host.files.get(key), "vif = [ 'mac=00:16:3e:b4:00:07, bridge=eth0' ]");
+    t.equal(host.guests.get(key)?.addresses.get(0), ADDRESS);
+    const after = host.files.get(key);
+    await configure(host, key);
+    t.equal(host.files.get(key), after);
+    t.strictSame(
+      host.calls.filter((call) => call !== 'listDomains'),
+      ['probe', 'write', 'replace', 'probe', 'write'],
+    );
+  });
+
+  t.test('refuses what would hurt, before anything is touched', async (t) => {
+    const host = new FakeHost();
+    const key = host.addVm('domU');
+    host.wire.set(ADDRESS, parseMac('02:00:00:00:00:01'));
+    await t.rejects(configure(host, key), {
+      code: 'already_exists',
+      details: { address: '10.180.0.7', seenMac: '02:00:00:00:00:01' },
+    });
+    host.wire.set(ADDRESS, MAC);
+    await configure(host, key);
+    t.pass('an answer from the MAC of the lease is its owner');
+    await host.create(key);
+    await t.rejects(configure(host, key), { code: 'wrong_state' });
+    await t.rejects(configure(host, 'domain:uuid-x'), { code: 'not_found' });
+    host.domains.set('x', { name: 'x', uuid: 'uuid-x', state: 'running', memoryMib: 1, vcpus: 1 });
+    await t.rejects(configure(host, 'domain:uuid-x'), { code: 'wrong_state' });
+    t.equal(host.calls.filter((call) => call === 'write').length, 1);
+  });
+
+  const failures: { name: string; prepare: (host: FakeHost) => void; code: string }[] = [
+    {
+      name: 'the cfg cannot be written',
+      prepare: (host) => host.faults.set('replace', new AppError('unavailable', 'full')),
+      code: 'unavailable',
+    },
+    {
+      name: 'the disk refuses',
+      prepare: (host) => host.faults.set('write', new AppError('wrong_state', 'in use')),
+      code: 'wrong_state',
+    },
+    {
+      name: 'the disk does not hold what was written',
+      prepare: (host) => (host.isDiskDeaf = true),
+      code: 'wrong_state',
+    },
+  ];
+  for (const c of failures) {
+    t.test(`is undone when ${c.name}`, async (t) => {
+      const host = new FakeHost();
+      const key = host.addVm('domU');
+      const before = host.files.get(key);
+      c.prepare(host);
+      await t.rejects(configure(host, key), { code: c.code });
+      t.equal(host.files.get(key), before);
+      t.notOk(host.guests.has(key));
+    });
+  }
+
+  t.test('says what it could not undo', async (t) => {
+    const host = new FakeHost();
+    const key = host.addVm('domU');
+    host.faults.set('replace', new AppError('unavailable', 'full'));
+    host.faults.set('undo', new AppError('unavailable', 'disk gone'));
+    await t.rejects(configure(host, key), {
+      code: 'unavailable',
+      message: 'full',
+      details: { notUndone: 'disk gone' },
+    });
+  });
+});
+
+t.test('orders are about where a VM shall be', async (t) => {
+  const host = new FakeHost();
+  const key = host.addVm('domU');
+  host.files.set('/xen/py.cfg', 'import os\n');
+  const carryOut = makeCarryOut(new Observer(host, host, host), host, new VmConfigurer(host, host, host, LOG));
+  const act = (vmKey: string, action: OrderAction) => carryOut(order('o', vmKey, action), () => undefined, NEVER);
+  t.match(await act(key, { kind: 'destroy' }), { state: 'stopped' });
+  t.match(await act(key, { kind: 'start' }), { state: 'running' });
+  t.match(await act(key, { kind: 'start' }), { state: 'running' });
+  t.match(await act(key, { kind: 'shutdown', timeoutSeconds: 9 }), { state: 'stopped' });
+  t.match(await act(key, { kind: 'shutdown', timeoutSeconds: 9 }), { state: 'stopped' });
+  t.strictSame(
+    host.calls.filter((call) => call !== 'listDomains'),
+    ['create', 'shutdown 9'],
+  );
+  await t.rejects(act('/xen/none.cfg', { kind: 'start' }), { code: 'not_found' });
+  await t.rejects(act('/xen/py.cfg', { kind: 'start' }), { code: 'wrong_state' });
+  await t.rejects(act('/xen/py.cfg', { kind: 'destroy' }), { code: 'wrong_state' }, 'another domain could be hit');
+  host.domains.set('x', { name: 'x', uuid: 'u', state: 'running', memoryMib: 1, vcpus: 1 });
+  t.equal(await act('domain:u', { kind: 'destroy' }), undefined, 'a domain without a file is gone then');
+});
+
+t.test('the order runner', async (t) => {
+  t.test('runs those of one VM in turn, of two side by side', async (t) => {
+    const events: string[] = [];
+    const releases = new Map<string, () => void>();
+    const { runner, finished } = makeRunner(async ({ orderId }) => {
+      events.push(`+${orderId}`);
+      await new Promise<void>((resolve) => releases.set(orderId, resolve));
+      events.push(`-${orderId}`);
+      return undefined;
+    });
+    for (const [id, key] of [
+      ['1', 'a'],
+      ['2', 'a'],
+      ['3', 'b'],
+    ] as const)
+      runner.submit(order(id, key));
+    await settle();
+    t.strictSame(events, ['+1', '+3']);
+    releases.get('1')?.();
+    await settle();
+    t.strictSame(events, ['+1', '+3', '-1', '+2']);
+    releases.get('2')?.();
+    releases.get('3')?.();
+    await settle();
+    t.strictSame(finished.map((result) => result.orderId).sort(), ['1', '2', '3']);
+  });
+
+  t.test('runs no order twice, not even after a restart', async (t) => {
+    let runs = 0;
+    const carryOut: CarryOut = async () => {
+      runs += 1;
+      throw new AppError('wrong_state', 'no', { why: 'x' });
+    };
+    const first = makeRunner(carryOut);
+    first.runner.submit(order('1', 'a'));
+    first.runner.submit(order('1', 'a'));
+    await settle();
+    first.runner.submit(order('1', 'a'));
+    await settle();
+    t.equal(runs, 1);
+    t.equal(first.finished.length, 2);
+    t.strictSame(first.finished[0], first.finished[1]);
+    const second = makeRunner(carryOut, first.journal);
+    await second.runner.start();
+    second.runner.submit(order('1', 'a'));
+    await settle();
+    t.equal(runs, 1);
+    t.match(second.finished[0], { failure: { code: 'wrong_state', message: 'no', details: { why: 'x' } } });
+  });
+
+  t.test('forgets the oldest of more than a thousand', async (t) => {
+    let runs = 0;
+    const { runner } = makeRunner(async () => void (runs += 1));
+    for (let n = 0; n <= 1000; n += 1) runner.submit(order(`${n}`, 'a'));
+    for (let n = 0; n < 1000 && runs < 1001; n += 1) await settle();
+    runner.submit(order('1', 'a'));
+    await settle();
+    t.equal(runs, 1001);
+    runner.submit(order('0', 'a'));
+    await settle();
+    t.equal(runs, 1002);
+  });
+
+  t.test('ends what takes too long, or is cancelled, by what cut it short', async (t) => {
+    const { runner, clock, finished, progress } = makeRunner(async (_order, report, signal) => {
+      report('working', 50);
+      await sleep(clock, 60_000, signal);
+      throw new AppError('internal', 'because it was cut short', { at: 'x' });
+    });
+    runner.submit(order('late', 'a', { kind: 'start' }, 5000));
+    runner.submit(order('queued', 'a', { kind: 'start' }, 1000));
+    runner.submit(order('unwanted', 'b'));
+    await clock.advance(500);
+    runner.cancel('unwanted');
+    runner.cancel('unknown');
+    await clock.advance(5000);
+    const codes = Object.fromEntries(finished.map((result) => [result.orderId, result.failure?.code]));
+    t.strictSame(codes, { late: 'timeout', queued: 'timeout', unwanted: 'unavailable' });
+    t.match(progress[0], { orderId: 'late', message: 'working', percent: 50 });
+    t.equal(clock.timers, 0, 'no timer is left');
+  });
+
+  t.test('a stop finishes the step and answers nothing', async (t) => {
+    let undone = 0;
+    const { runner, clock, finished, journal } = makeRunner(async (_order, _report, signal) => {
+      await sleep(clock, 60_000, signal);
+      undone += 1;
+      signal.throwIfAborted();
+      return undefined;
+    });
+    runner.submit(order('1', 'a'));
+    runner.submit(order('2', 'a'));
+    await settle();
+    await runner.stop();
+    runner.submit(order('3', 'b'));
+    await settle();
+    t.equal(undone, 1, 'the second one never began');
+    t.strictSame([finished, journal.results], [[], []]);
+  });
+
+  t.test('a journal that cannot be written does not hide a result', async (t) => {
+    const { runner, journal, finished } = makeRunner(async () => undefined);
+    journal.fault = new AppError('unavailable', 'full');
+    runner.submit(order('1', 'a'));
+    await settle();
+    t.match(finished, [{ orderId: '1', failure: undefined }]);
+  });
+});
+
+t.test('a result is kept until it must have arrived', async (t) => {
+  const outbox = new ResultOutbox();
+  const result = { orderId: '1', failure: undefined, vm: undefined };
+  outbox.add(result);
+  outbox.settle(1e9);
+  t.strictSame(outbox.reopen(), [result], 'not sent');
+  outbox.markSent(result, 1000);
+  outbox.settle(30_999);
+  t.strictSame(outbox.reopen(), [result], 'sent, but its session ended soon');
+  outbox.settle(1e9);
+  t.strictSame(outbox.reopen(), [result], 'not sent in this session');
+  outbox.markSent(result, 1000);
+  outbox.settle(31_000);
+  t.strictSame(outbox.reopen(), []);
+});

@@ -1,0 +1,309 @@
+// An async function of a fake turns what it throws into a rejection, as the real one's do.
+/* eslint-disable @typescript-eslint/require-await */
+import { pino } from 'pino';
+import t, { type Test } from 'tap';
+import { AppError } from '../../../../shared/errors.js';
+import type { Identity } from '../../../../agent/domain/identity.js';
+import type { Order, OrderResult } from '../../../../agent/domain/order.js';
+import type { DownMessage, Hello, UpMessage } from '../../../../agent/domain/session-message.js';
+import type { AgentStatus } from '../../../../agent/ports/agent-record.js';
+import type { ControllerLink, SessionChannel } from '../../../../agent/ports/controller-link.js';
+import type { IdentityStore } from '../../../../agent/ports/identity-store.js';
+import type { Joiner, JoinRequest } from '../../../../agent/ports/joiner.js';
+import type { KeyMaker } from '../../../../agent/ports/key-maker.js';
+import { Observer } from '../../../../agent/services/observe.js';
+import { Renewal } from '../../../../agent/services/renewal.js';
+import { ResultOutbox } from '../../../../agent/services/result-outbox.js';
+import { SessionKeeper } from '../../../../agent/services/session-keeper.js';
+import { FakeHost } from '../fake-host.js';
+import { ManualClock, settle } from '../manual-clock.js';
+
+const LOG = pino({ level: 'silent' });
+const DAY_MS = 86_400_000;
+
+const ORDER: Order = { orderId: '1', vmKey: 'a', timeoutMs: 1000, action: { kind: 'start' } };
+
+/** A link that a test holds in its hands. */
+class FakeChannel implements SessionChannel {
+  readonly address = 'controller:1';
+  readonly welcome = { heartbeatMs: 10_000, controllerVersion: '9', nowMs: 0 };
+  readonly sent: UpMessage[] = [];
+  isClosed = false;
+  readonly #queue: (DownMessage | AppError)[] = [];
+  #wake: () => void = () => undefined;
+
+  say(message: DownMessage | AppError): void {
+    this.#queue.push(message);
+    this.#wake();
+  }
+
+  get messages(): AsyncIterable<DownMessage> {
+    return this.#read();
+  }
+
+  async *#read(): AsyncGenerator<DownMessage, void, undefined> {
+    for (;;) {
+      const next = this.#queue.shift();
+      if (next instanceof AppError) throw next;
+      if (next !== undefined) yield next;
+      else if (this.isClosed) return;
+      else await new Promise<void>((resolve) => (this.#wake = resolve));
+    }
+  }
+
+  async send(message: UpMessage): Promise<void> {
+    if (this.isClosed) throw new AppError('unavailable', 'closed');
+    this.sent.push(message);
+  }
+
+  async renew(request: string): Promise<string> {
+    return `certificate for ${request}`;
+  }
+
+  close(): void {
+    this.isClosed = true;
+    this.#wake();
+  }
+
+  kinds(): string[] {
+    return this.sent.map((message) => message.kind);
+  }
+}
+
+class MemoryIdentities implements IdentityStore {
+  identity: Identity | undefined;
+  pendingKey: string | undefined;
+
+  async load(): Promise<Identity | undefined> {
+    return this.identity;
+  }
+
+  async save(identity: Identity): Promise<void> {
+    this.identity = identity;
+    this.pendingKey = undefined;
+  }
+
+  async moveAside(): Promise<string | undefined> {
+    this.identity = undefined;
+    return '/aside';
+  }
+
+  async loadPendingKey(): Promise<string | undefined> {
+    return this.pendingKey;
+  }
+
+  async savePendingKey(keyPem: string): Promise<void> {
+    this.pendingKey = keyPem;
+  }
+}
+
+function makeKeeper(t: Test, prepare: (identities: MemoryIdentities, clock: ManualClock) => void = () => undefined) {
+  const clock = new ManualClock();
+  const host = new FakeHost();
+  const channels: FakeChannel[] = [];
+  const hellos: Hello[] = [];
+  const statuses: AgentStatus[] = [];
+  const joins: JoinRequest[] = [];
+  const submitted: Order[] = [];
+  const identities = new MemoryIdentities();
+  const refusals: AppError[] = [];
+  let keys = 0;
+  const validity = (): { notBeforeMs: number; notAfterMs: number } => ({
+    notBeforeMs: clock.nowMs(),
+    notAfterMs: clock.nowMs() + DAY_MS,
+  });
+  const keyMaker: KeyMaker = {
+    makeKey: async () => `key ${(keys += 1)}`,
+    makeRequest: async (keyPem, name) => `${name} with ${keyPem}`,
+    sign: (keyPem) => Buffer.from(`by ${keyPem}`),
+    readValidity: validity,
+  };
+  const joiner: Joiner = {
+    join: async (request) => {
+      joins.push(request);
+      return { certificatePem: 'renewed', caPem: 'ca', addresses: ['controller:2'] };
+    },
+  };
+  const link: ControllerLink = {
+    connect: async (_identity, hello) => {
+      hellos.push(hello);
+      const refusal = refusals.shift();
+      if (refusal !== undefined) throw refusal;
+      const channel = new FakeChannel();
+      channels.push(channel);
+      return channel;
+    },
+  };
+  identities.identity = {
+    host: 'dom0',
+    keyPem: 'key 0',
+    certificatePem: 'first',
+    caPem: 'ca',
+    addresses: ['controller:1'],
+    joinAddresses: ['controller:3'],
+    deploymentId: 'd',
+    ...validity(),
+  };
+  prepare(identities, clock);
+  let counter = 0;
+  const keeper = new SessionKeeper({
+    clock,
+    observer: new Observer(host, host, host),
+    toolstack: host,
+    hostReport: host,
+    orders: { submit: (one) => void submitted.push(one), cancel: (id) => void host.calls.push(`cancel ${id}`) },
+    outbox: new ResultOutbox(),
+    log: LOG,
+    link,
+    renewal: new Renewal({ clock, identities, keys: keyMaker, joiner, log: LOG }),
+    record: {
+      nextSessionCounter: async () => (counter += 1),
+      writeStatus: async (status) => void statuses.push(status),
+      readStatus: async () => statuses.at(-1),
+    },
+    random: () => 0,
+    about: { version: '1', pid: 1, startedAtMs: 0 },
+  });
+  const abort = new AbortController();
+  const running = keeper.run(abort.signal);
+  t.teardown(async () => {
+    abort.abort();
+    await running;
+    if (clock.timers !== 0) throw new Error(`${clock.timers} timers are left`);
+  });
+  return { clock, host, channels, hellos, statuses, joins, submitted, identities, refusals, keeper, abort, running };
+}
+
+t.test('the session', async (t) => {
+  t.test('begins with everything, then tells changes, together', async (t) => {
+    const { host, channels, clock, keeper, hellos } = makeKeeper(t);
+    const key = host.addVm('domU');
+    await clock.advance(0);
+    t.match(hellos, [{ sessionCounter: 1, isSimulated: true, deploymentId: 'd' }]);
+    t.strictSame(channels[0]?.kinds(), ['fullState', 'heartbeat']);
+    t.match(channels[0]?.sent[0], { vms: [{ key, state: 'stopped' }] });
+    await host.create(key);
+    for (let n = 0; n < 5; n += 1) keeper.stateChanged();
+    await clock.advance(99);
+    host.addVm('domU2');
+    await clock.advance(1);
+    t.strictSame(channels[0]?.kinds(), ['fullState', 'heartbeat', 'change']);
+    t.match(channels[0]?.sent[2], { change: { changed: [{ key, state: 'running' }, { name: 'domU2' }], gone: [] } });
+    keeper.stateChanged();
+    await clock.advance(1000);
+    t.equal(channels[0]?.sent.length, 3, 'nothing changed, nothing is said');
+    await clock.advance(10_000);
+    const beat = channels[0]?.sent.at(-1);
+    t.match(beat, { kind: 'heartbeat', heartbeat: { memoryFreeMib: 500 } });
+    if (beat?.kind === 'heartbeat') t.strictSame([...beat.heartbeat.metrics.keys()], [key]);
+  });
+
+  t.test('looks again by itself within a minute and a heartbeat', async (t) => {
+    const { host, channels, clock } = makeKeeper(t);
+    await clock.advance(0);
+    host.addVm('domU');
+    await clock.advance(71_000);
+    t.equal(channels[0]?.kinds().filter((kind) => kind === 'change').length, 1);
+  });
+
+  t.test('obeys', async (t) => {
+    const { host, channels, clock, submitted } = makeKeeper(t);
+    await clock.advance(0);
+    channels[0]?.say({ kind: 'order', order: ORDER });
+    channels[0]?.say({ kind: 'cancel', orderId: '1' });
+    const result = { orderId: '2', failure: { code: 'invalid', message: '', details: {} }, vm: undefined } as const;
+    channels[0]?.say({ kind: 'malformed', result });
+    await settle();
+    t.match(submitted, [{ orderId: '1' }]);
+    t.ok(host.calls.includes('cancel 1'));
+    t.match(channels[0]?.sent.at(-1), { kind: 'result', result: { orderId: '2' } });
+  });
+
+  t.test('comes again, with what the last one may have lost', async (t) => {
+    const { channels, clock, keeper, hellos, refusals, statuses } = makeKeeper(t);
+    await clock.advance(0);
+    const result = (orderId: string): OrderResult => ({ orderId, failure: undefined, vm: undefined });
+    keeper.finished(result('old'));
+    await clock.advance(40_000);
+    keeper.finished(result('sent'));
+    await settle();
+    refusals.push(new AppError('unavailable', 'down'), new AppError('unauthenticated', 'revoked'));
+    channels[0]?.say(new AppError('unavailable', 'lost'));
+    await settle();
+    t.ok(channels[0]?.isClosed);
+    t.match(statuses.at(-1), { session: { kind: 'closed', reason: 'lost' } });
+    keeper.finished(result('between'));
+    await clock.advance(199);
+    t.equal(hellos.length, 1, 'not before its time');
+    await clock.advance(1 + 200 + 200);
+    t.strictSame(
+      hellos.map((hello) => hello.sessionCounter),
+      [1, 2, 3, 4],
+    );
+    const again = channels[1]?.sent.flatMap((message) => (message.kind === 'result' ? [message.result.orderId] : []));
+    t.strictSame(again, ['sent', 'between']);
+    t.equal(channels[1]?.kinds()[0], 'fullState');
+    t.match(statuses.at(-1), { session: { kind: 'open', address: 'controller:1', controllerVersion: '9' } });
+  });
+
+  t.test('ends for good when it is told to', async (t) => {
+    const { channels, clock, abort, running, hellos } = makeKeeper(t);
+    await clock.advance(0);
+    abort.abort();
+    await running;
+    t.ok(channels[0]?.isClosed);
+    await clock.advance(DAY_MS);
+    t.equal(hellos.length, 1);
+  });
+});
+
+t.test('the certificate', async (t) => {
+  t.test('is renewed on the session at two thirds of its life, with a new key, again and again', async (t) => {
+    const { clock, identities, channels } = makeKeeper(t);
+    await clock.advance((DAY_MS * 2) / 3 - 1);
+    t.equal(identities.identity?.keyPem, 'key 0');
+    await clock.advance(1);
+    t.match(identities.identity, { keyPem: 'key 1', certificatePem: 'certificate for dom0 with key 1', host: 'dom0' });
+    await clock.advance((DAY_MS * 2) / 3);
+    t.equal(identities.identity?.keyPem, 'key 2');
+    t.equal(channels.length, 1, 'the session stays');
+  });
+
+  t.test('that failed to renew is tried again', async (t) => {
+    const { clock, identities, channels } = makeKeeper(t);
+    await clock.advance(0);
+    const [channel] = channels;
+    if (channel === undefined) throw new Error('no channel');
+    let failures = 0;
+    const renew = channel.renew.bind(channel);
+    channel.renew = async (request) => {
+      if ((failures += 1) < 3) throw new AppError('timeout', 'slow');
+      return renew(request);
+    };
+    await clock.advance((DAY_MS * 2) / 3 + 600_000);
+    t.equal(failures, 3);
+    t.equal(identities.identity?.keyPem, 'key 3');
+  });
+
+  t.test('that ran out is renewed by its own proof, with a key that outlives a crash', async (t) => {
+    const { clock, identities, joins, channels } = makeKeeper(t, (store, at) => {
+      if (store.identity) store.identity = { ...store.identity, notAfterMs: at.nowMs() };
+      store.pendingKey = 'key of the crash';
+    });
+    await clock.advance(0);
+    t.match(joins, [
+      {
+        host: 'dom0',
+        request: 'dom0 with key of the crash',
+        deploymentId: 'd',
+        proof: { kind: 'expired', certificatePem: 'first', signature: Buffer.from('by key 0') },
+      },
+    ]);
+    t.match(identities.identity, {
+      keyPem: 'key of the crash',
+      certificatePem: 'renewed',
+      addresses: ['controller:2'],
+    });
+    t.equal(channels.length, 1);
+  });
+});
