@@ -58,8 +58,10 @@ export function checkToken(
   if (!matchesHostPattern(token.hostPattern, host)) {
     throw refused(`The join token is for ${token.hostPattern}, not for ${host}`, host);
   }
+  // Nobody else gains by that: the request is signed by the key that was certified already.
+  if (wasUsed) return;
   if (nowMs >= token.expiresAtMs) throw refused('The join token has expired', host);
-  if (token.usesLeft < 1 && !wasUsed) throw refused('The join token is used up', host);
+  if (token.usesLeft < 1) throw refused('The join token is used up', host);
 }
 
 function refused(message: string, host: string): AppError {

@@ -68,7 +68,10 @@ export function judgeStart(facts: GateFacts, nowMs: number): StartVerdict {
 export function heldLease(leases: readonly Lease[], vifIndex: number): Lease | undefined {
   return leases
     .filter((lease) => isOf(lease, vifIndex) && (lease.state === 'pending' || lease.state === 'bound'))
-    .reduce<Lease | undefined>((last, lease) => (last && last.changedAtMs > lease.changedAtMs ? last : lease), undefined);
+    .reduce<Lease | undefined>(
+      (last, lease) => (last && last.changedAtMs > lease.changedAtMs ? last : lease),
+      undefined,
+    );
 }
 
 function isOf(lease: Lease, vifIndex: number): boolean {

@@ -34,7 +34,9 @@ export interface VmDirectory<V extends SelectableVm> {
  */
 export function selectVms<V extends SelectableVm>(selector: VmSelector, directory: VmDirectory<V>): readonly V[] {
   if (selector.all === selector.names.length > 0) {
-    throw invalid('VM selector is empty or contradicts itself', { hint: 'give names of VMs, or all of them, not both' });
+    throw invalid('VM selector is empty or contradicts itself', {
+      hint: 'give names of VMs, or all of them, not both',
+    });
   }
   if (selector.all) return directory.all();
   const chosen = new Map<VmId, V>();

@@ -21,7 +21,7 @@ export interface LeaseNames {
 }
 
 const MAX_UINT32 = 0xffff_ffff;
-/** xl takes no more NICs than an HVM guest has room for; this is far above any. */
+/** Far above the NICs of any guest. */
 const MAX_VIF_INDEX = 255;
 
 const TO_WIRE: Readonly<Record<LeaseState, WireState>> = {

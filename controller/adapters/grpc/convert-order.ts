@@ -1,0 +1,61 @@
+import type { ConfigureVif as WireVif, Order as WireOrder, OrderResult } from '../../../shared/gen/domherd/v1/agent.js';
+import type { InterfaceSettings as WireSettings } from '../../../shared/gen/domherd/v1/reservation.js';
+import { formatIpv4 } from '../../../shared/domain/ipv4.js';
+import { formatMac } from '../../../shared/domain/mac.js';
+import type { InterfaceSettings } from '../../domain/reservation.js';
+import type { ConfigureVif, Order, OrderAction, OrderOutcome } from '../../ports/agent-link.js';
+import { detailsFrom, observedVmFrom, textFrom } from './convert-observation.js';
+
+export function orderToWire(order: Order): WireOrder {
+  const { orderId, vmKey, timeoutMs } = order;
+  return { orderId, vmKey, timeoutMs, action: actionToWire(order.action) };
+}
+
+function actionToWire(action: OrderAction): WireOrder['action'] {
+  switch (action.kind) {
+    case 'configure':
+      return {
+        $case: 'configure',
+        value: { vifs: action.vifs.map(vifToWire), hostname: action.hostname ?? '' },
+      };
+    case 'start':
+      return { $case: 'start', value: {} };
+    case 'shutdown':
+      return { $case: 'shutdown', value: { timeoutSeconds: action.timeoutSeconds } };
+    case 'destroy':
+      return { $case: 'destroy', value: {} };
+  }
+}
+
+function vifToWire(vif: ConfigureVif): WireVif {
+  return {
+    index: vif.index,
+    mac: formatMac(vif.mac),
+    address: formatIpv4(vif.address),
+    settings: settingsToWire(vif.settings),
+    defaultRoute: vif.hasDefaultRoute,
+  };
+}
+
+function settingsToWire(settings: InterfaceSettings): WireSettings {
+  return {
+    prefixLength: settings.prefix,
+    broadcast: formatIpv4(settings.broadcast),
+    gateway: formatIpv4(settings.gateway),
+    dns: settings.dns.map(formatIpv4),
+    domain: settings.domain ?? '',
+  };
+}
+
+/** @throws {AppError} `invalid` naming the field */
+export function outcomeFrom(wire: OrderResult): OrderOutcome {
+  const vm = wire.vm && observedVmFrom(wire.vm, 'result.vm');
+  if (wire.errorCode === '') return { kind: 'done', vm };
+  return {
+    kind: 'failed',
+    code: wire.errorCode,
+    message: textFrom(wire.message) ?? 'the host gave no reason',
+    details: detailsFrom(wire.details),
+    vm,
+  };
+}

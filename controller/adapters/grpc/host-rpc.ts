@@ -1,0 +1,12 @@
+import type { HostServiceServer } from '../../../shared/gen/domherd/v1/host.js';
+import type { HostQuery } from '../../services/host-service.js';
+import type { Handlers } from './call.js';
+import { hostToWire } from './convert-host.js';
+
+/** List and Get; CreateToken and Revoke belong to identity. */
+export function hostQueryHandlers(query: HostQuery): Pick<Handlers<HostServiceServer>, 'list' | 'get'> {
+  return {
+    list: () => ({ hosts: query.list().map(hostToWire) }),
+    get: ({ name }) => ({ host: hostToWire(query.get(name)) }),
+  };
+}

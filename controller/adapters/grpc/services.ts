@@ -1,0 +1,106 @@
+import { AgentServiceService, JoinServiceService } from '../../../shared/gen/domherd/v1/agent.js';
+import { ControllerServiceService } from '../../../shared/gen/domherd/v1/controller.js';
+import { EventServiceService } from '../../../shared/gen/domherd/v1/event.js';
+import { HostServiceService } from '../../../shared/gen/domherd/v1/host.js';
+import { LeaseServiceService } from '../../../shared/gen/domherd/v1/lease.js';
+import { MacServiceService } from '../../../shared/gen/domherd/v1/mac.js';
+import { ReservationServiceService } from '../../../shared/gen/domherd/v1/reservation.js';
+import { VmServiceService } from '../../../shared/gen/domherd/v1/vm.js';
+import { HealthService } from '../../../shared/gen/grpc/health/v1/health.js';
+import type { Clock } from '../../ports/environment.js';
+import type { Timers } from '../../ports/timer.js';
+import type { CertificateService } from '../../services/certificate-service.js';
+import type { ConflictService } from '../../services/conflict-service.js';
+import type { EventLog } from '../../services/event-log.js';
+import type { Fleet } from '../../services/fleet.js';
+import type { HostQuery } from '../../services/host-service.js';
+import type { JoinService } from '../../services/join-service.js';
+import type { LeaseService } from '../../services/lease-service.js';
+import type { MacService } from '../../services/mac-service.js';
+import type { ReservationService } from '../../services/reservation-service.js';
+import type { TokenService } from '../../services/token-service.js';
+import type { VmAddresser } from '../../services/vm-addresser.js';
+import type { VmQuery } from '../../services/vm-query.js';
+import type { VmService } from '../../services/vm-service.js';
+import type { VmStarter } from '../../services/vm-starter.js';
+import { conflictHandlers } from './conflict-rpc.js';
+import { infoHandlers, type ControllerInfo } from './controller-rpc.js';
+import { leaseToWire } from './convert-lease.js';
+import { eventHandlers } from './event-rpc.js';
+import { healthHandlers } from './health-rpc.js';
+import { hostQueryHandlers } from './host-rpc.js';
+import { clientCertificateHandlers, hostIdentityHandlers, renewHandlers } from './identity-rpc.js';
+import { joinHandlers } from './join-rpc.js';
+import { leaseHandlers } from './lease-rpc.js';
+import type { ServedService } from './listener.js';
+import { macHandlers } from './mac-rpc.js';
+import { reservationHandlers } from './reservation-rpc.js';
+import { sessionHandlers } from './session-rpc.js';
+import { vmHandlers } from './vm-rpc.js';
+
+/** Everything that calls are answered from. */
+export interface Answerers {
+  readonly reservations: ReservationService;
+  readonly leases: LeaseService;
+  readonly macs: MacService;
+  readonly events: EventLog;
+  readonly fleet: Fleet;
+  readonly hosts: HostQuery;
+  readonly conflicts: ConflictService;
+  readonly vms: {
+    readonly query: VmQuery;
+    readonly addresser: VmAddresser;
+    readonly starter: VmStarter;
+    readonly service: VmService;
+  };
+  readonly joins: JoinService;
+  readonly tokens: TokenService;
+  readonly certificates: CertificateService;
+  readonly info: () => ControllerInfo;
+  readonly clock: Clock;
+  readonly timers: Timers;
+  readonly heartbeatMs: number;
+}
+
+/** What people and programs ask: the local socket, and the mutual-TLS listener for the role admin. */
+export function adminServices(answerers: Answerers): readonly ServedService[] {
+  const { leases, certificates, fleet, hosts, tokens, vms, clock } = answerers;
+  const controller = {
+    ...infoHandlers(answerers.info, fleet, clock),
+    ...conflictHandlers(answerers.conflicts),
+    ...clientCertificateHandlers(certificates),
+  };
+  const host = { ...hostQueryHandlers(hosts), ...hostIdentityHandlers({ tokens, certificates, hosts }) };
+  const vm = vmHandlers({ ...vms, writeLease: ({ lease }) => leaseToWire(lease, leases) });
+  return withHealth([
+    { definition: ReservationServiceService, handlers: reservationHandlers(answerers.reservations) },
+    { definition: LeaseServiceService, handlers: leaseHandlers(leases) },
+    { definition: MacServiceService, handlers: macHandlers(answerers.macs) },
+    { definition: EventServiceService, handlers: eventHandlers(answerers.events) },
+    { definition: HostServiceService, handlers: host },
+    { definition: VmServiceService, handlers: vm },
+    { definition: ControllerServiceService, handlers: controller },
+  ]);
+}
+
+/** The mutual-TLS listener: the same, and what agents ask. */
+export function networkServices(answerers: Answerers): readonly ServedService[] {
+  const { fleet, clock, timers, heartbeatMs, certificates } = answerers;
+  const agent = { ...sessionHandlers({ fleet, clock, timers, heartbeatMs }), ...renewHandlers(certificates) };
+  return [...adminServices(answerers), { definition: AgentServiceService, handlers: agent }];
+}
+
+/** The join listener: nothing else. */
+export function joinServices(answerers: Answerers): readonly ServedService[] {
+  return [{ definition: JoinServiceService, handlers: joinHandlers(answerers.joins) }];
+}
+
+function withHealth(services: readonly ServedService[]): readonly ServedService[] {
+  const names = services.map(({ definition }) => serviceName(definition));
+  return [...services, { definition: HealthService, handlers: healthHandlers(names) }];
+}
+
+/** "domherd.v1.LeaseService" of "/domherd.v1.LeaseService/Acquire". */
+function serviceName(definition: ServedService['definition']): string {
+  return Object.values(definition)[0]?.path.split('/')[1] ?? '';
+}

@@ -1,0 +1,125 @@
+import type { Logger } from 'pino';
+import { AppError, ERROR_CODES, notFound, toAppError, type ErrorDetails } from '../../shared/errors.js';
+import { refuseUnreachable, type PlannedStep } from '../domain/address-plan.js';
+import type { Caller } from '../domain/caller.js';
+import type { NewEvent } from '../domain/event.js';
+import type { Vm } from '../domain/vm.js';
+import type { OrderAction } from '../ports/agent-link.js';
+import type { Clock } from '../ports/environment.js';
+import type { Tx } from '../ports/store.js';
+import type { EventLog } from './event-log.js';
+import type { Fleet } from './fleet.js';
+import type { Journal } from './journal.js';
+import type { OrderAnswer, OrderBook } from './order-book.js';
+import type { Tell, VmResult, VmStep } from './vm-progress.js';
+import type { VmQuery } from './vm-query.js';
+
+export interface VmOperatorOptions {
+  readonly fleet: Fleet;
+  readonly orders: OrderBook;
+  readonly query: VmQuery;
+  readonly journal: Journal;
+  readonly events: EventLog;
+  readonly clock: Clock;
+  readonly log: Logger;
+}
+
+/** How one VM is told something and how what comes of it is told. */
+export class VmOperator {
+  private readonly options: VmOperatorOptions;
+
+  constructor(options: VmOperatorOptions) {
+    this.options = options;
+  }
+
+  /** The VM as it is known now. */
+  present(vm: Vm): Vm {
+    return this.options.fleet.vms.byId(vm.id) ?? { ...vm, isGone: true };
+  }
+
+  /** Why the VM cannot be told anything now; `undefined` if it can. */
+  refusal(vm: Vm): AppError | undefined {
+    const label = `VM ${this.options.fleet.label(vm)}`;
+    if (vm.isGone) return notFound(`${label} is gone from its host`, this.subject(vm));
+    const { fleet } = this.options;
+    return refuseUnreachable(label, fleet.hostName(vm.hostId), fleet.isReachable(vm.hostId));
+  }
+
+  /** @param timeoutMs the agent's own limit, 1,000 to 3,600,000 */
+  order(vm: Vm, action: OrderAction, timeoutMs: number, signal: AbortSignal, tell: Tell): Promise<OrderAnswer> {
+    const onProgress = ({ message, percent }: { message: string; percent: number | undefined }): void =>
+      tell(this.step(vm, message, percent));
+    return this.options.orders.run(vm.hostId, { vmKey: vm.key, timeoutMs, action }, { signal, onProgress });
+  }
+
+  /** Runs `work` on one VM; what it throws is that VM's result. */
+  async guard(vm: Vm, work: () => Promise<VmResult>): Promise<VmResult> {
+    try {
+      return await work();
+    } catch (error) {
+      return this.failure(vm, error);
+    }
+  }
+
+  plan(vm: Vm, action: string, detail: string): PlannedStep {
+    return { ...this.subject(vm), action, detail };
+  }
+
+  step(vm: Vm, message: string, percent?: number): VmStep {
+    return { kind: 'step', ...this.subject(vm), message, percent };
+  }
+
+  done(vm: Vm, message: string, details: ErrorDetails = {}): VmResult {
+    return { ...this.base(vm), code: undefined, message, details };
+  }
+
+  failure(vm: Vm, thrown: unknown): VmResult {
+    const error = toAppError(thrown);
+    if (error.code !== 'internal') {
+      return { ...this.base(vm), code: error.code, message: error.message, details: error.details };
+    }
+    this.options.log.error({ err: thrown, ...this.subject(vm) }, 'vm operation failed');
+    return {
+      ...this.base(vm),
+      code: 'internal',
+      message: 'internal error, see the log of the controller',
+      details: {},
+    };
+  }
+
+  record(tx: Tx, caller: Caller, vm: Vm, event: Pick<NewEvent, 'kind' | 'message' | 'details' | 'reservation'>): void {
+    this.options.events.record(tx, {
+      ...event,
+      atMs: this.options.clock.nowMs(),
+      actor: caller.actor,
+      requestId: caller.requestId,
+      host: this.options.fleet.hostName(vm.hostId),
+      vmId: vm.id,
+    });
+  }
+
+  /** Keeps who had it done. */
+  async recordDone(caller: Caller, vm: Vm, kind: string, verb: string): Promise<void> {
+    const message = `VM ${this.options.fleet.label(vm)} was ${verb} by ${caller.actor}`;
+    await this.options.journal.submit((tx) => this.record(tx, caller, vm, { kind, message }));
+  }
+
+  private subject(vm: Vm): { vm: string; host: string } {
+    return { vm: vm.name, host: this.options.fleet.hostName(vm.hostId) };
+  }
+
+  private base(vm: Vm): Pick<VmResult, 'kind' | 'vm' | 'host' | 'state'> {
+    return { kind: 'result', ...this.subject(vm), state: this.options.query.view(vm) };
+  }
+}
+
+/** @throws {AppError} what the agent answered, or that it did not */
+export function expectDone(answer: OrderAnswer): void {
+  if (answer.kind !== 'done') throw orderError(answer);
+}
+
+export function orderError(answer: Exclude<OrderAnswer, { kind: 'done' }>): AppError {
+  const code = ERROR_CODES.find((known) => known === answer.code) ?? 'internal';
+  if (answer.kind !== 'failed') return new AppError(code, answer.message);
+  return new AppError(code, answer.message, answer.details);
+}

@@ -1,0 +1,186 @@
+import { formatIpv4 } from '../../shared/domain/ipv4.js';
+import { wrongState, type AppError } from '../../shared/errors.js';
+import type { Caller } from '../domain/caller.js';
+import { ownerKey, type Lease } from '../domain/lease.js';
+import { judgeStart, wireClaimsOf, type Rival, type StartVerdict, type WireClaim } from '../domain/start-gate.js';
+import { mayBeOnWire, type Vm } from '../domain/vm.js';
+import type { VmSelector } from '../domain/vm-selector.js';
+import type { Clock } from '../ports/environment.js';
+import type { Stores } from '../ports/store.js';
+import type { Fleet } from './fleet.js';
+import type { Journal } from './journal.js';
+import type { KeyedQueue } from './keyed-queue.js';
+import { expectDone, type VmOperator } from './vm-operator.js';
+import { runEach, type Tell, type VmProgress, type VmResult } from './vm-progress.js';
+import type { VmQuery } from './vm-query.js';
+
+export interface StartRequest {
+  readonly selector: VmSelector;
+  /** Start although the gate says no. */
+  readonly force: boolean;
+  readonly isDryRun: boolean;
+}
+
+export interface VmStarterOptions {
+  readonly fleet: Fleet;
+  readonly query: VmQuery;
+  readonly operator: VmOperator;
+  readonly journal: Journal;
+  readonly clock: Clock;
+  readonly turns: KeyedQueue<Vm['id']>;
+}
+
+/** xl's own limit for a create is 300 s (design: one lock per host); the rest is for waiting in its line. */
+const START_MS = 600_000;
+const PARALLEL = 64;
+
+/**
+ * Starts VMs through the gate.
+ *
+ * Invariant: from the verdict until the host has told of the VM's new state, its MACs and addresses are claimed; no other
+ * start passes the gate with one of them, of whatever request.
+ */
+export class VmStarter {
+  private readonly options: VmStarterOptions;
+  private readonly starting = new Map<string, Vm>();
+
+  constructor(options: VmStarterOptions) {
+    this.options = options;
+  }
+
+  async *start(request: StartRequest, caller: Caller, signal: AbortSignal): AsyncGenerator<VmProgress> {
+    const vms = this.options.query.select(request.selector);
+    yield this.plan(vms, request.force);
+    if (request.isDryRun) return;
+    yield* runEach(vms, PARALLEL, signal, (vm, tell, stop) =>
+      this.options.operator.guard(vm, () =>
+        this.options.turns.run(vm.id, () => this.startOne(vm, request.force, caller, tell, stop)),
+      ),
+    );
+  }
+
+  private plan(vms: readonly Vm[], force: boolean): VmProgress {
+    const { operator, fleet } = this.options;
+    const planned = new Map(this.starting);
+    const steps = [];
+    const warnings: string[] = [];
+    for (const vm of vms) {
+      const label = `VM ${fleet.label(vm)}`;
+      const refusal = operator.refusal(vm) ?? refuseState(vm, label);
+      if (refusal) warnings.push(refusal.message);
+      if (refusal || vm.state === 'running') continue;
+      const { claims, verdict } = this.judge(vm, planned);
+      warnings.push(...verdict.warnings.map((warning) => `${label}: ${warning}`));
+      warnings.push(...verdict.objections.map(({ message }) => `${label}: ${message}`));
+      if (verdict.objections.length > 0 && !force) continue;
+      for (const claim of claims) planned.set(claimKey(claim), vm);
+      steps.push(operator.plan(vm, 'start', verdict.objections.length > 0 ? 'forced' : ''));
+    }
+    return { kind: 'plan', steps, warnings };
+  }
+
+  private async startOne(
+    selected: Vm,
+    force: boolean,
+    caller: Caller,
+    tell: Tell,
+    signal: AbortSignal,
+  ): Promise<VmResult> {
+    const { operator, fleet } = this.options;
+    const vm = operator.present(selected);
+    const label = `VM ${fleet.label(vm)}`;
+    const refusal = operator.refusal(vm) ?? refuseState(vm, label);
+    if (refusal) throw refusal;
+    if (vm.state === 'running') return operator.done(vm, 'already running');
+    const { claims, verdict } = this.judge(vm, this.starting);
+    if (verdict.objections.length > 0 && !force) throw gateError(label, verdict);
+    const release = this.claim(vm, claims);
+    try {
+      for (const warning of verdict.warnings) tell(operator.step(vm, `warning: ${warning}`));
+      if (verdict.objections.length > 0) await this.recordForced(caller, vm, verdict);
+      return await this.orderStart(vm, caller, tell, signal);
+    } finally {
+      release();
+    }
+  }
+
+  private async orderStart(vm: Vm, caller: Caller, tell: Tell, signal: AbortSignal): Promise<VmResult> {
+    const { operator, fleet } = this.options;
+    tell(operator.step(vm, 'starting'));
+    const answer = await operator.order(vm, { kind: 'start' }, START_MS, signal, tell);
+    // It may be on the wire: until its host says otherwise, nobody else may start with what it has.
+    if (answer.kind === 'unknown') await fleet.distrust(vm);
+    expectDone(answer);
+    await operator.recordDone(caller, vm, 'vm.started', 'started');
+    return operator.done(vm, 'started');
+  }
+
+  private judge(
+    vm: Vm,
+    starting: ReadonlyMap<string, Vm>,
+  ): { readonly claims: readonly WireClaim[]; readonly verdict: StartVerdict } {
+    const { journal, clock } = this.options;
+    return journal.read((stores) => {
+      const leases = stores.leases.listByVm(vm.id);
+      const claims = wireClaimsOf(vm, leases);
+      const rivals = claims.flatMap((claim) => this.rivalsFor(vm, claim, starting, stores));
+      const reservations = new Map(stores.reservations.list().map((each) => [each.id, each]));
+      return { claims, verdict: judgeStart({ vm, leases, rivals, reservations }, clock.nowMs()) };
+    });
+  }
+
+  private rivalsFor(vm: Vm, claim: WireClaim, starting: ReadonlyMap<string, Vm>, stores: Stores): Rival[] {
+    const { fleet } = this.options;
+    const users = claim.kind === 'mac' ? fleet.vms.byMac(claim.mac) : fleet.vms.byAddress(claim.address);
+    const live = users.find((other) => other.id !== vm.id && !other.isGone && mayBeOnWire(other.state));
+    const starter = starting.get(claimKey(claim));
+    const lease =
+      claim.kind === 'mac' ? stores.leases.findByMac(claim.mac) : stores.leases.findByAddress(claim.address);
+    const rivals: Rival[] = [];
+    if (live) rivals.push({ claim, how: 'live', by: fleet.label(live) });
+    if (starter && starter.id !== vm.id) rivals.push({ claim, how: 'starting', by: fleet.label(starter) });
+    if (lease && !isOwn(lease, vm, claim)) {
+      rivals.push({ claim, how: lease.state, by: fleet.describeOwner(lease.owner) });
+    }
+    return rivals;
+  }
+
+  private claim(vm: Vm, claims: readonly WireClaim[]): () => void {
+    const keys = claims.map(claimKey).filter((key) => !this.starting.has(key));
+    for (const key of keys) this.starting.set(key, vm);
+    return () => keys.forEach((key) => this.starting.delete(key));
+  }
+
+  private recordForced(caller: Caller, vm: Vm, verdict: StartVerdict): Promise<void> {
+    const { journal, operator, fleet } = this.options;
+    const reasons = verdict.objections.map(({ message }) => message).join('; ');
+    const message = `VM ${fleet.label(vm)} is started by force, although ${reasons}`;
+    return journal.submit((tx) =>
+      operator.record(tx, caller, vm, { kind: 'vm.start-forced', message, details: { reasons } }),
+    );
+  }
+}
+
+function isOwn(lease: Lease, vm: Vm, claim: WireClaim): boolean {
+  return ownerKey(lease.owner) === ownerKey({ kind: 'vif', vmId: vm.id, vifIndex: claim.vifIndex });
+}
+
+function claimKey(claim: WireClaim): string {
+  return claim.kind === 'mac' ? `mac ${String(claim.mac)}` : `address ${formatIpv4(claim.address)}`;
+}
+
+function refuseState(vm: Vm, label: string): AppError | undefined {
+  if (vm.problem !== undefined) return wrongState(`${label} cannot be managed: ${vm.problem}`, { vm: vm.name });
+  if (vm.state === 'running' || vm.state === 'stopped') return undefined;
+  const hint = vm.state === 'crashed' ? 'destroy it first' : 'wait until it is stopped';
+  return wrongState(`${label} is ${vm.state}`, { vm: vm.name, state: vm.state, hint });
+}
+
+function gateError(label: string, verdict: StartVerdict): AppError {
+  const [first] = verdict.objections;
+  const message = verdict.objections.map((objection) => objection.message).join('; ');
+  return wrongState(`${label} may not start: ${message}`, {
+    reason: first?.reason ?? '',
+    hint: first?.hint ?? '',
+  });
+}

@@ -1,0 +1,151 @@
+import type { AgentLink, Order, OrderOutcome } from '../../controller/ports/agent-link.js';
+import type { Hello } from '../../controller/domain/hello.js';
+import type { HostId, ObservedVm } from '../../controller/domain/vm.js';
+import type { Fleet } from '../../controller/services/fleet.js';
+import type { SessionHandle } from '../../controller/services/host-session.js';
+import { PROTOCOL } from '../../shared/version.js';
+
+export interface FakeAgentOptions {
+  readonly fleet: Fleet;
+  readonly hostId: HostId;
+  readonly deploymentId: string;
+  readonly nowMs: () => number;
+  readonly vms: readonly ObservedVm[];
+}
+
+/** What an agent does with an order: `silent`: it never answers. */
+export type Behaviour = (order: Order, agent: FakeAgent) => OrderOutcome | 'silent';
+
+/** An agent that does at once what it is told, on VMs that are only data. It runs an order once, as real ones do. */
+export class FakeAgent implements AgentLink {
+  readonly options: FakeAgentOptions;
+  readonly vms: Map<string, ObservedVm>;
+  /** Every order that came, repeated ones too. */
+  readonly received: Order[] = [];
+  readonly cancelled: string[] = [];
+  readonly ran: Order[] = [];
+  endedWith: { readonly code: string; readonly reason: string } | undefined;
+  behave: Behaviour = obey;
+  /** While false, outcomes are kept back: the link is dead, the agent is not. */
+  answers = true;
+  sessionCounter = 0;
+  session: SessionHandle | undefined;
+  /** Came with the new session, before it could be answered. */
+  readonly #early: Order[] = [];
+  readonly #outcomes = new Map<string, OrderOutcome>();
+
+  constructor(options: FakeAgentOptions) {
+    this.options = options;
+    this.vms = new Map(options.vms.map((vm) => [vm.key, vm]));
+  }
+
+  hello(change: Partial<Hello> = {}): Hello {
+    const facts = {
+      agentVersion: '0',
+      nodeVersion: '20',
+      kernel: '6',
+      xenVersion: '4.17',
+      cpus: 8,
+      memoryMib: 16384,
+      memoryFreeMib: 8192,
+    };
+    const { deploymentId, nowMs } = this.options;
+    const sessionCounter = ++this.sessionCounter;
+    return {
+      protocol: PROTOCOL,
+      facts,
+      deploymentId,
+      bootId: 'boot-1',
+      sessionCounter,
+      isSimulated: true,
+      nowMs: nowMs(),
+      ...change,
+    };
+  }
+
+  async connect(change: Partial<Hello> = {}): Promise<this> {
+    this.endedWith = undefined;
+    this.session = await this.options.fleet.connect(this.options.hostId, this.hello(change), this);
+    await this.session.fullState([...this.vms.values()]);
+    for (const order of this.#early.splice(0)) void this.run(order);
+    return this;
+  }
+
+  /** The link breaks without a word. */
+  kill(): void {
+    this.session?.closed();
+    this.session = undefined;
+  }
+
+  async set(key: string, change: Partial<ObservedVm>): Promise<void> {
+    const vm = this.change(key, change);
+    await this.session?.change([vm], []);
+  }
+
+  change(key: string, change: Partial<ObservedVm>): ObservedVm {
+    const before = this.vms.get(key);
+    if (!before) throw new Error(`fake agent has no VM ${key}`);
+    const vm = { ...before, ...change };
+    this.vms.set(key, vm);
+    return vm;
+  }
+
+  sendOrder(order: Order): void {
+    this.received.push(order);
+    if (this.session) queueMicrotask(() => void this.run(order));
+    else this.#early.push(order);
+  }
+
+  cancelOrder(orderId: string): void {
+    this.cancelled.push(orderId);
+  }
+
+  close(code: string, reason: string): void {
+    this.endedWith = { code, reason };
+    this.session = undefined;
+  }
+
+  private async run(order: Order): Promise<void> {
+    const outcome = this.#outcomes.get(order.orderId) ?? this.runOnce(order);
+    if (outcome !== 'silent' && this.answers) await this.session?.result(order.orderId, outcome);
+  }
+
+  private runOnce(order: Order): OrderOutcome | 'silent' {
+    this.ran.push(order);
+    const outcome = this.behave(order, this);
+    if (outcome !== 'silent') this.#outcomes.set(order.orderId, outcome);
+    return outcome;
+  }
+}
+
+/** Does what the order says. */
+export const obey: Behaviour = (order, agent) => {
+  const { action, vmKey } = order;
+  if (action.kind !== 'configure') {
+    return { kind: 'done', vm: agent.change(vmKey, { state: action.kind === 'start' ? 'running' : 'stopped' }) };
+  }
+  const before = agent.vms.get(vmKey);
+  const vifs = (before?.vifs ?? []).map((vif) => {
+    const given = action.vifs.find(({ index }) => index === vif.index);
+    return given ? { ...vif, mac: given.mac, guestAddress: given.address } : vif;
+  });
+  return { kind: 'done', vm: agent.change(vmKey, { vifs }) };
+};
+
+/** A stopped domU of the tutorial's image: every copy of it has this MAC. */
+export function imageVm(change: Partial<ObservedVm> = {}): ObservedVm {
+  return {
+    key: '/etc/xen/domU.cfg',
+    name: 'domU',
+    cfgPath: '/etc/xen/domU.cfg',
+    uuid: undefined,
+    state: 'stopped',
+    memoryMib: 512,
+    vcpus: 1,
+    vifs: [{ index: 0, mac: IMAGE_MAC, bridge: 'br0', guestAddress: undefined }],
+    problem: undefined,
+    ...change,
+  };
+}
+
+export const IMAGE_MAC = 0x00163e_abcdef as NonNullable<ObservedVm['vifs'][number]['mac']>;

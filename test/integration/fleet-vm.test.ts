@@ -1,0 +1,407 @@
+import t from 'tap';
+import { formatIpv4, parseIpv4 } from '../../shared/domain/ipv4.js';
+import { formatMac, parseMac } from '../../shared/domain/mac.js';
+import type { OrderOutcome } from '../../controller/ports/agent-link.js';
+import { IMAGE_MAC, imageVm, obey } from '../fakes/fake-agent.js';
+import { ADMIN, collect, FleetWorld, reservationData, resultsOf } from '../fakes/fleet-world.js';
+import { settle } from '../fakes/manual-timer.js';
+
+const never = new AbortController().signal;
+const ALL = { names: [], all: true };
+const named = (...names: string[]) => ({ names, all: false });
+const addressing = { reservation: undefined, address: undefined, isDryRun: false };
+const starting = { force: false, isDryRun: false };
+
+const inUse = (address: string): OrderOutcome => ({
+  kind: 'failed',
+  code: 'already_exists',
+  message: `${address} is in use`,
+  details: { address, seenMac: '02:00:00:00:00:01' },
+  vm: undefined,
+});
+
+await t.test('address', async (t) => {
+  await t.test('copies of one image get addresses and MACs of their own', async (t) => {
+    const { world, agents } = await FleetWorld.ofImage(40);
+    t.equal(world.conflicts.list()[0]?.parties.length, 40);
+    const all = await collect(world.addresser.address({ ...addressing, selector: ALL }, ADMIN, never));
+    t.equal(all[0]?.kind, 'plan');
+    const results = all.filter((each) => each.kind === 'result');
+    t.same(
+      results.filter(({ code }) => code),
+      [],
+    );
+    t.equal(results.length, 40);
+    const leases = world.allLeases();
+    t.equal(new Set(leases.map(({ address }) => address)).size, 40);
+    t.equal(new Set(leases.map(({ mac }) => mac)).size, 40);
+    t.ok(leases.every(({ state }) => state === 'bound'));
+    for (const agent of agents) {
+      const [vif] = agent.vms.get('/etc/xen/domU.cfg')!.vifs;
+      const lease = leases.find(({ address }) => address === vif?.guestAddress);
+      t.equal(vif?.mac, lease?.mac);
+    }
+    t.same(world.conflicts.list(), []);
+    t.equal(world.allEvents('vm.addressed').length, 40);
+    t.match(world.allEvents('vm.addressed')[0], { actor: 'admin:ann', reservation: 'job-1', vmId: 1 });
+  });
+
+  await t.test('the same VM again gets the same, and the order has all that the host needs', async (t) => {
+    const { world, agents } = await FleetWorld.ofImage(1, [
+      imageVm({ vifs: [0, 1].map((index) => ({ ...imageVm().vifs[0]!, index })) }),
+    ]);
+    await resultsOf(world.addresser.address({ ...addressing, selector: named('domU') }, ADMIN, never));
+    const before = world.allLeases();
+    const results = await resultsOf(world.addresser.address({ ...addressing, selector: named('domU') }, ADMIN, never));
+    t.same(world.allLeases(), before);
+    t.equal(results[0]?.state?.leases.get(1)?.reservation, 'job-1');
+    const action = agents[0]!.ran[0]!.action;
+    t.match(action, { kind: 'configure', hostname: 'domU' });
+    t.same(action.kind === 'configure' && action.vifs.map(({ hasDefaultRoute }) => hasDefaultRoute), [true, false]);
+  });
+
+  await t.test('a dry run tells the plan and does nothing', async (t) => {
+    const { world, agents } = await FleetWorld.ofImage(2);
+    const vm = imageVm({ state: 'running' });
+    await agents[1]!.set(vm.key, vm);
+    const all = await collect(world.addresser.address({ ...addressing, selector: ALL, isDryRun: true }, ADMIN, never));
+    t.equal(all.length, 1);
+    const plan = all[0]!;
+    t.same(plan.kind === 'plan' && plan.steps.map(({ host, action }) => `${host} ${action}`), [
+      'dom0-1 take lease',
+      'dom0-1 write cfg',
+      'dom0-1 write guest',
+      'dom0-1 bind lease',
+    ]);
+    t.equal(plan.kind === 'plan' && plan.warnings.length, 1);
+    t.same(world.allLeases(), []);
+    t.same(agents[0]!.received, []);
+  });
+
+  await t.test('each VM has its own refusal', async (t) => {
+    const world = new FleetWorld();
+    const agent = world.host('dom0-1', [
+      imageVm({ key: 'a', name: 'running', state: 'running' }),
+      imageVm({ key: 'b', name: 'unknown', state: 'unknown' }),
+      imageVm({ key: 'c', name: 'broken', problem: 'likely python' }),
+      imageVm({ key: 'd', name: 'bare', vifs: [] }),
+      imageVm({ key: 'e', name: 'good' }),
+      imageVm({ key: 'domain:1', name: 'loose', cfgPath: undefined }),
+    ]);
+    await agent.connect();
+    const away = await world.host('dom0-2', [imageVm({ name: 'away' })]).connect();
+    away.kill();
+    const results = await resultsOf(world.addresser.address({ ...addressing, selector: ALL }, ADMIN, never));
+    t.same(Object.fromEntries(results.map(({ vm, code }) => [vm, code])), {
+      running: 'wrong_state',
+      unknown: 'wrong_state',
+      broken: 'wrong_state',
+      bare: 'wrong_state',
+      loose: 'wrong_state',
+      away: 'unavailable',
+      good: undefined,
+    });
+    t.equal(world.allLeases().length, 1);
+  });
+
+  await t.test('an address that the wire says is in use is declined, and another one taken', async (t) => {
+    const { world, agents } = await FleetWorld.ofImage(1);
+    agents[0]!.behave = (order, agent) => {
+      if (order.action.kind !== 'configure') return 'silent';
+      const address = formatIpv4(order.action.vifs[0]!.address);
+      return agent.ran.length < 4 ? inUse(address) : obey(order, agent);
+    };
+    const results = await resultsOf(world.addresser.address({ ...addressing, selector: ALL }, ADMIN, never));
+    t.equal(results[0]?.code, undefined);
+    t.same(
+      world.allLeases().map(({ state }) => state),
+      ['declined', 'declined', 'declined', 'bound'],
+    );
+  });
+
+  await t.test('after four tries it gives up', async (t) => {
+    const { world, agents } = await FleetWorld.ofImage(1);
+    agents[0]!.behave = ({ action }) =>
+      action.kind === 'configure' ? inUse(formatIpv4(action.vifs[0]!.address)) : 'silent';
+    const results = await resultsOf(world.addresser.address({ ...addressing, selector: ALL }, ADMIN, never));
+    t.equal(results[0]?.code, 'already_exists');
+    t.equal(agents[0]!.ran.length, 4);
+    t.notOk(world.allLeases().some(({ state }) => state === 'pending' || state === 'bound'));
+  });
+
+  await t.test('a chosen address is taken, or nothing', async (t) => {
+    const { world, agents } = await FleetWorld.ofImage(2);
+    const address = parseIpv4('10.180.1.77');
+    const [result] = await resultsOf(
+      world.addresser.address({ ...addressing, address, selector: named('domU@dom0-1') }, ADMIN, never),
+    );
+    t.equal(result?.code, undefined);
+    t.equal(agents[0]!.vms.get('/etc/xen/domU.cfg')?.vifs[0]?.guestAddress, address);
+    const [second] = await resultsOf(
+      world.addresser.address({ ...addressing, address, selector: named('domU@dom0-2') }, ADMIN, never),
+    );
+    t.equal(second?.code, 'already_exists');
+    await t.rejects(collect(world.addresser.address({ ...addressing, address, selector: ALL }, ADMIN, never)), {
+      code: 'invalid',
+    });
+  });
+
+  await t.test('a failure gives back what was new and keeps what was held', async (t) => {
+    const { world, agents } = await FleetWorld.ofImage(2);
+    await resultsOf(world.addresser.address({ ...addressing, selector: named('domU@dom0-1') }, ADMIN, never));
+    const held = world.allLeases();
+    for (const agent of agents) {
+      agent.behave = () => ({
+        kind: 'failed',
+        code: 'wrong_state',
+        message: 'disk is in use',
+        details: {},
+        vm: undefined,
+      });
+    }
+    const results = await resultsOf(world.addresser.address({ ...addressing, selector: ALL }, ADMIN, never));
+    t.same(
+      results.map(({ code }) => code),
+      ['wrong_state', 'wrong_state'],
+    );
+    t.same(world.allLeases(), held);
+  });
+
+  await t.test('a link that breaks in the middle: the order is sent again and run once', async (t) => {
+    const { world, agents } = await FleetWorld.ofImage(1);
+    const agent = agents[0]!;
+    agent.answers = false;
+    const results = resultsOf(world.addresser.address({ ...addressing, selector: ALL }, ADMIN, never));
+    await settle();
+    agent.kill();
+    await world.timers.advance(20_000);
+    agent.answers = true;
+    await agent.connect();
+    t.equal((await results)[0]?.code, undefined);
+    t.equal(agent.received.length, 2);
+    t.equal(agent.ran.length, 1);
+    t.equal(new Set(agent.received.map(({ orderId }) => orderId)).size, 1);
+    t.same(
+      world.allLeases().map(({ state }) => state),
+      ['bound'],
+    );
+  });
+
+  await t.test('of an order without an answer nobody knows the end: its lease stays pending', async (t) => {
+    const { world, agents } = await FleetWorld.ofImage(1);
+    agents[0]!.behave = () => 'silent';
+    const results = resultsOf(world.addresser.address({ ...addressing, selector: ALL }, ADMIN, never));
+    await settle();
+    await world.timers.advance(310_000);
+    t.equal((await results)[0]?.code, 'timeout');
+    const [lease] = world.allLeases();
+    t.equal(lease?.state, 'pending');
+    t.ok((lease?.expiresAtMs ?? 0) > world.clock.nowMs());
+    agents[0]!.behave = obey;
+    await resultsOf(world.addresser.address({ ...addressing, selector: ALL }, ADMIN, never));
+    t.match(world.allLeases(), [{ address: lease?.address, state: 'bound' }], 'its owner gets it again');
+  });
+
+  await t.test('an order that was cancelled before its turn gives everything back', async (t) => {
+    const { world, agents } = await FleetWorld.ofImage(1);
+    agents[0]!.behave = () => 'silent';
+    const busy = { vmKey: 'other', timeoutMs: 60_000, action: { kind: 'start' } } as const;
+    for (let n = 0; n < 64; n++) void world.orders.run(1, busy);
+    const cancel = new AbortController();
+    const results = resultsOf(world.addresser.address({ ...addressing, selector: ALL }, ADMIN, cancel.signal));
+    await settle();
+    t.match(world.allLeases(), [{ state: 'pending' }]);
+    cancel.abort();
+    t.equal((await results)[0]?.code, 'unavailable');
+    t.equal(agents[0]!.received.length, 64);
+    t.same(world.allLeases(), []);
+  });
+
+  await t.test('another reservation takes over from the former', async (t) => {
+    const { world, agents } = await FleetWorld.ofImage(1);
+    await resultsOf(world.addresser.address({ ...addressing, selector: ALL }, ADMIN, never));
+    const ranges = [{ first: parseIpv4('10.184.0.1'), last: parseIpv4('10.184.0.9') }];
+    await world.journal.submit((tx) =>
+      world.pools.put(tx, tx.reservations.insert(reservationData(world.clock.nowMs(), { name: 'job-2', ranges }))),
+    );
+    await t.rejects(collect(world.addresser.address({ ...addressing, selector: ALL }, ADMIN, never)), {
+      code: 'invalid',
+    });
+    await resultsOf(world.addresser.address({ ...addressing, selector: ALL, reservation: 'job-2' }, ADMIN, never));
+    t.match(world.allLeases(), [{ state: 'quarantined' }, { state: 'bound' }]);
+    t.equal(formatIpv4(agents[0]!.vms.get('/etc/xen/domU.cfg')!.vifs[0]!.guestAddress!), '10.184.0.1');
+    const [started] = await resultsOf(world.starter.start({ ...starting, selector: ALL }, ADMIN, never));
+    t.equal(started?.code, undefined);
+  });
+});
+
+await t.test('start', async (t) => {
+  await t.test('of two copies of an image the first may start, the second is refused', async (t) => {
+    const { world } = await FleetWorld.ofImage(2);
+    const all = await collect(world.starter.start({ ...starting, selector: ALL }, ADMIN, never));
+    t.match(all[0], { kind: 'plan', steps: [{ host: 'dom0-1', action: 'start' }] });
+    const results = all.filter((each) => each.kind === 'result');
+    t.same(Object.fromEntries(results.map(({ host, code }) => [host, code])), {
+      'dom0-1': undefined,
+      'dom0-2': 'wrong_state',
+    });
+    const [again] = await resultsOf(world.starter.start({ ...starting, selector: named('domU@dom0-2') }, ADMIN, never));
+    t.equal(again?.code, 'wrong_state', 'later too');
+    const [first] = await resultsOf(world.starter.start({ ...starting, selector: named('domU@dom0-1') }, ADMIN, never));
+    t.match(first, { code: undefined, message: 'already running' });
+  });
+
+  await t.test('two requests at once are one gate', async (t) => {
+    const { world, agents } = await FleetWorld.ofImage(2);
+    agents[0]!.answers = false;
+    const first = resultsOf(world.starter.start({ ...starting, selector: named('domU@dom0-1') }, ADMIN, never));
+    await settle();
+    const [second] = await resultsOf(
+      world.starter.start({ ...starting, selector: named('domU@dom0-2') }, ADMIN, never),
+    );
+    t.equal(second?.code, 'wrong_state');
+    agents[0]!.answers = true;
+    agents[0]!.kill();
+    await agents[0]!.connect();
+    t.equal((await first)[0]?.code, undefined);
+  });
+
+  await t.test('a start that nobody answered may be on the wire', async (t) => {
+    const { world, agents } = await FleetWorld.ofImage(2);
+    agents[0]!.behave = () => 'silent';
+    const first = resultsOf(world.starter.start({ ...starting, selector: named('domU@dom0-1') }, ADMIN, never));
+    await settle();
+    await world.timers.advance(610_000);
+    t.equal((await first)[0]?.code, 'timeout');
+    t.equal(world.vm('domU@dom0-1').state, 'unknown');
+    t.equal(agents[0]!.endedWith?.code, 'unavailable', 'its host is to tell anew');
+    const [second] = await resultsOf(
+      world.starter.start({ ...starting, selector: named('domU@dom0-2') }, ADMIN, never),
+    );
+    t.equal(second?.code, 'wrong_state');
+    await agents[0]!.connect();
+    t.equal(world.vm('domU@dom0-1').state, 'stopped');
+  });
+
+  await t.test('force starts, and is history', async (t) => {
+    const { world } = await FleetWorld.ofImage(2);
+    await resultsOf(world.starter.start({ ...starting, selector: named('domU@dom0-1') }, ADMIN, never));
+    const [second] = await resultsOf(
+      world.starter.start({ ...starting, selector: named('domU@dom0-2'), force: true }, ADMIN, never),
+    );
+    t.equal(second?.code, undefined);
+    t.match(world.allEvents('vm.start-forced'), [{ actor: 'admin:ann', vmId: 2 }]);
+    t.match(world.conflicts.list(), [{ kind: 'mac', isActive: true, value: formatMac(IMAGE_MAC) }]);
+  });
+
+  await t.test('not on a MAC or address of somebody else, nor on a lease that ended', async (t) => {
+    const { world, agents } = await FleetWorld.ofImage(1);
+    await resultsOf(world.addresser.address({ ...addressing, selector: ALL }, ADMIN, never));
+    const lease = world.allLeases()[0]!;
+    const copy = world.host('dom0-9', [
+      imageVm({ vifs: [{ ...imageVm().vifs[0]!, mac: lease.mac, guestAddress: lease.address }] }),
+    ]);
+    await copy.connect();
+    const start = async (name: string) =>
+      (await resultsOf(world.starter.start({ ...starting, selector: named(name) }, ADMIN, never)))[0]?.code;
+    t.equal(await start('domU@dom0-9'), 'wrong_state', 'its MAC and address are leased to the original');
+    t.match(
+      world.conflicts
+        .list()
+        .map(({ kind }) => kind)
+        .sort(),
+      ['address', 'mac'],
+    );
+    await world.leases.release([lease.address], false, ADMIN);
+    t.equal(await start('domU@dom0-1'), 'wrong_state', 'released: the lease has ended');
+    await resultsOf(world.addresser.address({ ...addressing, selector: named('domU@dom0-1') }, ADMIN, never));
+    await world.timers.advance(8 * 3_600_000);
+    agents[0]!.kill();
+    await agents[0]!.connect();
+    t.equal(await start('domU@dom0-1'), 'wrong_state', 'the reservation is over');
+  });
+
+  await t.test('many orders for one host queue behind the first ones', async (t) => {
+    const vms = Array.from({ length: 80 }, (_, n) =>
+      imageVm({
+        key: `k${n}`,
+        name: `vm${n}`,
+        vifs: [{ ...imageVm().vifs[0]!, mac: parseMac(`00:16:3e:00:00:${n.toString(16).padStart(2, '0')}`) }],
+      }),
+    );
+    const { world, agents } = await FleetWorld.ofImage(1, vms);
+    agents[0]!.answers = false;
+    const two = [named(...vms.slice(0, 40).map(({ name }) => name)), named(...vms.slice(40).map(({ name }) => name))];
+    const results = two.map((selector) => resultsOf(world.starter.start({ ...starting, selector }, ADMIN, never)));
+    await settle();
+    t.equal(agents[0]!.received.length, 64);
+    agents[0]!.answers = true;
+    agents[0]!.kill();
+    await agents[0]!.connect();
+    t.same(
+      (await Promise.all(results)).flat().filter(({ code }) => code),
+      [],
+    );
+    t.equal(agents[0]!.ran.length, 80);
+  });
+});
+
+await t.test('stop and wait', async (t) => {
+  await t.test('shutdown and destroy do nothing to what is stopped', async (t) => {
+    const { world, agents } = await FleetWorld.ofImage(2);
+    await agents[0]!.set('/etc/xen/domU.cfg', { state: 'running' });
+    const shutdown = world.service.shutdown({ selector: ALL, timeoutSeconds: 60, isDryRun: false }, ADMIN, never);
+    t.same((await resultsOf(shutdown)).map(({ message }) => message).sort(), ['already stopped', 'shut down']);
+    t.match(agents[0]!.ran[0]?.action, { kind: 'shutdown', timeoutSeconds: 60 });
+    await agents[1]!.set('/etc/xen/domU.cfg', { state: 'crashed' });
+    const destroy = await resultsOf(world.service.destroy({ selector: ALL, isDryRun: false }, ADMIN, never));
+    t.same(
+      destroy.map(({ code }) => code),
+      [undefined, undefined],
+    );
+    t.equal(agents[1]!.ran.length, 1);
+    t.match(world.allEvents('vm.destroyed'), [{ vmId: 2, actor: 'admin:ann' }]);
+  });
+
+  await t.test('a client that leaves cancels', async (t) => {
+    const { world, agents } = await FleetWorld.ofImage(1);
+    await agents[0]!.set('/etc/xen/domU.cfg', { state: 'running' });
+    agents[0]!.behave = () => 'silent';
+    const stream = world.service.destroy({ selector: ALL, isDryRun: false }, ADMIN, never);
+    const first = await stream.next();
+    t.equal(first.done !== true && first.value.kind, 'plan');
+    void stream.next();
+    await settle();
+    void stream.return(undefined);
+    await settle();
+    const cancel = new AbortController();
+    const results = resultsOf(world.service.destroy({ selector: ALL, isDryRun: false }, ADMIN, cancel.signal));
+    await settle();
+    cancel.abort();
+    await settle();
+    t.ok(agents[0]!.cancelled.length > 0);
+    await world.timers.advance(10_000);
+    t.equal((await results)[0]?.code, 'unavailable');
+    await world.timers.advance(130_000);
+    t.equal(world.timers.count, 0);
+  });
+
+  await t.test('wait is told when it is so, and of those that are late', async (t) => {
+    const { world, agents } = await FleetWorld.ofImage(3);
+    const stream = world.service.wait({ selector: ALL, condition: 'running', timeoutMs: 60_000 }, never);
+    const results = resultsOf(stream);
+    await settle();
+    await agents[0]!.set('/etc/xen/domU.cfg', { state: 'running' });
+    agents[1]!.kill();
+    agents[1]!.change('/etc/xen/domU.cfg', { state: 'running' });
+    await world.timers.advance(1_000);
+    await agents[1]!.connect();
+    await world.timers.advance(59_000);
+    t.same(Object.fromEntries((await results).map(({ host, code }) => [host, code])), {
+      'dom0-1': undefined,
+      'dom0-2': undefined,
+      'dom0-3': 'timeout',
+    });
+    t.equal(world.timers.count, 0);
+  });
+});
