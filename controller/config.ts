@@ -92,7 +92,8 @@ interface Fault {
  * @throws {AppError} `invalid` with all faults in the message
  */
 export function parseSettings(input: unknown, source: string): Settings {
-  const result = v.safeParse(settingsSchema, input);
+  // An array is an object to valibot.
+  const result = v.safeParse(settingsSchema, Array.isArray(input) ? undefined : input);
   const faults = result.success ? crossCheck(result.output) : result.issues.map(faultOf);
   if (result.success && faults.length === 0) return result.output;
   throw faulty(source, faults);

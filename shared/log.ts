@@ -15,7 +15,8 @@ export function createLog(
   const paths = SECRET_FIELDS.flatMap((field) => [field, `*.${field}`]);
   return pino(
     {
-      name: program,
+      // Neither pid nor host name: journald and the shell know both.
+      base: { name: program },
       level,
       timestamp: pino.stdTimeFunctions.isoTime,
       redact: { paths, censor: '[secret]' },

@@ -75,12 +75,17 @@ function vmOfCfg(name: string, file: ParsedCfg): ObservedVm {
     cfgPath: file.path,
     uuid: getString(file.cfg, 'uuid'),
     state: 'stopped',
-    memoryMib: getNumber(file.cfg, 'memory') ?? 0,
+    memoryMib: countOf(getNumber(file.cfg, 'memory')) ?? 0,
     // xl.cfg(5): one without the key.
-    vcpus: getNumber(file.cfg, 'vcpus') ?? 1,
+    vcpus: countOf(getNumber(file.cfg, 'vcpus')) ?? 1,
     vifs: listVifs(file.cfg).map((vif) => observeVif(vif, file.addresses.get(vif.index))),
     problem: undefined,
   };
+}
+
+/** A number that no host can give is as good as none. */
+function countOf(value: number | undefined): number | undefined {
+  return value !== undefined && value >= 0 && value < 2 ** 32 ? value : undefined;
 }
 
 function observeVif(vif: Vif, guestAddress: Ipv4 | undefined): ObservedVif {

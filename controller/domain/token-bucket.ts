@@ -29,5 +29,6 @@ export function takeToken(
 ): { readonly kind: 'taken'; readonly bucket: Bucket } | { readonly kind: 'empty'; readonly waitMs: number } {
   const now = refill(bucket, rule, nowMs);
   if (now.tokens >= 1) return { kind: 'taken', bucket: { ...now, tokens: now.tokens - 1 } };
-  return { kind: 'empty', waitMs: Math.ceil(((1 - now.tokens) * 1000) / rule.perSecond) };
+  // Without the last digits, which are rounding: 1.0000000001 ms is 1 ms.
+  return { kind: 'empty', waitMs: Math.max(1, Math.ceil(((1 - now.tokens) * 1000) / rule.perSecond - 1e-6)) };
 }

@@ -1,12 +1,7 @@
 import { AppError, notFound } from '../../shared/errors.js';
 import type { Caller } from '../domain/caller.js';
 import type { Host } from '../domain/host.js';
-import {
-  AGENT_CERTIFICATE_MS,
-  mustJoinAnew,
-  parseClientName,
-  type Subject,
-} from '../domain/identity-rule.js';
+import { AGENT_CERTIFICATE_MS, mustJoinAnew, parseClientName, type Subject } from '../domain/identity-rule.js';
 import type { HostId } from '../domain/vm.js';
 import type { CertificateAuthority, IssuedCertificate } from '../ports/certificate-authority.js';
 import type { Clock } from '../ports/environment.js';

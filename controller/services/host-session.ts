@@ -101,6 +101,8 @@ export class HostSession implements SessionHandle, Observer {
   async result(orderId: string, outcome: OrderOutcome): Promise<void> {
     this.heard();
     if (outcome.vm) await this.options.observations.change(this, [outcome.vm], []);
+    // What was told here was not kept; the host answers again in the session that took over.
+    if (!this.isCurrent()) return;
     const isAwaited = this.options.orders.finish(this.hostId, orderId, outcome);
     if (!isAwaited) this.options.log.debug({ host: this.hostName, orderId }, 'late order result');
   }

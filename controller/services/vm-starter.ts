@@ -109,7 +109,7 @@ export class VmStarter {
     tell(operator.step(vm, 'starting'));
     const answer = await operator.order(vm, { kind: 'start' }, START_MS, signal, tell);
     // It may be on the wire: until its host says otherwise, nobody else may start with what it has.
-    if (answer.kind === 'unknown') await fleet.distrust(vm);
+    if (answer.kind === 'unknown' || (answer.kind === 'done' && !answer.vm)) await fleet.distrust(vm);
     expectDone(answer);
     await operator.recordDone(caller, vm, 'vm.started', 'started');
     return operator.done(vm, 'started');

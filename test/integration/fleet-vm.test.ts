@@ -283,6 +283,35 @@ await t.test('start', async (t) => {
     t.equal(world.vm('domU@dom0-1').state, 'stopped');
   });
 
+  await t.test('a host that does not say what became of it is asked', async (t) => {
+    const { world, agents } = await FleetWorld.ofImage(2);
+    agents[0]!.behave = (order, agent) => {
+      obey(order, agent);
+      return { kind: 'done', vm: undefined };
+    };
+    const results = await resultsOf(world.starter.start({ ...starting, selector: ALL }, ADMIN, never));
+    t.same(results.map(({ code }) => code).sort(), ['wrong_state', undefined]);
+    t.equal(world.vm('domU@dom0-1').state, 'unknown');
+    await agents[0]!.connect();
+    t.equal(world.vm('domU@dom0-1').state, 'running');
+  });
+
+  await t.test('an answer in a session that was replaced is heard in the next one', async (t) => {
+    const { world, agents } = await FleetWorld.ofImage(1);
+    const [agent] = agents;
+    agent!.answers = false;
+    const results = resultsOf(world.starter.start({ ...starting, selector: ALL }, ADMIN, never));
+    await settle();
+    const former = agent!.session!;
+    const twin = world.agent(1, 'deployment-dom0-1', [imageVm({ state: 'running' })]);
+    twin.sessionCounter = 1;
+    await twin.connect();
+    const { orderId } = agent!.ran[0]!;
+    await former.result(orderId, { kind: 'failed', code: 'internal', message: 'old', details: {}, vm: undefined });
+    t.equal((await results)[0]?.code, undefined, 'the new session answered');
+    t.equal(twin.received[0]?.orderId, orderId);
+  });
+
   await t.test('force starts, and is history', async (t) => {
     const { world } = await FleetWorld.ofImage(2);
     await resultsOf(world.starter.start({ ...starting, selector: named('domU@dom0-1') }, ADMIN, never));
@@ -343,65 +372,5 @@ await t.test('start', async (t) => {
       [],
     );
     t.equal(agents[0]!.ran.length, 80);
-  });
-});
-
-await t.test('stop and wait', async (t) => {
-  await t.test('shutdown and destroy do nothing to what is stopped', async (t) => {
-    const { world, agents } = await FleetWorld.ofImage(2);
-    await agents[0]!.set('/etc/xen/domU.cfg', { state: 'running' });
-    const shutdown = world.service.shutdown({ selector: ALL, timeoutSeconds: 60, isDryRun: false }, ADMIN, never);
-    t.same((await resultsOf(shutdown)).map(({ message }) => message).sort(), ['already stopped', 'shut down']);
-    t.match(agents[0]!.ran[0]?.action, { kind: 'shutdown', timeoutSeconds: 60 });
-    await agents[1]!.set('/etc/xen/domU.cfg', { state: 'crashed' });
-    const destroy = await resultsOf(world.service.destroy({ selector: ALL, isDryRun: false }, ADMIN, never));
-    t.same(
-      destroy.map(({ code }) => code),
-      [undefined, undefined],
-    );
-    t.equal(agents[1]!.ran.length, 1);
-    t.match(world.allEvents('vm.destroyed'), [{ vmId: 2, actor: 'admin:ann' }]);
-  });
-
-  await t.test('a client that leaves cancels', async (t) => {
-    const { world, agents } = await FleetWorld.ofImage(1);
-    await agents[0]!.set('/etc/xen/domU.cfg', { state: 'running' });
-    agents[0]!.behave = () => 'silent';
-    const stream = world.service.destroy({ selector: ALL, isDryRun: false }, ADMIN, never);
-    const first = await stream.next();
-    t.equal(first.done !== true && first.value.kind, 'plan');
-    void stream.next();
-    await settle();
-    void stream.return(undefined);
-    await settle();
-    const cancel = new AbortController();
-    const results = resultsOf(world.service.destroy({ selector: ALL, isDryRun: false }, ADMIN, cancel.signal));
-    await settle();
-    cancel.abort();
-    await settle();
-    t.ok(agents[0]!.cancelled.length > 0);
-    await world.timers.advance(10_000);
-    t.equal((await results)[0]?.code, 'unavailable');
-    await world.timers.advance(130_000);
-    t.equal(world.timers.count, 0);
-  });
-
-  await t.test('wait is told when it is so, and of those that are late', async (t) => {
-    const { world, agents } = await FleetWorld.ofImage(3);
-    const stream = world.service.wait({ selector: ALL, condition: 'running', timeoutMs: 60_000 }, never);
-    const results = resultsOf(stream);
-    await settle();
-    await agents[0]!.set('/etc/xen/domU.cfg', { state: 'running' });
-    agents[1]!.kill();
-    agents[1]!.change('/etc/xen/domU.cfg', { state: 'running' });
-    await world.timers.advance(1_000);
-    await agents[1]!.connect();
-    await world.timers.advance(59_000);
-    t.same(Object.fromEntries((await results).map(({ host, code }) => [host, code])), {
-      'dom0-1': undefined,
-      'dom0-2': undefined,
-      'dom0-3': 'timeout',
-    });
-    t.equal(world.timers.count, 0);
   });
 });

@@ -209,3 +209,63 @@ await t.test('list', async (t) => {
   t.match(world.query.get('domU@dom0-2'), { isStale: true, metrics: undefined });
   t.throws(() => world.query.get('domU'), { code: 'invalid' });
 });
+
+await t.test('stop and wait', async (t) => {
+  await t.test('shutdown and destroy do nothing to what is stopped', async (t) => {
+    const { world, agents } = await FleetWorld.ofImage(2);
+    await agents[0]!.set('/etc/xen/domU.cfg', { state: 'running' });
+    const shutdown = world.service.shutdown({ selector: ALL, timeoutSeconds: 60, isDryRun: false }, ADMIN, never);
+    t.same((await resultsOf(shutdown)).map(({ message }) => message).sort(), ['already stopped', 'shut down']);
+    t.match(agents[0]!.ran[0]?.action, { kind: 'shutdown', timeoutSeconds: 60 });
+    await agents[1]!.set('/etc/xen/domU.cfg', { state: 'crashed' });
+    const destroy = await resultsOf(world.service.destroy({ selector: ALL, isDryRun: false }, ADMIN, never));
+    t.same(
+      destroy.map(({ code }) => code),
+      [undefined, undefined],
+    );
+    t.equal(agents[1]!.ran.length, 1);
+    t.match(world.allEvents('vm.destroyed'), [{ vmId: 2, actor: 'admin:ann' }]);
+  });
+
+  await t.test('a client that leaves cancels', async (t) => {
+    const { world, agents } = await FleetWorld.ofImage(1);
+    await agents[0]!.set('/etc/xen/domU.cfg', { state: 'running' });
+    agents[0]!.behave = () => 'silent';
+    const stream = world.service.destroy({ selector: ALL, isDryRun: false }, ADMIN, never);
+    const first = await stream.next();
+    t.equal(first.done !== true && first.value.kind, 'plan');
+    void stream.next();
+    await settle();
+    void stream.return(undefined);
+    await settle();
+    const cancel = new AbortController();
+    const results = resultsOf(world.service.destroy({ selector: ALL, isDryRun: false }, ADMIN, cancel.signal));
+    await settle();
+    cancel.abort();
+    await settle();
+    t.ok(agents[0]!.cancelled.length > 0);
+    await world.timers.advance(10_000);
+    t.equal((await results)[0]?.code, 'unavailable');
+    await world.timers.advance(130_000);
+    t.equal(world.timers.count, 0);
+  });
+
+  await t.test('wait is told when it is so, and of those that are late', async (t) => {
+    const { world, agents } = await FleetWorld.ofImage(3);
+    const stream = world.service.wait({ selector: ALL, condition: 'running', timeoutMs: 60_000 }, never);
+    const results = resultsOf(stream);
+    await settle();
+    await agents[0]!.set('/etc/xen/domU.cfg', { state: 'running' });
+    agents[1]!.kill();
+    agents[1]!.change('/etc/xen/domU.cfg', { state: 'running' });
+    await world.timers.advance(1_000);
+    await agents[1]!.connect();
+    await world.timers.advance(59_000);
+    t.same(Object.fromEntries((await results).map(({ host, code }) => [host, code])), {
+      'dom0-1': undefined,
+      'dom0-2': undefined,
+      'dom0-3': 'timeout',
+    });
+    t.equal(world.timers.count, 0);
+  });
+});

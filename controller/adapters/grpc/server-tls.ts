@@ -88,7 +88,8 @@ export class ServerTls {
       removeCaCertificateListener: () => undefined,
       addIdentityCertificateListener: (listener) => {
         this.listeners.add(listener);
-        this.tell(listener);
+        // Not at once: grpc-js asks before its server listens to changes, and would miss the first one (1.14).
+        queueMicrotask(() => this.tell(listener));
       },
       removeIdentityCertificateListener: (listener) => this.listeners.delete(listener),
     };

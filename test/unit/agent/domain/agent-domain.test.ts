@@ -113,6 +113,8 @@ t.test('files and domains make VMs', (t) => {
     { index: 0, mac: parseMac('00:16:3e:00:00:01'), bridge: 'eth0', guestAddress: parseIpv4('10.0.0.9') },
   ]);
   t.equal(describeVms([cfgFile('/x/a.cfg', NAMED)], [domain('domU', 'u1')])[0]?.memoryMib, 256, 'what runs counts');
+  const odd = cfgFile('/x/o.cfg', "name='o'\nmemory='-5'\nvcpus=4294967296\n");
+  t.match(describeVms([odd], []), [{ memoryMib: 0, vcpus: 1 }], 'numbers that no host can give');
   t.ok(describeVms([cfgFile('/x/n.cfg', 'memory=1\n')], [])[0]?.problem);
   t.equal(nameOfPath('/etc/xen/web-1.cfg'), 'web-1');
   t.end();
