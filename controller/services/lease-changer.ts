@@ -146,7 +146,7 @@ export class LeaseChanger {
 
   /** A free name has no VM that could be seen. */
   private ownerMayRun({ owner }: Lease): boolean {
-    return false && !this.knowledge.isKnownStopped(owner.vmId);
+    return owner.kind === 'vif' && !this.knowledge.isKnownStopped(owner.vmId);
   }
 
   private refuseOver(lease: Lease): void {
