@@ -37,7 +37,7 @@ export class TestSession {
   readonly hello: Hello;
   readonly messages: UpMessage[] = [];
   readonly #stream: Stream;
-  #tell = (): void => undefined;
+  readonly #waiting = new Set<() => void>();
 
   constructor(stream: Stream, hello: Hello) {
     this.#stream = stream;
@@ -46,7 +46,8 @@ export class TestSession {
 
   take(message: UpMessage): void {
     this.messages.push(message);
-    this.#tell();
+    for (const wake of this.#waiting) wake();
+    this.#waiting.clear();
   }
 
   /** The first message, past or to come, that `pick` makes something of. */
@@ -58,7 +59,7 @@ export class TestSession {
         if (picked !== undefined) return picked;
         seen += 1;
       }
-      await new Promise<void>((resolve) => (this.#tell = resolve));
+      await new Promise<void>((resolve) => this.#waiting.add(resolve));
     }
   }
 
