@@ -17,14 +17,15 @@ function failure(work: () => unknown): AppError | undefined {
   }
 }
 
-t.test('the example has every key, and is right', async (t) => {
+t.test('the example has every key, and is right', (t) => {
   const file = join(ROOT, 'deploy', 'controller.example.json');
   const settings = readSettings(file);
   const config = buildConfig([settings], ALICE);
   t.strictSame(Object.keys(settings).sort(), Object.keys(config).sort());
+  t.end();
 });
 
-t.test('defaults', async (t) => {
+t.test('defaults', (t) => {
   const config = buildConfig([], ALICE);
   t.match(config, {
     dataDir: '/home/alice/.local/share/domherd',
@@ -37,9 +38,10 @@ t.test('defaults', async (t) => {
     lostAfterMs: 30_000,
   });
   t.ok(Object.isFrozen(config));
+  t.end();
 });
 
-t.test('the last layer that says something wins', async (t) => {
+t.test('the last layer that says something wins', (t) => {
   const file = parseSettings({ dataDir: '/file', listen: '10.0.0.1:1', logLevel: 'warn' }, 'file');
   const env = readEnvironment({
     DOMHERD_DATA_DIR: '/env',
@@ -54,13 +56,15 @@ t.test('the last layer that says something wins', async (t) => {
     advertise: ['a.example', '10.0.0.1'],
     socket: '/flag/run/controller.sock',
   });
+  t.end();
 });
 
-t.test('an empty variable says nothing', async (t) => {
+t.test('an empty variable says nothing', (t) => {
   t.strictSame(readEnvironment({ DOMHERD_DATA_DIR: '', DOMHERD_LISTEN: '' }), {});
+  t.end();
 });
 
-t.test('all faults are told at once, each with its key', async (t) => {
+t.test('all faults are told at once, each with its key', (t) => {
   const input = {
     listne: 'x',
     listen: 'nonsense',
@@ -81,30 +85,34 @@ t.test('all faults are told at once, each with its key', async (t) => {
   t.match(told, /^ {2}lostAfterMs +expected a number$/m);
   t.match(told, /^ {2}advertise\.1 +\S/m);
   t.match(told, /^ {2}logLevel +expected one of/m);
+  t.end();
 });
 
-t.test('numbers that make no sense together', async (t) => {
+t.test('numbers that make no sense together', (t) => {
   t.equal(failure(() => parseSettings({ heartbeatMs: 20_000 }, 'file'))?.code, 'invalid', 'with the default');
   t.equal(
     failure(() => parseSettings({ heartbeatMs: 20_000, lostAfterMs: 40_000 }, 'file')),
     undefined,
   );
+  t.end();
 });
 
 for (const input of [null, [], 'text', 1]) {
-  t.test(`${JSON.stringify(input)} is no settings`, async (t) => {
+  t.test(`${JSON.stringify(input)} is no settings`, (t) => {
     t.equal(failure(() => parseSettings(input, 'file'))?.code, 'invalid');
+    t.end();
   });
 }
 
-t.test('files', async (t) => {
+t.test('files', (t) => {
   const dir = t.testdir({ 'broken.json': '{', 'empty.json': '{}' });
   t.equal(failure(() => readSettings(join(dir, 'missing.json')))?.code, 'not_found');
   t.equal(failure(() => readSettings(join(dir, 'broken.json')))?.code, 'invalid');
   t.strictSame(readSettings(join(dir, 'empty.json')), {});
+  t.end();
 });
 
-t.test('the unit starts what there is, with flags that there are', async (t) => {
+t.test('the unit starts what there is, with flags that there are', (t) => {
   const units = join(ROOT, 'deploy', 'systemd');
   t.ok(readdirSync(units).includes('domherd-controller.service'));
   const unit = readFileSync(join(units, 'domherd-controller.service'), 'utf8');
@@ -115,4 +123,5 @@ t.test('the unit starts what there is, with flags that there are', async (t) => 
   for (const flag of flags) t.ok(main.includes(`'${flag} <`), flag);
   t.match(unit, /^NotifyAccess=all$/m, 'systemd-notify is a child');
   t.notMatch(unit, /^MemoryDenyWriteExecute=/m);
+  t.end();
 });

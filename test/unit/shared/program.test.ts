@@ -26,13 +26,13 @@ function codeOf(work: () => unknown): string {
   }
 }
 
-t.test('errors', async (t) => {
+t.test('errors', (t) => {
   const rows = readFileSync(join(ROOT, 'docs', 'errors.md'), 'utf8')
     .split('\n')
     .filter((line) => line.startsWith('| `'))
     .map((line) => line.split('|').map((cell) => cell.trim()));
 
-  t.test('every code has a row, with its status and exit code', async (t) => {
+  t.test('every code has a row, with its status and exit code', (t) => {
     for (const code of ERROR_CODES) {
       const row = rows.find(([, name]) => name === `\`${code}\``);
       const number = GRPC_STATUS[code];
@@ -40,18 +40,22 @@ t.test('errors', async (t) => {
       t.equal(row?.[5], String(EXIT_CODE[code]), code);
     }
     t.equal(rows.length, ERROR_CODES.length, 'no row is stale');
+    t.end();
   });
 
-  t.test('a failure is never exit code 0, and never that of a partial one', async (t) => {
+  t.test('a failure is never exit code 0, and never that of a partial one', (t) => {
     for (const code of ERROR_CODES) t.notOk([0, EXIT_CODE.partial].includes(EXIT_CODE[code]), code);
+    t.end();
   });
 
-  t.test('no two codes share a gRPC status', async (t) => {
+  t.test('no two codes share a gRPC status', (t) => {
     t.equal(new Set(Object.values(GRPC_STATUS)).size, ERROR_CODES.length);
+    t.end();
   });
+  t.end();
 });
 
-t.test('join token', async (t) => {
+t.test('join token', (t) => {
   const hex64 = fc.string({ unit: fc.constantFrom(...'0123456789abcdef'), minLength: 64, maxLength: 64 });
   const token: fc.Arbitrary<JoinToken> = fc.record(
     {
@@ -68,14 +72,15 @@ t.test('join token', async (t) => {
     { noNullPrototype: true },
   );
 
-  t.test('parse is the inverse of format', async (t) => {
+  t.test('parse is the inverse of format', (t) => {
     fc.assert(
       fc.property(token, (one) => t.strictSame(parseJoinToken(formatJoinToken(one)), one)),
       { numRuns: 50 },
     );
+    t.end();
   });
 
-  t.test('one that was cut anywhere is refused, and its text is not told', async (t) => {
+  t.test('one that was cut anywhere is refused, and its text is not told', (t) => {
     fc.assert(
       fc.property(token, fc.nat(80), (one, cut) => {
         const text = formatJoinToken(one).slice(0, -1 - cut * 2);
@@ -90,19 +95,22 @@ t.test('join token', async (t) => {
       }),
       { numRuns: 100 },
     );
+    t.end();
   });
 
   for (const text of ['', 'dh1.', 'dh2.abcd', 'hello', 'dh1.!!!!', 'dh1.aGVsbG8']) {
-    t.test(`"${text}" is refused`, async (t) =>
+    t.test(`"${text}" is refused`, (t) => {
       t.equal(
         codeOf(() => parseJoinToken(text)),
         'invalid',
-      ),
-    );
+      );
+      t.end();
+    });
   }
+  t.end();
 });
 
-t.test('socket path', async (t) => {
+t.test('socket path', (t) => {
   const alice: Account = { uid: 1000, home: '/home/alice', xdgDataHome: undefined, xdgRuntimeDir: undefined };
   const cases: { name: string; account: Account; data: string; socket: string }[] = [
     {
@@ -131,20 +139,23 @@ t.test('socket path', async (t) => {
     },
   ];
   for (const { name, account, data, socket } of cases) {
-    t.test(name, async (t) => {
+    t.test(name, (t) => {
       t.equal(defaultDataDir(account), data);
       t.equal(defaultSocketPath(account), socket);
       t.equal(socketCandidates(account)[0], socket, 'a client looks there first');
       t.ok(socketCandidates(account).includes('/run/domherd/controller.sock'), 'and at the system one at last');
+      t.end();
     });
   }
-  t.test('a login finds what a cron job started', async (t) => {
+  t.test('a login finds what a cron job started', (t) => {
     const login = { ...alice, xdgRuntimeDir: '/run/user/1000' };
     t.ok(socketCandidates(login).includes(defaultSocketPath(alice)));
+    t.end();
   });
+  t.end();
 });
 
-t.test('log', async (t) => {
+t.test('log', (t) => {
   const lines: string[] = [];
   const log = createLog('test-program', 'debug', { write: (line) => void lines.push(line) });
   log.info(
@@ -159,4 +170,5 @@ t.test('log', async (t) => {
   t.match(parsed, { name: 'test-program', level: 'info', msg: 'host joins', time: /^\d{4}-\d\d-\d\dT/ });
   log.trace('not asked for');
   t.equal(lines.length, 1);
+  t.end();
 });

@@ -1,3 +1,4 @@
+import type { ServiceDefinition } from '@grpc/grpc-js';
 import fc from 'fast-check';
 import t from 'tap';
 import {
@@ -46,8 +47,8 @@ function failure(work: () => unknown): AppError | undefined {
   }
 }
 
-t.test('who may call what', async (t) => {
-  const definitions = [
+t.test('who may call what', (t) => {
+  const definitions: readonly ServiceDefinition[] = [
     AgentServiceService,
     JoinServiceService,
     ControllerServiceService,
@@ -61,26 +62,29 @@ t.test('who may call what', async (t) => {
   ];
   const paths = definitions.flatMap((definition) => Object.values(definition).map(({ path }) => path));
 
-  t.test('the table has every method of every service, and no other', async (t) => {
+  t.test('the table has every method of every service, and no other', (t) => {
     t.strictSame([...paths].sort(), Object.keys(METHOD_ROLES).sort());
+    t.end();
   });
 
-  t.test('no service of the proto files was forgotten here', async (t) => {
+  t.test('no service of the proto files was forgotten here', (t) => {
     const services = readdirSync(PROTO, { recursive: true, encoding: 'utf8' })
       .filter((file) => file.endsWith('.proto'))
       .flatMap((file) =>
         [...readFileSync(join(PROTO, file), 'utf8').matchAll(/^service (\w+)/gm)].map(([, name]) => name),
       );
     t.equal(services.length, definitions.length);
+    t.end();
   });
 
-  t.test('what is not in the table, nobody may call', async (t) => {
+  t.test('what is not in the table, nobody may call', (t) => {
     for (const method of ['/domherd.v1.LeaseService/Nope', 'constructor', '__proto__', '']) {
       for (const role of ROLES) t.not(judgeCall(method, role), 'allowed', `${role} ${method}`);
     }
+    t.end();
   });
 
-  t.test('an agent may hold its session and nothing that changes the fleet', async (t) => {
+  t.test('an agent may hold its session and nothing that changes the fleet', (t) => {
     const allowed = paths.filter((path) => judgeCall(path, 'agent') === 'allowed');
     t.strictSame(allowed.sort(), [
       '/domherd.v1.AgentService/Renew',
@@ -89,16 +93,19 @@ t.test('who may call what', async (t) => {
       '/grpc.health.v1.Health/Check',
       '/grpc.health.v1.Health/Watch',
     ]);
+    t.end();
   });
 
-  t.test('a stranger is told to show who he is, a known one that he may not', async (t) => {
+  t.test('a stranger is told to show who he is, a known one that he may not', (t) => {
     t.equal(judgeCall('/domherd.v1.LeaseService/Acquire', 'none'), 'unauthenticated');
     t.equal(judgeCall('/domherd.v1.LeaseService/Acquire', 'agent'), 'forbidden');
     t.equal(judgeCall('/domherd.v1.AgentService/Session', 'admin'), 'forbidden');
+    t.end();
   });
+  t.end();
 });
 
-t.test('host pattern', async (t) => {
+t.test('host pattern', (t) => {
   const cases: [string, string, boolean][] = [
     ['dom0-1', 'dom0-1', true],
     ['dom0-1', 'dom0-10', false],
@@ -116,12 +123,13 @@ t.test('host pattern', async (t) => {
     ['**', '', true],
   ];
   for (const [pattern, host, want] of cases) {
-    t.test(`${pattern} ${want ? 'takes' : 'refuses'} "${host}"`, async (t) =>
-      t.equal(matchesHostPattern(pattern, host), want),
-    );
+    t.test(`${pattern} ${want ? 'takes' : 'refuses'} "${host}"`, (t) => {
+      t.equal(matchesHostPattern(pattern, host), want);
+      t.end();
+    });
   }
 
-  t.test('it says what a regular expression says', async (t) => {
+  t.test('it says what a regular expression says', (t) => {
     const text = fc.string({ unit: fc.constantFrom('a', 'b', '*'), maxLength: 8 });
     fc.assert(
       fc.property(
@@ -132,23 +140,30 @@ t.test('host pattern', async (t) => {
       ),
       { numRuns: 500 },
     );
+    t.end();
   });
 
-  t.test('it is read in lower case, and a wrong one is refused', async (t) => {
+  t.test('it is read in lower case, and a wrong one is refused', (t) => {
     t.equal(parseHostPattern('Dom0-*'), 'dom0-*');
     for (const text of ['', 'a b', '.a', 'a|b', 'a'.repeat(254), 'a.']) {
       t.equal(failure(() => parseHostPattern(text))?.code, 'invalid', text);
     }
+    t.end();
   });
+  t.end();
 });
 
-t.test('join token', async (t) => {
+t.test('join token', (t) => {
   const token = { hostPattern: 'dom0-*', usesLeft: 1, expiresAtMs: NOW + 1 };
-  t.test('one that is right lets in', async (t) => t.doesNotThrow(() => checkToken(token, 'dom0-1', false, NOW)));
-  t.test('the very same host and key get in again, though it is used up and over', async (t) => {
-    t.doesNotThrow(() => checkToken({ ...token, usesLeft: 0 }, 'dom0-1', true, NOW + DAY_MS));
+  t.test('one that is right lets in', (t) => {
+    t.doesNotThrow(() => checkToken(token, 'dom0-1', false, NOW));
+    t.end();
   });
-  t.test('each refusal has its own words', async (t) => {
+  t.test('the very same host and key get in again, though it is used up and over', (t) => {
+    t.doesNotThrow(() => checkToken({ ...token, usesLeft: 0 }, 'dom0-1', true, NOW + DAY_MS));
+    t.end();
+  });
+  t.test('each refusal has its own words', (t) => {
     const refusals = [
       failure(() => checkToken(undefined, 'dom0-1', false, NOW)),
       failure(() => checkToken(token, 'other', false, NOW)),
@@ -158,10 +173,12 @@ t.test('join token', async (t) => {
     ];
     for (const refusal of refusals) t.equal(refusal?.code, 'unauthenticated');
     t.equal(new Set(refusals.map((refusal) => refusal?.message)).size, 4);
+    t.end();
   });
+  t.end();
 });
 
-t.test('expired certificate', async (t) => {
+t.test('expired certificate', (t) => {
   const facts: ExpiredFacts = {
     host: 'dom0-1',
     subject: { role: 'agent', name: 'dom0-1' },
@@ -171,9 +188,13 @@ t.test('expired certificate', async (t) => {
     deploymentId: 'd1',
     known: { deploymentId: 'd1', revokedAtMs: undefined },
   };
-  t.test('renews itself', async (t) => t.doesNotThrow(() => checkExpiredProof(facts, NOW)));
-  t.test('to the last millisecond of the 14 days', async (t) => {
+  t.test('renews itself', (t) => {
+    t.doesNotThrow(() => checkExpiredProof(facts, NOW));
+    t.end();
+  });
+  t.test('to the last millisecond of the 14 days', (t) => {
     t.doesNotThrow(() => checkExpiredProof(facts, facts.expiresAtMs + RENEWAL_WINDOW_MS));
+    t.end();
   });
   const refusals: Record<string, Partial<ExpiredFacts>> = {
     'of another host': { subject: { role: 'agent', name: 'dom0-2' } },
@@ -187,13 +208,15 @@ t.test('expired certificate', async (t) => {
     'that is too old': { expiresAtMs: NOW - RENEWAL_WINDOW_MS - 1 },
   };
   for (const [name, change] of Object.entries(refusals)) {
-    t.test(`one ${name} does not`, async (t) => {
+    t.test(`one ${name} does not`, (t) => {
       t.equal(failure(() => checkExpiredProof({ ...facts, ...change }, NOW))?.code, 'unauthenticated');
+      t.end();
     });
   }
+  t.end();
 });
 
-t.test('clock', async (t) => {
+t.test('clock', (t) => {
   const cases: [number, RegExp | undefined][] = [
     [300_000, undefined],
     [-300_000, undefined],
@@ -202,15 +225,17 @@ t.test('clock', async (t) => {
     [-40 * DAY_MS, /is 40 days behind/],
   ];
   for (const [offsetMs, words] of cases) {
-    t.test(`${String(offsetMs)} ms`, async (t) => {
+    t.test(`${String(offsetMs)} ms`, (t) => {
       const error = failure(() => checkClock('dom0-1', NOW + offsetMs, NOW));
       t.equal(error?.code, words && 'wrong_state');
       if (words) t.match(error?.message, words);
+      t.end();
     });
   }
+  t.end();
 });
 
-t.test('identity in a certificate', async (t) => {
+t.test('identity in a certificate', (t) => {
   for (const subject of [
     { role: 'agent', name: 'dom0-1.site.example' },
     { role: 'admin', name: 'note_book' },
@@ -231,12 +256,13 @@ t.test('identity in a certificate', async (t) => {
   for (const name of ['', '-a', 'a b', 'a/b', 'a'.repeat(64)]) {
     t.equal(failure(() => parseClientName(name))?.code, 'invalid', name);
   }
+  t.end();
 });
 
-t.test('token bucket', async (t) => {
+t.test('token bucket', (t) => {
   const rule = { perSecond: 10, burst: 5 };
 
-  t.test('a burst, then the rate', async (t) => {
+  t.test('a burst, then the rate', (t) => {
     let bucket = fullBucket(rule, 0);
     const take = (nowMs: number): number => {
       const taken = takeToken(bucket, rule, nowMs);
@@ -248,9 +274,10 @@ t.test('token bucket', async (t) => {
     t.equal(take(99), 1, 'a millisecond early');
     t.equal(take(100), 0);
     t.equal(take(100), 100);
+    t.end();
   });
 
-  t.test('in no span more than the burst and the rate allow', async (t) => {
+  t.test('in no span more than the burst and the rate allow', (t) => {
     fc.assert(
       fc.property(fc.array(fc.nat(200), { maxLength: 200 }), (gapsMs) => {
         let bucket: Bucket = fullBucket(rule, 0);
@@ -266,10 +293,12 @@ t.test('token bucket', async (t) => {
         return taken <= rule.burst + (nowMs * rule.perSecond) / 1000 + 1e-6;
       }),
     );
+    t.end();
   });
+  t.end();
 });
 
-t.test('listen address', async (t) => {
+t.test('listen address', (t) => {
   for (const text of ['0.0.0.0:7433', '127.0.0.1:0', 'frontend.site:65535', '[::]:7433', '[2001:db8::1]:1']) {
     t.equal(formatListenAddress(parseListenAddress(text)), text);
   }
@@ -284,4 +313,5 @@ t.test('listen address', async (t) => {
   t.strictSame(advertisedAddresses(everywhere, ['fe.example'], ['10.0.0.1']), ['fe.example:7433']);
   t.strictSame(advertisedAddresses({ host: '10.2.0.1', port: 1 }, [], ['10.0.0.1']), ['10.2.0.1:1']);
   t.strictSame(advertisedAddresses({ host: '::', port: 1 }, ['2001:db8::1'], []), ['[2001:db8::1]:1']);
+  t.end();
 });
