@@ -24,7 +24,9 @@ import {
 /** job-1: six addresses. job-2: two of them, under a reservation that begins when job-1 is over. */
 const ADDRESSES = ['1', '2', '3', '4', '5', '6'].map((last) => `10.144.0.${last}`);
 const OWNERS = [vifOwner(1), vifOwner(2), vifOwner(2, 1), vifOwner(3)];
-const MACS = [leasedMac(ip('10.144.0.1')), leasedMac(ip('10.144.0.2')), parseMac('52:54:00:00:00:01')];
+/** Two that belong to addresses, which others may claim, and some that belong to nothing. */
+const CLAIMED = [leasedMac(ip('10.144.0.1')), leasedMac(ip('10.144.0.2'))];
+const MACS = [...CLAIMED, ...['52:54:00:00:00:01', '52:54:00:00:00:02', '52:54:00:00:00:03'].map(parseMac)];
 
 interface Model {
   /** By reservation and owner: what the last answer gave, while nothing took it away. */
@@ -182,7 +184,7 @@ const change = fc.record({ verb: fc.constantFrom('bind', 'extend', 'release', 'f
     }),
 );
 
-const claimMac = fc.record({ owner, mac: fc.constantFrom(...MACS) }).map(
+const claimMac = fc.record({ owner, mac: fc.constantFrom(...CLAIMED) }).map(
   ({ owner, mac }) =>
     new Step(`claim MAC ${String(mac)} by ${String(owner)}`, async (_, { services: { macs } }) => {
       await macs.claim(OWNERS[owner]!, mac, callerOf());
@@ -243,6 +245,7 @@ const START_MS = makeAddressServices().clock.nowMs();
 t.test('invariants 1 and 3 hold whatever users, clock and restarts do', async (t) => {
   const commands = fc.commands([acquire, acquire, change, change, claimMac, pass, replay, restart], {
     maxCommands: 40,
+    size: 'max',
   });
   const property = fc.asyncProperty(commands, async (steps) => {
     const services = makeAddressServices();
