@@ -76,11 +76,7 @@ void t.test('usable ranges', (t) => {
   ]) {
     t.same(usable(...c.cidrs).map(formatRange), c.want, c.name);
   }
-  t.throws(
-    () => usable('10.0.0.0/7'.replace('/7', '/8'), '11.0.0.0/32'),
-    { code: 'invalid' },
-    'more than a /8 is refused',
-  );
+  t.throws(() => usable('10.0.0.0/8', '11.0.0.0/32'), { code: 'invalid' }, 'more than a /8 is refused');
   t.equal(countAddresses(usable('10.132.0.0/14')), 256 * 1022);
   t.same(
     usableFromAddresses(addressesOf([span('10.132.8.0-10.132.12.3')])).map(formatRange),
@@ -100,7 +96,7 @@ void t.test('one job in any form gives the same ranges', (t) => {
       const canonical = usableRanges(each);
       const merged = describeBlocks(canonical).map(parseCidr);
       const listed = addressesOf(canonical);
-      const shuffled = [...listed, ...listed.slice(0, 5)].sort(() => ((random.next().value ?? 0) % 3) - 1);
+      const shuffled = [...listed, ...listed.slice(0, 5)].sort(() => (Number(random.next().value) % 3) - 1);
       assert.deepEqual(usableRanges(merged), canonical, 'merged (-sp)');
       assert.deepEqual(usableFromAddresses(shuffled), canonical, 'single addresses (-i)');
       assert.deepEqual(usableOf({ cidrs: merged, addresses: listed }), canonical, 'both at once');
@@ -273,7 +269,7 @@ void t.test('bitmap', (t) => {
       } else if (next.kind !== 'find') {
         assert.equal(real.free(position), model.delete(position));
       }
-      if (real.isUsed(position) !== model.has(position)) t.fail(`position ${position} differs`);
+      assert.equal(real.isUsed(position), model.has(position));
     }
     assert.equal(real.findFree(from), naiveFree(model, real.size, from)[0]);
   }
