@@ -1,7 +1,6 @@
 import { createPrivateKey, createPublicKey, sign, webcrypto, X509Certificate, type KeyObject } from 'node:crypto';
 
 import { AppError, invalid, messageOf } from '../../../shared/errors.js';
-import { x509 } from '../../../shared/x509.js';
 import type { KeyMaker } from '../../ports/key-maker.js';
 
 const P256 = { name: 'ECDSA', namedCurve: 'P-256' } as const;
@@ -17,6 +16,8 @@ export const nodeKeyMaker: KeyMaker = {
 
   async makeRequest(keyPem, host) {
     const keys = await importKeys(readKey(keyPem));
+    // Once a day at most: an agent that does nothing does not pay for it.
+    const { x509 } = await import('../../../shared/x509.js');
     const signingAlgorithm = { name: 'ECDSA', hash: 'SHA-256' };
     const name = [{ CN: [host] }];
     const request = await x509.Pkcs10CertificateRequestGenerator.create({ name, keys, signingAlgorithm }, webcrypto);

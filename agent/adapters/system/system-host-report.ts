@@ -1,5 +1,7 @@
 import { readFile } from 'node:fs/promises';
-import { cpu, mem, osInfo } from 'systeminformation';
+import { cpu } from 'systeminformation/lib/cpu.js';
+import { mem } from 'systeminformation/lib/memory.js';
+import { osInfo } from 'systeminformation/lib/osinfo.js';
 import { VERSION } from '../../../shared/version.js';
 import type { HostFacts } from '../../domain/session-message.js';
 import type { HostReport } from '../../ports/host-report.js';
