@@ -61,7 +61,13 @@ t.test('import', (t) => {
 
   t.test('reads the API by its shape: name, times and user are there', async (t) => {
     const { view } = await load(makeAddressServices(), job({}), {});
-    t.match(view.data, { name: 'job-1234', jobId: '1234', user: 'jdoe', endsAtMs: START_MS + 2 * HOUR_MS, source: 'g5k-api' });
+    t.match(view.data, {
+      name: 'job-1234',
+      jobId: '1234',
+      user: 'jdoe',
+      endsAtMs: START_MS + 2 * HOUR_MS,
+      source: 'g5k-api',
+    });
   });
 
   t.test('what the user says wins', async (t) => {
@@ -94,7 +100,13 @@ t.test('import', (t) => {
     ['ends before it starts', SUBNETS, { name: 'x', startsAtMs: START_MS + 9 * HOUR_MS, ...ENDS }, 'invalid', {}],
     ['job that has ended', job({ state: 'terminated' }), {}, 'wrong_state', {}],
     ['malformed line', `${SUBNETS}10.180.4.0/33\n`, { name: 'x', ...ENDS }, 'invalid', { line: '2' }],
-    ['no gateway to be known', '192.168.0.0/24', { name: 'x', ...ENDS }, 'invalid', { missing: 'prefix length and gateway' }],
+    [
+      'no gateway to be known',
+      '192.168.0.0/24',
+      { name: 'x', ...ENDS },
+      'invalid',
+      { missing: 'prefix length and gateway' },
+    ],
     ['no gateway told', '192.168.0.0/24', { name: 'x', ...ENDS, prefix: 24 }, 'invalid', { missing: 'gateway' }],
     ['no address left', '10.144.0.1/32', { name: 'x', ...ENDS, gateway: ip('10.144.0.1') }, 'invalid', {}],
     ['no subnet', '', { name: 'x', ...ENDS }, 'invalid', {}],
@@ -110,7 +122,9 @@ t.test('import', (t) => {
   t.test('the same again changes nothing, in whatever form', async (t) => {
     const services = makeAddressServices();
     const whole = await load(services, '10.144.0.0/16', { name: 'job-1', ...ENDS });
-    const parts = Array.from({ length: 64 }, (_, n) => `10.144.${String(n * 4)}.0/22`).reverse().join('\r\n');
+    const parts = Array.from({ length: 64 }, (_, n) => `10.144.${String(n * 4)}.0/22`)
+      .reverse()
+      .join('\r\n');
     const again = await load(services, parts, { name: 'job-1', ...ENDS });
     t.same([whole.change, again.change], ['created', 'none']);
     t.same(plain(again.view), plain(whole.view));
@@ -144,7 +158,11 @@ t.test('import', (t) => {
     const exclusions = [{ first: ip('10.144.5.0'), last: ip('10.144.5.9') }];
     t.equal((await refusal(load(services, '10.144.0.0/21', { name: 'job-1', exclusions }))).code, 'wrong_state');
     await services.leases.release([ip('10.144.5.5')], false, callerOf());
-    t.equal((await load(services, '10.144.0.0/22', { name: 'job-1' })).change, 'updated', 'a resting one is no obstacle');
+    t.equal(
+      (await load(services, '10.144.0.0/22', { name: 'job-1' })).change,
+      'updated',
+      'a resting one is no obstacle',
+    );
     checkAgreement(t, services);
   });
 
@@ -245,7 +263,10 @@ t.test('delete', async (t) => {
   await leases.acquire([claimOf(vifOwner(1))], '', undefined, callerOf());
   const addresses = given.map(({ address }) => address);
   await leases.release(addresses, false, callerOf());
-  t.match(await refusal(reservations.delete('job-1', callerOf())), { code: 'wrong_state', details: { leases: '1 bound' } });
+  t.match(await refusal(reservations.delete('job-1', callerOf())), {
+    code: 'wrong_state',
+    details: { leases: '1 bound' },
+  });
   clock.advance(8 * HOUR_MS - 1);
   await leases.release([ip('10.144.4.79')], true, callerOf()).catch(() => undefined);
   const last = services.journal.read((stores) => stores.leases.list({ states: ['bound'] }, undefined, 10));
