@@ -198,7 +198,7 @@ t.test('import', (t) => {
     t.same(services.reservations.list(), []);
     const real = await services.reservations.import({ text: SUBNETS, options, isDryRun: false }, callerOf('request-1'));
     t.same(plain(dry), plain(real));
-    t.same(plain(await load(services, 'anything', {}, 'request-1')), plain(real), 'the request id was not used up');
+    t.same(plain(await load(services, SUBNETS, {}, 'request-1')), plain(real), 'the request id was not used up');
   });
 
   t.test('one that fails at COMMIT leaves nothing in memory', async (t) => {
