@@ -216,7 +216,7 @@ t.test('the authority', async (t) => {
   });
 });
 
-t.test('joining by a token', async (t) => {
+t.test('joining by a token', (t) => {
   t.test('makes the host, and a certificate that is on record', async (t) => {
     const { joins, secretFor, request, journal, authority, clock } = await setUp(t.testdir());
     const joined = await joins.join(request((await apply('dom0-1')).csr, await secretFor('dom0-1')));
@@ -313,6 +313,7 @@ t.test('joining by a token', async (t) => {
       t.notMatch(JSON.stringify(events.list({}, 0, 10)), new RegExp(secret));
     });
   });
+  t.end();
 });
 
 t.test('renewing', async (t) => {
