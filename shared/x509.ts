@@ -29,4 +29,8 @@ const reflectMetadata: ReflectMetadata = {
 // A real polyfill that somebody loaded before stays.
 if (!('getMetadata' in Reflect)) Object.assign(Reflect, reflectMetadata);
 
-export const x509 = await import('@peculiar/x509');
+type X509 = typeof import('@peculiar/x509');
+const loaded: X509 & { readonly default?: X509 } = await import('@peculiar/x509');
+
+// A bundler that splits its output gives what a CommonJS package exports as the default, and nothing else.
+export const x509: X509 = loaded.default ?? loaded;

@@ -1,4 +1,4 @@
-import Table from 'cli-table3';
+import stringWidth from 'string-width';
 import { invalid } from '../../shared/errors.js';
 import type { Invocation } from './invocation.js';
 import { paint, printable, wantsColour, type Colour } from './terminal-text.js';
@@ -18,23 +18,7 @@ export interface View<Row> {
   readonly addresses?: (row: Row) => readonly string[];
 }
 
-const NO_BORDER = {
-  top: '',
-  'top-mid': '',
-  'top-left': '',
-  'top-right': '',
-  bottom: '',
-  'bottom-mid': '',
-  'bottom-left': '',
-  'bottom-right': '',
-  left: '',
-  'left-mid': '',
-  mid: '',
-  'mid-mid': '',
-  right: '',
-  'right-mid': '',
-  middle: '  ',
-};
+const GAP = '  ';
 
 /** Prints rows to stdout in the format that was asked for. */
 export function printRows<Row>(call: Invocation, rows: readonly Row[], view: View<Row>): void {
@@ -71,20 +55,40 @@ export function formatTable<Row>(
   hasHeaders: boolean,
   isColoured: boolean,
 ): string {
-  const table = new Table({ chars: NO_BORDER, style: { 'padding-left': 0, 'padding-right': 0, head: [], border: [] } });
-  if (hasHeaders) table.push(columns.map(({ title }) => title));
-  for (const row of rows) table.push(columns.map((column) => cell(column, row, isColoured)));
-  if (table.length === 0) return '';
-  const text = table.toString();
-  return `${text
-    .split('\n')
-    .map((line) => line.trimEnd())
-    .join('\n')}\n`;
+  const header = hasHeaders ? [columns.map(({ title }) => title)] : [];
+  const table = [
+    ...header.map((titles) => titles.map(plainCell)),
+    ...rows.map((row) => rowCells(row, columns, isColoured)),
+  ];
+  const widths = columns.map((_, n) => table.reduce((width, line) => Math.max(width, line[n]?.width ?? 0), 0));
+  return table.map((line) => `${alignLine(line, widths)}\n`).join('');
 }
 
-function cell<Row>(column: Column<Row>, row: Row, isColoured: boolean): string {
-  const text = printable(column.text(row));
-  return isColoured ? paint(text, column.colour?.(row)) : text;
+interface Cell {
+  readonly text: string;
+  /** Terminal columns that it takes; colours take none. */
+  readonly width: number;
+}
+
+function rowCells<Row>(row: Row, columns: readonly Column<Row>[], isColoured: boolean): Cell[] {
+  return columns.map((column) => {
+    const plain = plainCell(printable(column.text(row)));
+    return isColoured ? { ...plain, text: paint(plain.text, column.colour?.(row)) } : plain;
+  });
+}
+
+const ASCII = /^[\x20-\x7e]*$/;
+
+/** Nearly every text is ASCII; string-width looks at each grapheme, which costs a second for 10,000 rows. */
+function plainCell(text: string): Cell {
+  return { text, width: ASCII.test(text) ? text.length : stringWidth(text) };
+}
+
+function alignLine(line: readonly Cell[], widths: readonly number[]): string {
+  return line
+    .map(({ text, width }, n) => text + ' '.repeat(Math.max(0, (widths[n] ?? 0) - width)))
+    .join(GAP)
+    .trimEnd();
 }
 
 /** One thing, every field on a line of its own; other formats as a list of one. */

@@ -1,7 +1,7 @@
 import { Server, type ServerCredentials, type ServiceDefinition } from '@grpc/grpc-js';
 import { AppError, messageOf } from '../../../shared/errors.js';
 import type { Gate } from './gate.js';
-import { bindService, type HandlerTable } from './serve.js';
+import { bindService, servedDefinition, type HandlerTable } from './serve.js';
 
 /** A generated service and what answers it. */
 export interface ServedService {
@@ -40,7 +40,7 @@ export class Listener {
       'grpc.keepalive_permit_without_calls': 1,
     });
     for (const { definition, handlers } of options.services) {
-      this.server.addService(definition, bindService(definition, handlers, options.gate));
+      this.server.addService(servedDefinition(definition), bindService(definition, handlers, options.gate));
     }
   }
 

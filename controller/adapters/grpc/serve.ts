@@ -26,6 +26,7 @@ import type { Principal } from './principal.js';
  * - Nothing of a handler runs before the gate let the call in.
  * - 'error' and 'cancelled' of every call are heard: an unheard 'error' ends the process (grpc-node#290).
  * - A call that is cut is answered at once, whatever its handler does.
+ * - Answers are serialized here: grpc-js would tell neither the client nor the log why one cannot be.
  */
 
 type AnyMethod = MethodDefinition<unknown, unknown>;
@@ -55,6 +56,13 @@ export function bindService(
   return Object.fromEntries(bound);
 }
 
+/** The definition that belongs to what {@link bindService} makes: what is sent comes as bytes. */
+export function servedDefinition(definition: ServiceDefinition): ServiceDefinition {
+  const asIs = (bytes: Buffer): Buffer => bytes;
+  const served = Object.entries(definition).map(([name, method]) => [name, { ...method, responseSerialize: asIs }]);
+  return Object.fromEntries(served) as ServiceDefinition;
+}
+
 function bindMethod(method: AnyMethod, handler: unknown, gate: Gate): UntypedHandleCall {
   // Definition and handlers come from one generated service, so the flags tell the handler's shape.
   if (method.requestStream) return bindBidi(method, handler as Bidi<unknown, unknown>, gate);
@@ -66,7 +74,7 @@ function bindUnary(method: AnyMethod, handle: Unary<unknown, unknown>, gate: Gat
   return (call: UnaryCall, respond: sendUnaryData<unknown>): void => {
     // Answered after the call was released: a client that has its answer is not counted any more.
     void frame(call, method, call.request, gate, async (info) =>
-      orAborted(Promise.resolve(handle(call.request, info)), info.signal),
+      method.responseSerialize(await orAborted(Promise.resolve(handle(call.request, info)), info.signal)),
     ).then(
       (response) => respond(null, response),
       (error: unknown) => respond(failureStatus(error, gate.log.child({ method: method.path }))),
@@ -76,12 +84,14 @@ function bindUnary(method: AnyMethod, handle: Unary<unknown, unknown>, gate: Gat
 
 function bindStream(method: AnyMethod, handle: Stream<unknown, unknown>, gate: Gate) {
   return (call: StreamCall): void =>
-    stream(call, method, call.request, gate, (info) => send(handle(call.request, info), call, info.signal));
+    stream(call, method, call.request, gate, (info) => send(handle(call.request, info), method, call, info.signal));
 }
 
 function bindBidi(method: AnyMethod, handle: Bidi<unknown, unknown>, gate: Gate) {
   return (call: BidiCall): void =>
-    stream(call, method, undefined, gate, (info) => send(handle(receive(call, info.signal), info), call, info.signal));
+    stream(call, method, undefined, gate, (info) =>
+      send(handle(receive(call, info.signal), info), method, call, info.signal),
+    );
 }
 
 function stream(
@@ -152,13 +162,18 @@ function fingerprintOf(method: AnyMethod, request: unknown): string {
 }
 
 /** Sends what is yielded, no faster than the client reads. */
-async function send(messages: AsyncIterable<unknown>, call: StreamCall | BidiCall, signal: AbortSignal): Promise<void> {
+async function send(
+  messages: AsyncIterable<unknown>,
+  method: AnyMethod,
+  call: StreamCall | BidiCall,
+  signal: AbortSignal,
+): Promise<void> {
   const iterator = messages[Symbol.asyncIterator]();
   try {
     for (;;) {
       const next = await orAborted(iterator.next(), signal);
       if (next.done === true) return;
-      if (!call.write(next.value)) await orAborted(once(call, 'drain', { signal }), signal);
+      if (!call.write(method.responseSerialize(next.value))) await orAborted(once(call, 'drain', { signal }), signal);
     }
   } finally {
     // Not awaited: a generator that is stuck in an await of its own ends by the signal, if ever.
