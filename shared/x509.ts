@@ -3,6 +3,8 @@
  * `reflect-metadata` proposal in place before its first line runs (README of @peculiar/x509, "Reflect Polyfill Required"),
  * and a bundler moves plain imports to the top.
  */
+import type * as X509Module from '@peculiar/x509';
+
 interface ReflectMetadata {
   getMetadata(key: unknown, target: object): unknown;
   getOwnMetadata(key: unknown, target: object): unknown;
@@ -29,8 +31,8 @@ const reflectMetadata: ReflectMetadata = {
 // A real polyfill that somebody loaded before stays.
 if (!('getMetadata' in Reflect)) Object.assign(Reflect, reflectMetadata);
 
-type X509 = typeof import('@peculiar/x509');
-const loaded: X509 & { readonly default?: X509 } = await import('@peculiar/x509');
+type X509 = typeof X509Module;
+const loaded: X509 & { readonly default?: unknown } = await import('@peculiar/x509');
 
 // A bundler that splits its output gives what a CommonJS package exports as the default, and nothing else.
-export const x509: X509 = loaded.default ?? loaded;
+export const x509: X509 = (loaded.default as X509 | undefined) ?? loaded;
