@@ -47,7 +47,11 @@ export async function measureLeases(
   const start = performance.now();
   let leases = 0;
   const worker = async (): Promise<void> => {
-    while (performance.now() - start < milliseconds) leases += (await acquire(client, perRequest)).length;
+    while (performance.now() - start < milliseconds) {
+      // Not `leases += await ...`: that reads the sum before it waits, and loses what the others added meanwhile.
+      const taken = await acquire(client, perRequest);
+      leases += taken.length;
+    }
   };
   await Promise.all(Array.from({ length: inFlight }, worker));
   return { leases, leasesPerSecond: (leases * 1_000) / (performance.now() - start) };
