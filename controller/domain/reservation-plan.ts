@@ -181,17 +181,25 @@ function planSettings(
   options: ImportOptions,
   ranges: readonly AddressRange[],
 ): { settings: InterfaceSettings; warnings: readonly SourceWarning[] } {
+  // Before a network is made of it: a caller over gRPC may send any number.
+  if (options.prefix !== undefined) checkPrefix(options.prefix);
   const { settings, warnings } = isOverridden(options)
     ? withOptions(source, options, ranges)
     : { settings: source.settings, warnings: source.warnings };
   const { prefix, gateway, broadcast } = settings;
   if (prefix === undefined || gateway === undefined || broadcast === undefined) throw missingSettings(settings);
-  if (prefix < 1 || prefix > 30) {
-    throw invalid(`the prefix length is ${String(prefix)}: 1 to 30 is expected`, { field: 'prefix_length' });
-  }
+  checkPrefix(prefix);
   const dns = options.dns.length > 0 ? options.dns : settings.dns;
   const domain = options.domain ?? settings.domain;
   return { settings: { prefix, broadcast, gateway, dns, domain: domain === '' ? undefined : domain }, warnings };
+}
+
+function checkPrefix(prefix: number): void {
+  if (Number.isInteger(prefix) && prefix >= 1 && prefix <= 30) return;
+  throw invalid(`the prefix length is ${String(prefix)}: 1 to 30 is expected`, {
+    field: 'prefix_length',
+    hint: "give that of the whole site's network, on Grid'5000 14",
+  });
 }
 
 function isOverridden({ prefix, broadcast, gateway }: ImportOptions): boolean {

@@ -110,6 +110,23 @@ t.test('import', (t) => {
     ['no gateway told', '192.168.0.0/24', { name: 'x', ...ENDS, prefix: 24 }, 'invalid', { missing: 'gateway' }],
     ['no address left', '10.144.0.1/32', { name: 'x', ...ENDS, gateway: ip('10.144.0.1') }, 'invalid', {}],
     ['no subnet', '', { name: 'x', ...ENDS }, 'invalid', {}],
+    ...[-1, 0, 31, 33, 4e9, 1.5, NaN].map(
+      (prefix) =>
+        [
+          `a prefix of ${String(prefix)}`,
+          SUBNETS,
+          { name: 'x', ...ENDS, prefix },
+          'invalid',
+          { field: 'prefix_length' },
+        ] as const,
+    ),
+    [
+      'a mask of /31',
+      '192.168.0.0/24 255.255.255.254',
+      { name: 'x', ...ENDS, gateway: ip('192.168.0.1') },
+      'invalid',
+      {},
+    ],
   ];
   for (const [name, text, options, code, details] of refused) {
     t.test(`refused: ${name}`, async (t) => {
