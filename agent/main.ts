@@ -8,6 +8,7 @@ import { EXIT_CODE } from '../shared/exit-code.js';
 import { createLog } from '../shared/log.js';
 import { DirIdentityStore } from './adapters/disk/dir-identity-store.js';
 import { FileAgentRecord } from './adapters/disk/file-agent-record.js';
+import { lockStateFolder } from './adapters/disk/state-lock.js';
 import { nodeKeyMaker } from './adapters/system/node-key-maker.js';
 import { AgentApp } from './app.js';
 import { createProgram, type CommonOptions, type HostOptions } from './program.js';
@@ -24,6 +25,8 @@ const EXIT_ANYWAY_MS = 1500;
 async function run(options: HostOptions): Promise<void> {
   const log = createLog('domherd-agent', options.logLevel);
   const stateDir = resolve(options.stateDir);
+  // Before anything is read: two agents would fight over the session, each with the other's counter.
+  const lock = await lockStateFolder(stateDir, process.pid);
   const app = new AgentApp(await openSimParts({ stateDir, sim: options.sim, log }));
   const stopped = new Promise<void>((done) => {
     const stop = (signal: NodeJS.Signals): void => {
@@ -36,6 +39,7 @@ async function run(options: HostOptions): Promise<void> {
   process.stderr.write('domherd-agent: SIMULATED toolstack, no Xen is behind it\n');
   await app.start(new AbortController().signal);
   await stopped;
+  await lock.release();
 }
 
 async function join(options: HostOptions, host: string | undefined): Promise<void> {

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import type { Metafile } from 'esbuild';
 import t, { type Test } from 'tap';
+import { EXIT_CODE } from '../../shared/exit-code.js';
 import { VmState } from '../../shared/gen/domherd/v1/vm.js';
 import { TestController } from './agent-test-controller.js';
 
@@ -113,11 +114,23 @@ t.test('the built agent', async (t) => {
     const { vm } = await session.order('s', key, { $case: 'start', value: {} });
     const status = await run(program, ['status', '--state-dir', stateDir]);
     t.match(status.stdout, /host +dom0-1\n[^]*toolstack +simulated[^]*session +open since/);
+
+    const counter = (): string => readFileSync(join(stateDir, 'session-counter'), 'utf8');
+    const countBefore = counter();
+    const twin = await run(program, ['run', '--state-dir', `${stateDir}/../agent/`, ...host.slice(2)]);
+    t.equal(twin.exitCode, EXIT_CODE.unavailable, 'a second one on the same folder, however it is spelt, is refused');
+    t.match(twin.stderr, new RegExp(`already: process ${String(first.child.pid)}\\n[^]*--state-dir`));
+    t.equal(counter(), countBefore, 'before it did anything');
+    first.child.kill('SIGSTOP');
+    const blind = await run(program, ['run', ...host]);
+    t.equal(blind.exitCode, EXIT_CODE.unavailable, 'also while the first one is stopped and cannot say its pid');
+    t.match(blind.stderr, /does not answer\n[^]*pgrep/);
     first.child.kill('SIGKILL');
     await first.ended;
 
     const second = startAgent(t, program, ['run', ...host]);
     const again = await controller.session(2);
+    t.equal(controller.sessions.length, 2, 'the refused ones opened no session; what was killed blocks nobody');
     const vms = await again.wait((one) => (one.$case === 'fullState' ? one.value.vms : undefined));
     const found = vms.find((one) => one.name === 'domU');
     t.equal(found?.uuid, vm?.uuid);

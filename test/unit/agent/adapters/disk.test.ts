@@ -19,12 +19,14 @@ import fc from 'fast-check';
 import t, { type Test } from 'tap';
 import { parseIpv4 } from '../../../../shared/domain/ipv4.js';
 import { parseMac } from '../../../../shared/domain/mac.js';
+import type { AppError } from '../../../../shared/errors.js';
 import { x509 } from '../../../../shared/x509.js';
 import { writeFileAtomically } from '../../../../agent/adapters/disk/atomic-file.js';
 import { DirCfgFolder } from '../../../../agent/adapters/disk/dir-cfg-folder.js';
 import { DirIdentityStore } from '../../../../agent/adapters/disk/dir-identity-store.js';
 import { FileAgentRecord } from '../../../../agent/adapters/disk/file-agent-record.js';
 import { FileOrderJournal } from '../../../../agent/adapters/disk/file-order-journal.js';
+import { lockStateFolder } from '../../../../agent/adapters/disk/state-lock.js';
 import { nodeKeyMaker } from '../../../../agent/adapters/system/node-key-maker.js';
 import { SystemHostReport } from '../../../../agent/adapters/system/system-host-report.js';
 import type { Identity } from '../../../../agent/domain/identity.js';
@@ -312,6 +314,40 @@ t.test('the record of the agent', async (t) => {
   t.strictSame(await record.readStatus(), status);
   writeFileSync(join(root, 'status.json'), '{}');
   t.equal(await record.readStatus(), undefined);
+});
+
+t.test('the lock of a state folder', (t) => {
+  t.test('is had by one at a time, who is named, under every spelling of the path', async (t) => {
+    const root = t.testdir({ link: t.fixture('symlink', 'state') });
+    const state = join(root, 'state');
+    const lock = await lockStateFolder(state, 41);
+    t.equal(statSync(state).mode & 0o777, 0o700, 'the folder is made');
+    for (const path of [state, `${state}/`, join(root, 'link')]) {
+      await t.rejects(lockStateFolder(path, 42), { code: 'unavailable', details: { pid: '41', hint: /--state-dir/ } });
+    }
+    const other = await lockStateFolder(join(root, 'other'), 42);
+    t.strictSame(readdirSync(state), [], 'nothing is written that could be stale');
+    await lock.release();
+    await lock.release();
+    const next = await lockStateFolder(state, 43);
+    await t.rejects(lockStateFolder(state, 42), { code: 'unavailable', details: { pid: '43' } });
+    await Promise.all([next.release(), other.release()]);
+  });
+
+  t.test('of many at once, one gets it', async (t) => {
+    const state = t.testdir();
+    const results = await Promise.allSettled(Array.from({ length: 20 }, (_, n) => lockStateFolder(state, n + 1)));
+    const locks = results.flatMap((one) => (one.status === 'fulfilled' ? [one.value] : []));
+    t.equal(locks.length, 1);
+    t.ok(results.every((one) => one.status === 'fulfilled' || (one.reason as AppError).code === 'unavailable'));
+    await locks[0]?.release();
+  });
+
+  t.test('a folder that cannot be made is unavailable', async (t) => {
+    const root = t.testdir({ file: '' });
+    await t.rejects(lockStateFolder(join(root, 'file', 'state'), 1), { code: 'unavailable', message: /ENOTDIR/ });
+  });
+  t.end();
 });
 
 t.test('the machine tells what it is', async (t) => {
