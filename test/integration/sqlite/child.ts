@@ -35,23 +35,25 @@ const VERBS: Readonly<Record<string, () => unknown>> = {
   open: () => outcomeOf(() => openDatabase({ path, owner }).close()),
   /** Serves until killed. */
   hold: () => {
-    openDatabase({ path, owner }).write((tx) => tx.events.append(anEvent()));
-    return stay();
+    const db = openDatabase({ path, owner });
+    db.write((tx) => tx.events.append(anEvent()));
+    return stay(db);
   },
   /** Locks the file without being domherd. */
   lock: () => {
     const driver = new Driver(path);
     driver.pragma('locking_mode = EXCLUSIVE');
     driver.exec('BEGIN EXCLUSIVE; COMMIT');
-    return stay();
+    return stay(driver);
   },
   fill: () => fillDisk(),
 };
 
 process.stdout.write(`${JSON.stringify(VERBS[verb ?? '']?.())}\n`);
 
-function stay(): Outcome {
-  setInterval(() => undefined, 60_000);
+/** @param held would be closed, and its lock dropped, by the garbage collector if nothing referred to it any more */
+function stay(held: Database | Driver.Database): Outcome {
+  setInterval(() => held, 60_000);
   return { code: 'ok', message: 'ready', details: { pid: String(process.pid) } };
 }
 
