@@ -74,7 +74,12 @@ function makeFolder(folder: string): Stats {
 }
 
 function statIfThere(path: string): Stats | undefined {
-  return lstatSync(path, { throwIfNoEntry: false });
+  try {
+    return lstatSync(path, { throwIfNoEntry: false });
+  } catch (error) {
+    const hint = 'use another --socket';
+    throw new AppError('unavailable', `${path} cannot be looked at: ${messageOf(error)}`, { path, hint }, error);
+  }
 }
 
 /** A socket whose server is dead refuses: connect(2), ECONNREFUSED. */

@@ -95,7 +95,9 @@ function servedByAnother(path: string, self: OwnerRecord, cause: unknown): AppEr
   const record = readOwner(dirname(path));
   const hint = 'stop it, or use another --data-dir';
   if (record === undefined || isStale(record, self)) {
-    return new AppError('unavailable', `${path} is open in another process`, { database: path, hint }, cause);
+    // ENOLCK comes as SQLITE_BUSY, too (sqlite3, os_unix.c, sqliteErrorFromPosixError).
+    const details = { database: path, hint: `${hint}; on NFS its lock service may be down: then use a local disk` };
+    return new AppError('unavailable', `${path} is open in another process`, details, cause);
   }
   const since = new Date(record.startedAtMs).toISOString();
   const who = `process ${String(record.pid)} on host ${record.host} since ${since}`;
