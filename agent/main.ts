@@ -1,33 +1,40 @@
 import { hostname } from 'node:os';
 import { resolve } from 'node:path';
-import { text } from 'node:stream/consumers';
-import tls from 'node:tls';
 import { CommanderError } from 'commander';
+import type { Logger } from 'pino';
 import { invalid, toAppError } from '../shared/errors.js';
 import { EXIT_CODE } from '../shared/exit-code.js';
-import { createLog } from '../shared/log.js';
-import { DirIdentityStore } from './adapters/disk/dir-identity-store.js';
-import { FileAgentRecord } from './adapters/disk/file-agent-record.js';
-import { lockStateFolder } from './adapters/disk/state-lock.js';
-import { nodeKeyMaker } from './adapters/system/node-key-maker.js';
-import { AgentApp } from './app.js';
+import type { LogLevel } from '../shared/log-level.js';
+import type { AgentParts } from './app.js';
 import { createProgram, type CommonOptions, type HostOptions } from './program.js';
-import { joinController } from './services/joining.js';
-import { openSimParts } from './sim-parts.js';
-import { formatStatus } from './status-text.js';
 
-// grpc-js has no option for it; before any credential is made.
-tls.DEFAULT_MIN_VERSION = 'TLSv1.3';
+// Each command loads what it needs when it runs: the boot step has no use for gRPC and TLS, and the domUs wait for it.
 
 /** Something still holds the process, though all work is done. */
 const EXIT_ANYWAY_MS = 1500;
 
+async function openLog(logLevel: LogLevel): Promise<Logger> {
+  const { createLog } = await import('../shared/log.js');
+  return createLog('domherd-agent', logLevel);
+}
+
+/** What speaks to a controller. */
+async function openParts(options: HostOptions, log: Logger): Promise<AgentParts> {
+  const { default: tls } = await import('node:tls');
+  // grpc-js has no option for it; before any credential is made.
+  tls.DEFAULT_MIN_VERSION = 'TLSv1.3';
+  const { openSimParts } = await import('./sim-parts.js');
+  return openSimParts({ stateDir: resolve(options.stateDir), sim: options.sim, log });
+}
+
 async function run(options: HostOptions): Promise<void> {
-  const log = createLog('domherd-agent', options.logLevel);
+  const { lockStateFolder } = await import('./adapters/disk/state-lock.js');
+  const { AgentApp } = await import('./app.js');
+  const log = await openLog(options.logLevel);
   const stateDir = resolve(options.stateDir);
   // Before anything is read: two agents would fight over the session, each with the other's counter.
   const lock = await lockStateFolder(stateDir, process.pid);
-  const app = new AgentApp(await openSimParts({ stateDir, sim: options.sim, log }));
+  const app = new AgentApp(await openParts(options, log));
   const stopped = new Promise<void>((done) => {
     const stop = (signal: NodeJS.Signals): void => {
       log.info({ signal }, 'agent stops');
@@ -48,8 +55,9 @@ async function join(options: HostOptions, host: string | undefined): Promise<voi
       hint: 'on the frontend: domherd host token NAME | ssh root@NAME domherd-agent join',
     });
   }
-  const log = createLog('domherd-agent', options.logLevel);
-  const parts = await openSimParts({ stateDir: resolve(options.stateDir), sim: options.sim, log });
+  const { text } = await import('node:stream/consumers');
+  const { joinController } = await import('./services/joining.js');
+  const parts = await openParts(options, await openLog(options.logLevel));
   const token = await text(process.stdin);
   const identity = await joinController(token, host ?? hostname(), parts, AbortSignal.timeout(120_000));
   const until = new Date(identity.notAfterMs).toISOString();
@@ -57,6 +65,10 @@ async function join(options: HostOptions, host: string | undefined): Promise<voi
 }
 
 async function status(options: CommonOptions): Promise<void> {
+  const { DirIdentityStore } = await import('./adapters/disk/dir-identity-store.js');
+  const { FileAgentRecord } = await import('./adapters/disk/file-agent-record.js');
+  const { nodeKeyMaker } = await import('./adapters/system/node-key-maker.js');
+  const { formatStatus } = await import('./status-text.js');
   const stateDir = resolve(options.stateDir);
   const identity = await new DirIdentityStore(stateDir, nodeKeyMaker).load();
   const last = await new FileAgentRecord(stateDir).readStatus();

@@ -1,6 +1,6 @@
 import { Command, Option } from 'commander';
 import { invalid, wrongState } from '../shared/errors.js';
-import { LOG_LEVELS, type LogLevel } from '../shared/log.js';
+import { LOG_LEVELS, type LogLevel } from '../shared/log-level.js';
 import { VERSION } from '../shared/version.js';
 import { parseSimOptions, type SimOptions } from './domain/sim-option.js';
 

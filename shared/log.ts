@@ -1,7 +1,7 @@
 import { pino, type DestinationStream, type Logger } from 'pino';
+import type { LogLevel } from './log-level.js';
 
-export const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as const;
-export type LogLevel = (typeof LOG_LEVELS)[number];
+export { LOG_LEVELS, type LogLevel } from './log-level.js';
 
 /** Fields that may hold secrets, wherever they stand up to one level deep. */
 const SECRET_FIELDS = ['token', 'tokenSecret', 'secret', 'privateKey', 'key', 'csr', 'password'];
