@@ -73,6 +73,7 @@ export class AgentApp {
       listener: {
         progressed: (progress) => this.#keeper.progressed(progress),
         finished: (result) => this.#keeper.finished(result),
+        repeated: (result) => this.#keeper.repeated(result),
       },
     });
     this.#keeper = new SessionKeeper({

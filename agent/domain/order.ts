@@ -49,7 +49,7 @@ export interface OrderFailure {
   readonly details: ErrorDetails;
 }
 
-/** What an order came to; an order repeated with its id is answered with the same. */
+/** What an order came to; one repeated with its id is answered with the same, and with its VM as it is then. */
 export interface OrderResult {
   readonly orderId: string;
   /** `undefined`: done. */

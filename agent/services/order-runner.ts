@@ -19,6 +19,8 @@ export type CarryOut = (order: Order, progress: ReportProgress, signal: AbortSig
 export interface OrderListener {
   progressed(progress: OrderProgress): void;
   finished(result: OrderResult): void;
+  /** An order came again: this is what it came to, though its VM may be another one by now. */
+  repeated(result: OrderResult): void;
 }
 
 export interface OrderRunnerParts {
@@ -53,7 +55,7 @@ export class OrderRunner {
   submit(order: Order): void {
     if (this.#isStopped) return;
     const known = this.#results.get(order.orderId);
-    if (known !== undefined) return this.#parts.listener.finished(known);
+    if (known !== undefined) return this.#parts.listener.repeated(known);
     if (this.#running.has(order.orderId)) return;
     const abort = new AbortController();
     this.#running.set(order.orderId, abort);

@@ -71,6 +71,12 @@ export class SessionKeeper {
     this.stateChanged();
   }
 
+  /** An order came again whose result is known; as {@link finished}. */
+  repeated(result: OrderResult): void {
+    this.#parts.outbox.add(result);
+    this.#session?.sendAgain(result);
+  }
+
   async #runOnce(signal: AbortSignal): Promise<void> {
     const identity = await this.#parts.renewal.validIdentity(signal);
     const hello = await this.#makeHello(identity);

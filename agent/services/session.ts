@@ -1,5 +1,6 @@
 // Invariants:
 // - A session begins with the full state; after it go only changes, each against what was sent before.
+// - #sentVms is what the controller knows: whatever tells it of a VM is noted there, so that the next change mends it.
 // - One message is on its way at a time per kind: a slow network makes changes fewer and heartbeats rarer, not queues longer.
 import type { Logger } from 'pino';
 import type { OrderProgress, OrderResult } from '../domain/order.js';
@@ -78,8 +79,22 @@ export class Session {
 
   /** A result stays in the outbox until it arrived. */
   sendResult(result: OrderResult): void {
+    const { vm } = result;
+    if (vm !== undefined) this.#sentVms = [...this.#sentVms.filter(({ key }) => key !== vm.key), vm];
+    this.#post(result, vm);
+  }
+
+  /** The VM lived on since the order ended: as it was then it would take back what the controller was told later. */
+  sendAgain(result: OrderResult): void {
+    this.#post(
+      result,
+      this.#sentVms.find(({ key }) => key === result.vm?.key),
+    );
+  }
+
+  #post(result: OrderResult, vm: ObservedVm | undefined): void {
     const { clock, outbox } = this.#parts;
-    this.#channel.send({ kind: 'result', result }).then(
+    this.#channel.send({ kind: 'result', result: { ...result, vm } }).then(
       () => outbox.markSent(result, clock.nowMs()),
       () => undefined,
     );
@@ -88,7 +103,7 @@ export class Session {
   async #sendFullState(): Promise<void> {
     this.#sentVms = await this.#observe();
     await this.#channel.send({ kind: 'fullState', vms: this.#sentVms });
-    for (const result of this.#parts.outbox.reopen()) this.sendResult(result);
+    for (const result of this.#parts.outbox.reopen()) this.sendAgain(result);
   }
 
   async #receive(): Promise<void> {

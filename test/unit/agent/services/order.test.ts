@@ -51,6 +51,7 @@ function makeRunner(carryOut: CarryOut, journal = new MemoryJournal()): RunnerRi
   const listener = {
     progressed: (one: OrderProgress) => void progress.push(one),
     finished: (one: OrderResult) => void finished.push(one),
+    repeated: (one: OrderResult) => void finished.push(one),
   };
   const runner = new OrderRunner({ clock, journal, carryOut, listener, log: LOG, findVm: async () => undefined });
   return { clock, journal, runner, finished, progress };

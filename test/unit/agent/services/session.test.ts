@@ -6,6 +6,7 @@ import { AppError } from '../../../../shared/errors.js';
 import type { Identity } from '../../../../agent/domain/identity.js';
 import type { Order, OrderResult } from '../../../../agent/domain/order.js';
 import type { DownMessage, Hello, UpMessage } from '../../../../agent/domain/session-message.js';
+import type { ObservedVm } from '../../../../agent/domain/vm.js';
 import type { AgentStatus } from '../../../../agent/ports/agent-record.js';
 import type { ControllerLink, SessionChannel } from '../../../../agent/ports/controller-link.js';
 import type { IdentityStore } from '../../../../agent/ports/identity-store.js';
@@ -174,6 +175,11 @@ function makeKeeper(t: Test, prepare: (identities: MemoryIdentities, clock: Manu
   return { clock, host, channels, hellos, statuses, joins, submitted, identities, refusals, keeper, abort, running };
 }
 
+/** What there is on the host, by the session's own eyes. */
+function observed(host: FakeHost): Promise<readonly ObservedVm[]> {
+  return new Observer(host, host, host).observe();
+}
+
 t.test('the session', async (t) => {
   t.test('begins with everything, then tells changes, together', async (t) => {
     const { host, channels, clock, keeper, hellos } = makeKeeper(t);
@@ -244,6 +250,42 @@ t.test('the session', async (t) => {
     t.strictSame(again, ['sent', 'between']);
     t.equal(channels[1]?.kinds()[0], 'fullState');
     t.match(statuses.at(-1), { session: { kind: 'open', address: 'controller:1', controllerVersion: '9' } });
+  });
+
+  t.test('tells of an old result with the VM as it is now', async (t) => {
+    const { host, channels, clock, keeper } = makeKeeper(t);
+    const key = host.addVm('domU');
+    await clock.advance(0);
+    await host.create(key);
+    const [running] = await observed(host);
+    keeper.finished({ orderId: 'start', failure: undefined, vm: running });
+    await clock.advance(1000);
+    await host.destroy('domU');
+    keeper.stateChanged();
+    await clock.advance(1000);
+    channels[0]?.say(new AppError('unavailable', 'lost'));
+    await settle();
+    await clock.advance(1000);
+    const [state, result] = channels[1]?.sent ?? [];
+    t.match(state, { kind: 'fullState', vms: [{ key, state: 'stopped' }] });
+    t.match(result, { kind: 'result', result: { orderId: 'start', vm: { key, state: 'stopped' } } });
+    keeper.repeated({ orderId: 'start', failure: undefined, vm: running });
+    await settle();
+    t.match(channels[1]?.sent.at(-1), { result: { vm: { key, state: 'stopped' } } }, 'also when the order comes again');
+  });
+
+  t.test('mends what a result told that was overtaken by a change', async (t) => {
+    const { host, channels, clock, keeper } = makeKeeper(t);
+    const key = host.addVm('domU');
+    const [stopped] = await observed(host);
+    await clock.advance(0);
+    await host.create(key);
+    keeper.stateChanged();
+    await clock.advance(1000);
+    t.match(channels[0]?.sent.at(-1), { kind: 'change', change: { changed: [{ key, state: 'running' }] } });
+    keeper.finished({ orderId: 'configure', failure: undefined, vm: stopped });
+    await clock.advance(1000);
+    t.match(channels[0]?.sent.at(-1), { kind: 'change', change: { changed: [{ key, state: 'running' }] } });
   });
 
   t.test('ends for good when it is told to', async (t) => {
