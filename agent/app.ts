@@ -6,6 +6,7 @@ import { wrongState } from '../shared/errors.js';
 import { VERSION } from '../shared/version.js';
 import type { Identity } from './domain/identity.js';
 import type { AgentRecord } from './ports/agent-record.js';
+import type { Bridges } from './ports/bridges.js';
 import type { CfgFolder } from './ports/cfg-folder.js';
 import type { Clock } from './ports/clock.js';
 import type { ControllerLink } from './ports/controller-link.js';
@@ -35,6 +36,7 @@ export interface AgentParts {
   readonly cfgFolder: CfgFolder;
   readonly guestDisk: GuestDisk;
   readonly wire: WireProbe;
+  readonly bridges: Bridges;
   readonly clock: Clock;
   readonly link: ControllerLink;
   readonly joiner: Joiner;
@@ -65,10 +67,10 @@ export class AgentApp {
     this.#parts = parts;
     this.#log = parts.log;
     const observer = new Observer(parts.toolstack, parts.cfgFolder, parts.guestDisk);
-    const configurer = new VmConfigurer(parts.cfgFolder, parts.guestDisk, parts.wire, parts.log);
+    const configurer = new VmConfigurer(parts);
     this.#orders = new OrderRunner({
       ...parts,
-      carryOut: makeCarryOut(observer, parts.toolstack, configurer),
+      carryOut: makeCarryOut(observer, parts.toolstack, configurer, parts.bridges),
       findVm: (key) => observer.find(key),
       listener: {
         progressed: (progress) => this.#keeper.progressed(progress),

@@ -1,4 +1,5 @@
 import { notFound, wrongState } from '../../shared/errors.js';
+import { bridgeError, chooseBridge, type BridgeChoice, type HostBridges } from '../../shared/domain/bridge.js';
 import { formatIpv4, type Ipv4 } from '../../shared/domain/ipv4.js';
 import { formatMac, type Mac } from '../../shared/domain/mac.js';
 import type { GuestSettings, VifSettings } from './order.js';
@@ -16,32 +17,63 @@ export type ConfigureStep =
  * The steps that give a stopped VM its addresses: the wire is asked first, since nothing is to be undone then; the guest
  * goes before the cfg, since it is the one that may refuse. A cfg that is right already has no step.
  *
- * @throws {AppError} `wrong_state` if the VM is not stopped; `not_found` for a vif that the cfg does not have
+ * @throws {AppError} `wrong_state` if the VM is not stopped or a vif has no bridge to go to; `not_found` for a vif that the
+ *   cfg does not have, or a bridge that the host does not have
  */
-export function planConfigure(vm: ObservedVm, cfg: XlCfg, settings: GuestSettings): readonly ConfigureStep[] {
+export function planConfigure(
+  vm: ObservedVm,
+  cfg: XlCfg,
+  settings: GuestSettings,
+  bridges: HostBridges,
+): readonly ConfigureStep[] {
   if (vm.state !== 'stopped') {
     throw wrongState(`${vm.name} is ${vm.state}: its address is changed while it is stopped`, {
       state: vm.state,
       hint: `domherd vm shutdown ${vm.name}`,
     });
   }
+  const placed = settings.vifs.map((vif) => placeVif(vm, vif, bridges));
   const before = formatXlCfg(cfg);
-  const after = formatXlCfg(settings.vifs.reduce(rewriteVif, cfg));
-  const probes = settings.vifs.map((vif) => planProbe(vm, vif));
+  const after = formatXlCfg(placed.reduce(rewriteVif, cfg));
+  const probes = placed.map(({ vif: { address, mac }, probed }) => {
+    return { kind: 'probe', address, mac, bridge: probed } as const;
+  });
   const writeGuest = { kind: 'write guest', settings } as const;
   return [...probes, writeGuest, ...(before === after ? [] : [{ kind: 'write cfg', before, after } as const])];
 }
 
-function planProbe(vm: ObservedVm, { index, address, mac }: VifSettings): ConfigureStep {
-  const vif = vm.vifs.find((one) => one.index === index);
-  if (vif !== undefined) return { kind: 'probe', address, mac, bridge: vif.bridge };
-  throw notFound(`${vm.name} has no vif ${index} for ${formatIpv4(address)}`, { vif: `${index}` });
+interface PlacedVif {
+  readonly vif: VifSettings;
+  /** Where the wire is asked. */
+  readonly probed: string | undefined;
+  /** To be written into the cfg; `undefined`: what stands there stays. */
+  readonly newBridge: string | undefined;
+}
+
+function placeVif(vm: ObservedVm, vif: VifSettings, bridges: HostBridges): PlacedVif {
+  const seen = vm.vifs.find((one) => one.index === vif.index);
+  if (seen === undefined) {
+    throw notFound(`${vm.name} has no vif ${vif.index} for ${formatIpv4(vif.address)}`, { vif: `${vif.index}` });
+  }
+  const choice = chooseBridge({ named: seen.bridge, script: seen.script, wanted: vif.bridge }, bridges);
+  if (choice.kind === 'refused') throw bridgeError(choice.refusal, vm.name, vif.index);
+  return {
+    vif,
+    probed: bridgeOf(choice) ?? seen.bridge,
+    newBridge: choice.kind === 'chosen' ? choice.bridge : undefined,
+  };
+}
+
+function bridgeOf(choice: BridgeChoice): string | undefined {
+  return 'bridge' in choice ? choice.bridge : undefined;
 }
 
 // `ip=` goes: vif-bridge makes a firewall rule of it, which drops what a guest with another address sends.
-function rewriteVif(cfg: XlCfg, { index, mac }: VifSettings): XlCfg {
+function rewriteVif(cfg: XlCfg, { vif: { index, mac }, newBridge }: PlacedVif): XlCfg {
   const has = listVifs(cfg).find((vif) => vif.index === index);
-  const isRight = has?.macAsXlReads === formatMac(mac);
-  const withMac = has === undefined || isRight ? cfg : setVifParameter(cfg, index, 'mac', formatMac(mac));
-  return has === undefined ? cfg : removeVifParameter(withMac, index, 'ip');
+  if (has === undefined) return cfg;
+  const isRight = has.macAsXlReads === formatMac(mac);
+  const withMac = isRight ? cfg : setVifParameter(cfg, index, 'mac', formatMac(mac));
+  const withBridge = newBridge === undefined ? withMac : setVifParameter(withMac, index, 'bridge', newBridge);
+  return removeVifParameter(withBridge, index, 'ip');
 }

@@ -90,7 +90,8 @@ function countOf(value: number | undefined): number | undefined {
 
 function observeVif(vif: Vif, guestAddress: Ipv4 | undefined): ObservedVif {
   const mac = vif.macAsXlReads === undefined ? undefined : parseMac(vif.macAsXlReads);
-  return { index: vif.index, mac, bridge: vif.bridge, guestAddress };
+  const script = vif.script === undefined ? undefined : { script: vif.script };
+  return { index: vif.index, mac, bridge: vif.bridge, guestAddress, ...script };
 }
 
 // xl refuses to create it, so no domain can be its.

@@ -20,6 +20,8 @@ export interface VifSettings {
   readonly address: Ipv4;
   readonly settings: InterfaceSettings;
   readonly hasDefaultRoute: boolean;
+  /** Asked for, should the cfg name none that exists. */
+  readonly bridge?: string | undefined;
 }
 
 /** `hostname` is `undefined` when the guest's is left alone. */

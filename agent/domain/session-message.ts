@@ -1,3 +1,4 @@
+import type { HostBridges } from '../../shared/domain/bridge.js';
 import type { Order, OrderProgress, OrderResult } from './order.js';
 import type { ObservedVm, VmMetrics } from './vm.js';
 
@@ -37,6 +38,8 @@ export interface StateChange {
   readonly changed: readonly ObservedVm[];
   /** Keys. */
   readonly gone: readonly string[];
+  /** All of them, if anything of them changed. */
+  readonly bridges?: HostBridges | undefined;
 }
 
 export interface Heartbeat {
@@ -45,8 +48,16 @@ export interface Heartbeat {
   readonly metrics: ReadonlyMap<string, VmMetrics>;
 }
 
+/** Everything there is. */
+export interface FullState {
+  readonly kind: 'fullState';
+  readonly vms: readonly ObservedVm[];
+  /** `undefined`: they could not be read. */
+  readonly bridges: HostBridges | undefined;
+}
+
 export type UpMessage =
-  | { readonly kind: 'fullState'; readonly vms: readonly ObservedVm[] }
+  | FullState
   | { readonly kind: 'change'; readonly change: StateChange }
   | { readonly kind: 'progress'; readonly progress: OrderProgress }
   | { readonly kind: 'result'; readonly result: OrderResult }

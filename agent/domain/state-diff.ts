@@ -1,3 +1,4 @@
+import type { HostBridges } from '../../shared/domain/bridge.js';
 import type { StateChange } from './session-message.js';
 import type { ObservedVif, ObservedVm } from './vm.js';
 
@@ -8,6 +9,16 @@ export function diffState(before: readonly ObservedVm[], after: readonly Observe
   const present = new Set(after.map((vm) => vm.key));
   const gone = [...known.keys()].filter((key) => !present.has(key));
   return changed.length + gone.length === 0 ? undefined : { changed, gone };
+}
+
+/** The change with the bridges in it, if they are others than before; `undefined` if nothing changed at all. */
+export function withBridges(
+  change: StateChange | undefined,
+  before: HostBridges | undefined,
+  after: HostBridges | undefined,
+): StateChange | undefined {
+  if (after === undefined || JSON.stringify(before) === JSON.stringify(after)) return change;
+  return { ...(change ?? { changed: [], gone: [] }), bridges: after };
 }
 
 function isSameVm(a: ObservedVm | undefined, b: ObservedVm): boolean {

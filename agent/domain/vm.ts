@@ -10,6 +10,8 @@ export interface ObservedVif {
   /** `undefined`: the cfg has none, or one that is no MAC. */
   readonly mac: Mac | undefined;
   readonly bridge: string | undefined;
+  /** In the cfg, if it has one of its own; not told to the controller. */
+  readonly script?: string | undefined;
   /** In the guest's own files, where known. */
   readonly guestAddress: Ipv4 | undefined;
 }

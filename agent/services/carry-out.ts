@@ -1,6 +1,8 @@
+import { refuseCreate } from '../../shared/domain/bridge.js';
 import { notFound, wrongState } from '../../shared/errors.js';
 import type { Order } from '../domain/order.js';
-import type { ObservedVm } from '../domain/vm.js';
+import type { ObservedVif, ObservedVm } from '../domain/vm.js';
+import type { Bridges } from '../ports/bridges.js';
 import type { Toolstack } from '../ports/toolstack.js';
 import type { VmConfigurer } from './configure-vm.js';
 import type { Observer } from './observe.js';
@@ -10,11 +12,16 @@ import type { CarryOut, ReportProgress } from './order-runner.js';
  * Every action is about where the VM shall be, so that one which comes twice does nothing the second time: starting what
  * runs, or stopping what is stopped, is done.
  */
-export function makeCarryOut(observer: Observer, toolstack: Toolstack, configurer: VmConfigurer): CarryOut {
+export function makeCarryOut(
+  observer: Observer,
+  toolstack: Toolstack,
+  configurer: VmConfigurer,
+  bridges: Bridges,
+): CarryOut {
   return async (order, progress, signal) => {
     const vm = await observer.find(order.vmKey);
     if (vm === undefined) throw notFound(`There is no VM ${order.vmKey} on this host`, { vmKey: order.vmKey });
-    await act(order, vm, { toolstack, configurer, progress, signal });
+    await act(order, vm, { toolstack, configurer, bridges, progress, signal });
     return observer.find(order.vmKey);
   };
 }
@@ -22,6 +29,7 @@ export function makeCarryOut(observer: Observer, toolstack: Toolstack, configure
 interface Means {
   readonly toolstack: Toolstack;
   readonly configurer: VmConfigurer;
+  readonly bridges: Bridges;
   readonly progress: ReportProgress;
   readonly signal: AbortSignal;
 }
@@ -44,13 +52,19 @@ async function act({ action }: Order, vm: ObservedVm, means: Means): Promise<voi
   }
 }
 
-async function startVm(vm: ObservedVm, { toolstack, progress, signal }: Means): Promise<void> {
+async function startVm(vm: ObservedVm, { toolstack, bridges, progress, signal }: Means): Promise<void> {
   if (vm.state === 'starting' || vm.state === 'running') return;
   if (vm.state !== 'stopped' || vm.cfgPath === undefined || vm.problem !== undefined) {
     throw wrongState(`${vm.name} cannot be started: ${vm.problem ?? `it is ${vm.state}`}`, { state: vm.state });
   }
+  const refusal = refuseCreate(vm.name, vm.vifs.map(bridgeOfVif), await bridges.readBridges());
+  if (refusal) throw refusal;
   progress('create');
   await toolstack.create(vm.cfgPath, signal);
+}
+
+function bridgeOfVif({ index, bridge, script }: ObservedVif): Parameters<typeof refuseCreate>[1][number] {
+  return { index, named: bridge, script };
 }
 
 /** Of `unknown` it is not known which domain is its: acting by name could hit another's. */

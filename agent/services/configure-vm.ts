@@ -6,6 +6,7 @@ import { planConfigure, type ConfigureStep } from '../domain/configure-plan.js';
 import type { GuestSettings } from '../domain/order.js';
 import type { ObservedVm } from '../domain/vm.js';
 import { parseXlCfg } from '../domain/xl-cfg/xl-cfg.js';
+import type { Bridges } from '../ports/bridges.js';
 import type { CfgFolder } from '../ports/cfg-folder.js';
 import type { Guest, GuestDisk } from '../ports/guest-disk.js';
 import type { WireProbe } from '../ports/wire-probe.js';
@@ -13,17 +14,27 @@ import type { ReportProgress } from './order-runner.js';
 
 type Undo = () => Promise<void>;
 
+export interface VmConfigurerParts {
+  readonly cfgFolder: CfgFolder;
+  readonly guestDisk: GuestDisk;
+  readonly wire: WireProbe;
+  readonly bridges: Bridges;
+  readonly log: Logger;
+}
+
 /** Gives a stopped VM its addresses: all of it, or nothing. */
 export class VmConfigurer {
   readonly #cfgFolder: CfgFolder;
   readonly #guestDisk: GuestDisk;
   readonly #wire: WireProbe;
+  readonly #bridges: Bridges;
   readonly #log: Logger;
 
-  constructor(cfgFolder: CfgFolder, guestDisk: GuestDisk, wire: WireProbe, log: Logger) {
+  constructor({ cfgFolder, guestDisk, wire, bridges, log }: VmConfigurerParts) {
     this.#cfgFolder = cfgFolder;
     this.#guestDisk = guestDisk;
     this.#wire = wire;
+    this.#bridges = bridges;
     this.#log = log;
   }
 
@@ -31,8 +42,9 @@ export class VmConfigurer {
    * An abort between two steps undoes those that were done. Repeating it changes nothing.
    *
    * @param vm as it was observed just now
-   * @throws {AppError} `wrong_state` (not stopped, no cfg, or the disk refuses), `already_exists` (somebody else answers for
-   *   an address: details `address`, `seenMac`), `invalid` (a cfg or guest that cannot be edited), `not_found` (vif)
+   * @throws {AppError} `wrong_state` (not stopped, no cfg, no bridge to choose, or the disk refuses), `already_exists`
+   *   (somebody else answers for an address: details `address`, `seenMac`), `invalid` (a cfg or guest that cannot be edited),
+   *   `not_found` (vif, or the bridge that was asked for)
    */
   async configure(
     vm: ObservedVm,
@@ -43,7 +55,7 @@ export class VmConfigurer {
     if (vm.cfgPath === undefined) throw wrongState(`${vm.name} has no cfg file: it cannot be configured`);
     const cfg = parseXlCfg(await this.#cfgFolder.read(vm.cfgPath));
     const guest = { name: vm.name, cfgPath: vm.cfgPath, cfg };
-    const steps = planConfigure(vm, cfg, settings);
+    const steps = planConfigure(vm, cfg, settings, await this.#bridges.readBridges());
     const undos: Undo[] = [];
     try {
       for (const [n, step] of steps.entries()) {

@@ -3,10 +3,13 @@
 // - #sentVms is what the controller knows: whatever tells it of a VM is noted there, so that the next change mends it.
 // - One message is on its way at a time per kind: a slow network makes changes fewer and heartbeats rarer, not queues longer.
 import type { Logger } from 'pino';
+import { messageOf } from '../../shared/errors.js';
+import type { HostBridges } from '../../shared/domain/bridge.js';
 import type { OrderProgress, OrderResult } from '../domain/order.js';
-import { diffState } from '../domain/state-diff.js';
+import { diffState, withBridges } from '../domain/state-diff.js';
 import type { DownMessage } from '../domain/session-message.js';
 import type { ObservedVm, VmMetrics } from '../domain/vm.js';
+import type { Bridges } from '../ports/bridges.js';
 import type { Clock } from '../ports/clock.js';
 import type { SessionChannel } from '../ports/controller-link.js';
 import type { HostReport } from '../ports/host-report.js';
@@ -25,6 +28,7 @@ export interface SessionParts {
   readonly clock: Clock;
   readonly observer: Observer;
   readonly toolstack: Toolstack;
+  readonly bridges: Bridges;
   readonly hostReport: HostReport;
   readonly orders: Pick<OrderRunner, 'submit' | 'cancel'>;
   readonly outbox: ResultOutbox;
@@ -36,6 +40,7 @@ export class Session {
   readonly #channel: SessionChannel;
   readonly #parts: SessionParts;
   #sentVms: readonly ObservedVm[] = [];
+  #sentBridges: HostBridges | undefined;
   #observedAtMs = 0;
   #wake: (() => void) | undefined;
   #isDirty = false;
@@ -102,7 +107,8 @@ export class Session {
 
   async #sendFullState(): Promise<void> {
     this.#sentVms = await this.#observe();
-    await this.#channel.send({ kind: 'fullState', vms: this.#sentVms });
+    this.#sentBridges = await this.#readBridges();
+    await this.#channel.send({ kind: 'fullState', vms: this.#sentVms, bridges: this.#sentBridges });
     for (const result of this.#parts.outbox.reopen()) this.sendAgain(result);
   }
 
@@ -127,10 +133,12 @@ export class Session {
       if (!(await sleep(this.#parts.clock, COALESCE_MS, signal))) return;
       this.#isDirty = false;
       const vms = await this.#observe();
-      const change = diffState(this.#sentVms, vms);
+      const bridges = await this.#readBridges();
+      const change = withBridges(diffState(this.#sentVms, vms), this.#sentBridges, bridges);
       if (change === undefined) continue;
       await this.#channel.send({ kind: 'change', change });
       this.#sentVms = vms;
+      this.#sentBridges = bridges ?? this.#sentBridges;
     }
   }
 
@@ -168,6 +176,14 @@ export class Session {
         return key === undefined ? [] : [[key, metrics] as const];
       }),
     );
+  }
+
+  /** Not to be read is not to be known: no reason to tell nothing of the VMs. */
+  #readBridges(): Promise<HostBridges | undefined> {
+    return this.#parts.bridges.readBridges().catch((error: unknown) => {
+      this.#parts.log.warn({ reason: messageOf(error) }, 'bridges not read');
+      return undefined;
+    });
   }
 
   async #observe(): Promise<readonly ObservedVm[]> {

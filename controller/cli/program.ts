@@ -1,5 +1,6 @@
 import { Command, Option } from 'commander';
 import { VERSION } from '../../shared/version.js';
+import { BRIDGE } from './bridge-command.js';
 import { CERTIFICATE } from './certificate-command.js';
 import { COMPLETION } from './completion-command.js';
 import { CONFLICT } from './conflict-command.js';
@@ -16,7 +17,18 @@ import { VERSION_VERB } from './version-command.js';
 import { VM } from './vm-command.js';
 import type { World } from './world.js';
 
-export const NOUNS: readonly Noun[] = [RESERVATION, LEASE, HOST, VM, MAC, EVENT, CONFLICT, CERTIFICATE, COMPLETION];
+export const NOUNS: readonly Noun[] = [
+  RESERVATION,
+  LEASE,
+  HOST,
+  VM,
+  BRIDGE,
+  MAC,
+  EVENT,
+  CONFLICT,
+  CERTIFICATE,
+  COMPLETION,
+];
 
 const EXAMPLES = [
   'g5k-subnets -a | domherd reservation import - --name job42 --ends 20:00',

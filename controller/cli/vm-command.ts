@@ -38,9 +38,14 @@ const addressVerb = verb({
     allOption(),
     option('--reservation <reservation>', 'from this reservation; else the only active one'),
     option('--address <address>', 'this one; for one VM with one NIC'),
+    option('--bridge <bridge>', 'for NICs whose cfg names no bridge that exists; else the default of bridge list'),
     dryRunOption(),
   ],
-  examples: ['domherd vm address domU@dom0-1 domU@dom0-2', 'domherd vm address --all --dry-run'],
+  examples: [
+    'domherd vm address domU@dom0-1 domU@dom0-2',
+    'domherd vm address --all --dry-run',
+    'domherd vm address domU@dom0-1 --bridge xenbr0',
+  ],
   run: async (call, args, options: AddressOptions) =>
     (await import('./vm-order-action.js')).addressVms(call, args, options),
 });

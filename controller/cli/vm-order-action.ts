@@ -15,6 +15,7 @@ interface SelectionOptions {
 export interface AddressOptions extends SelectionOptions {
   readonly reservation?: string;
   readonly address?: string;
+  readonly bridge?: string;
 }
 
 export interface StartOptions extends SelectionOptions {
@@ -47,6 +48,7 @@ export async function addressVms(call: Invocation, names: readonly string[], opt
     reservation: options.reservation ?? '',
     dryRun: options.dryRun ?? false,
     address: options.address,
+    bridge: options.bridge ?? '',
   };
   return order(call, options, (client, signal) => callStream(client.address.bind(client), request, { signal }));
 }

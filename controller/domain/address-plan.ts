@@ -1,3 +1,4 @@
+import { bridgeError, chooseBridge, type BridgeChoice, type HostBridges } from '../../shared/domain/bridge.js';
 import { formatIpv4, type Ipv4 } from '../../shared/domain/ipv4.js';
 import { formatMac } from '../../shared/domain/mac.js';
 import { AppError, invalid, notFound, wrongState } from '../../shared/errors.js';
@@ -21,6 +22,8 @@ export interface AddressFacts {
   readonly isReachable: boolean;
   /** What its vifs hold in the reservation. */
   readonly held: readonly Lease[];
+  /** `undefined`: not known; the host looks at them by itself. */
+  readonly bridges?: HostBridges | undefined;
 }
 
 export interface AddressPlan {
@@ -33,6 +36,8 @@ export interface AddressIntent {
   readonly reservation: string;
   /** A chosen address, for one VM with one vif. */
   readonly address: Ipv4 | undefined;
+  /** For vifs whose cfg names no bridge that exists. */
+  readonly bridge?: string | undefined;
 }
 
 /** @throws {AppError} `invalid` if an address was chosen for more than one vif */
@@ -42,15 +47,16 @@ export function planAddress(vms: readonly AddressFacts[], intent: AddressIntent)
       hint: 'name one VM with one vif, or leave the choice to domherd',
     });
   }
-  const refusals = vms.map(refuseAddress);
+  const refusals = vms.map((facts) => refuseAddress(facts, intent.bridge));
   return {
     steps: vms.flatMap((facts, n) => (refusals[n] ? [] : stepsFor(facts, intent))),
-    warnings: refusals.flatMap((refusal) => (refusal ? [refusal.message] : [])),
+    warnings: refusals.flatMap((refusal) => (refusal ? [warningOf(refusal)] : [])),
   };
 }
 
 /** Why a VM cannot be given addresses now; `undefined` if it can. */
-export function refuseAddress({ vm, host, isReachable }: AddressFacts): AppError | undefined {
+export function refuseAddress(facts: AddressFacts, wantedBridge?: string): AppError | undefined {
+  const { vm, host, isReachable } = facts;
   const label = `VM ${vm.name}@${host}`;
   if (vm.isGone) return notFound(`${label} is gone from its host`, { vm: vm.name, host });
   const refusal = refuseUnreachable(label, host, isReachable);
@@ -60,8 +66,29 @@ export function refuseAddress({ vm, host, isReachable }: AddressFacts): AppError
   if (vm.vifs.length === 0) {
     return wrongState(`${label} has no vif`, { vm: vm.name, host, hint: 'add a vif line to its cfg' });
   }
-  if (vm.state === 'stopped') return undefined;
-  return wrongState(`${label} is ${vm.state}`, { vm: vm.name, host, state: vm.state, hint: 'shut it down first' });
+  if (vm.state === 'stopped') return refuseBridges(facts, wantedBridge);
+  return wrongState(`${label} is ${vm.state}`, {
+    ...{ vm: vm.name, host, state: vm.state },
+    hint: `domherd vm shutdown ${vm.name}@${host}`,
+  });
+}
+
+function refuseBridges(facts: AddressFacts, wanted: string | undefined): AppError | undefined {
+  const { vm, host } = facts;
+  for (const vif of vm.vifs) {
+    const choice = choiceFor(vif, facts, wanted);
+    if (choice?.kind === 'refused') return bridgeError(choice.refusal, `${vm.name}@${host}`, vif.index);
+  }
+  return undefined;
+}
+
+function choiceFor(vif: ObservedVif, { bridges }: AddressFacts, wanted: string | undefined): BridgeChoice | undefined {
+  return bridges && chooseBridge({ named: vif.bridge, wanted }, bridges);
+}
+
+/** Dry runs have no results, so a warning has the hint too. */
+function warningOf({ message, details }: AppError): string {
+  return details['hint'] === undefined ? message : `${message} (${details['hint']})`;
 }
 
 /** The refusal of anything that needs the VM's host; `undefined` if the host can be told. */
@@ -70,7 +97,8 @@ export function refuseUnreachable(label: string, host: string, isReachable: bool
   return new AppError('unavailable', `${label} cannot be reached: host ${host} is not online`, { host });
 }
 
-function stepsFor({ vm, host, held }: AddressFacts, intent: AddressIntent): PlannedStep[] {
+function stepsFor(facts: AddressFacts, intent: AddressIntent): PlannedStep[] {
+  const { vm, host, held } = facts;
   const step = (action: string, detail: string): PlannedStep => ({ vm: vm.name, host, action, detail });
   return vm.vifs.flatMap((vif) => {
     const lease = held.find((each) => each.owner.kind === 'vif' && each.owner.vifIndex === vif.index);
@@ -79,10 +107,26 @@ function stepsFor({ vm, host, held }: AddressFacts, intent: AddressIntent): Plan
     return [
       step(lease && next.isKept ? 'keep lease' : 'take lease', `${name}: ${next.address} of ${intent.reservation}`),
       step('write cfg', `${name}: MAC ${showMac(vif)} -> ${next.mac}`),
+      ...bridgeSteps(vif, choiceFor(vif, facts, intent.bridge)).map(([action, detail]) => step(action, detail)),
       step('write guest', `${name}: ${showAddress(vif)} -> ${next.address}`),
       step('bind lease', name),
     ];
   });
+}
+
+function bridgeSteps(
+  vif: ObservedVif,
+  choice: BridgeChoice | undefined,
+): readonly (readonly [action: string, detail: string])[] {
+  const name = `vif ${vif.index}`;
+  switch (choice?.kind) {
+    case 'kept':
+      return [['keep bridge', `${name}: ${choice.bridge}, ${choice.reason}`]];
+    case 'chosen':
+      return [['write bridge', `${name}: ${vif.bridge ?? 'none'} -> ${choice.bridge}, ${choice.reason}`]];
+    default:
+      return [];
+  }
 }
 
 interface NextAddress {

@@ -18,6 +18,8 @@ export interface ConfigureVif {
   readonly settings: InterfaceSettings;
   /** The first vif with an address has it. */
   readonly hasDefaultRoute: boolean;
+  /** Asked for, should the cfg name none that exists; `undefined`: the host chooses. */
+  readonly bridge?: string | undefined;
 }
 
 export interface Order {

@@ -1,4 +1,5 @@
 import type { Logger } from 'pino';
+import type { HostBridges } from '../../shared/domain/bridge.js';
 import { formatDuration } from '../../shared/domain/duration.js';
 import type { Mac } from '../../shared/domain/mac.js';
 import { notFound, type AppError } from '../../shared/errors.js';
@@ -65,6 +66,8 @@ export class Fleet implements VmKnowledge {
   private readonly startedAtMs: number;
   private readonly known = new Map<HostId, KnownHost>();
   private readonly sessions = new Map<HostId, HostSession>();
+  /** As they were last told; a host tells them anew in each session. */
+  private readonly bridges = new Map<HostId, HostBridges>();
   private readonly listeners = new Set<(hostId: HostId) => void>();
   private readonly observations: ObservationRecorder;
   private readonly history: HostJournal;
@@ -105,6 +108,7 @@ export class Fleet implements VmKnowledge {
       observations: this.observations,
       isCurrent: (other) => this.sessions.get(other.hostId) === other,
       onReachable: (other) => this.tellChanged(other.hostId),
+      onBridges: (other, bridges) => this.keepBridges(other.hostId, bridges),
       onClosed: (other) => this.closed(other),
       record: (other, event, vmKey) =>
         this.history.report(other.hostName, event, vmKey === undefined ? undefined : this.vms.byKey(hostId, vmKey)?.id),
@@ -179,6 +183,11 @@ export class Fleet implements VmKnowledge {
     return `${vm.name}@${this.hostName(vm.hostId)}`;
   }
 
+  /** As they were last told; `undefined`: not since this controller started. */
+  bridgesOf(hostId: HostId): HostBridges | undefined {
+    return this.bridges.get(hostId);
+  }
+
   metricsOf(vm: Vm): VmMetrics | undefined {
     return this.sessions.get(vm.hostId)?.latest?.metrics.get(vm.cfgPath ?? vm.name);
   }
@@ -235,6 +244,11 @@ export class Fleet implements VmKnowledge {
     this.history.connected(tx, welcomed);
     if (isClockOff(welcomed)) this.history.clockOff(tx, welcomed);
     return { kind: 'admitted', host: welcomed };
+  }
+
+  private keepBridges(hostId: HostId, bridges: HostBridges | undefined): void {
+    if (bridges) this.bridges.set(hostId, bridges);
+    else this.bridges.delete(hostId);
   }
 
   private replaceSession(session: HostSession): void {

@@ -1,4 +1,5 @@
 import type { Logger } from 'pino';
+import type { HostBridges } from '../../shared/domain/bridge.js';
 import type { NewEvent } from '../domain/event.js';
 import type { Host } from '../domain/host.js';
 import type { HostId, ObservedVm } from '../domain/vm.js';
@@ -20,9 +21,10 @@ export interface HostReport {
 /** One connected host, as the reader of its stream sees it. Messages are passed on one after the other, each awaited. */
 export interface SessionHandle {
   readonly hostId: HostId;
-  /** Everything that the host has. */
-  fullState(vms: readonly ObservedVm[]): Promise<void>;
+  /** Everything that the host has. @param bridges `undefined`: not known */
+  fullState(vms: readonly ObservedVm[], bridges?: HostBridges): Promise<void>;
   change(changed: readonly ObservedVm[], goneKeys: readonly string[]): Promise<void>;
+  bridges(bridges: HostBridges): void;
   heartbeat(heartbeat: Heartbeat): void;
   progress(orderId: string, progress: OrderProgress): void;
   /** The VM is kept as it is after the order before anybody hears of the outcome. */
@@ -42,6 +44,7 @@ export interface HostSessionOptions {
   readonly isCurrent: (session: HostSession) => boolean;
   /** Its first full state is known. */
   readonly onReachable: (session: HostSession) => void;
+  readonly onBridges: (session: HostSession, bridges: HostBridges | undefined) => void;
   readonly onClosed: (session: HostSession) => void;
   readonly record: (
     session: HostSession,
@@ -75,8 +78,9 @@ export class HostSession implements SessionHandle, Observer {
     return this.options.isCurrent(this);
   }
 
-  async fullState(vms: readonly ObservedVm[]): Promise<void> {
+  async fullState(vms: readonly ObservedVm[], bridges?: HostBridges): Promise<void> {
     this.heard();
+    if (this.isCurrent()) this.options.onBridges(this, bridges);
     await this.options.observations.fullState(this, vms);
     if (this.hasState) return;
     this.hasState = true;
@@ -86,6 +90,11 @@ export class HostSession implements SessionHandle, Observer {
   change(changed: readonly ObservedVm[], goneKeys: readonly string[]): Promise<void> {
     this.heard();
     return this.options.observations.change(this, changed, goneKeys);
+  }
+
+  bridges(bridges: HostBridges): void {
+    this.heard();
+    if (this.isCurrent()) this.options.onBridges(this, bridges);
   }
 
   heartbeat(heartbeat: Heartbeat): void {

@@ -26,6 +26,8 @@ export interface AddressRequest {
   readonly reservation: string | undefined;
   /** A chosen address; for one VM with one vif only. */
   readonly address: Ipv4 | undefined;
+  /** For vifs whose cfg names no bridge that exists; `undefined`: the host's default. */
+  readonly bridge?: string | undefined;
   readonly isDryRun: boolean;
 }
 
@@ -52,6 +54,7 @@ interface Job {
   readonly vm: Vm;
   readonly reservation: Reservation;
   readonly address: Ipv4 | undefined;
+  readonly bridge: string | undefined;
   readonly caller: Caller;
   readonly signal: AbortSignal;
   readonly tell: Tell;
@@ -83,13 +86,13 @@ export class VmAddresser {
     const { query, operator, turns, journal, pools, clock } = this.options;
     const vms = query.select(request.selector);
     const { reservation } = pools.choose(request.reservation, clock.nowMs());
+    const { address, bridge } = request;
     const facts = journal.read((stores) => vms.map((vm) => this.factsOf(stores, vm, reservation.id)));
-    const plan = planAddress(facts, { reservation: reservation.name, address: request.address });
+    const plan = planAddress(facts, { reservation: reservation.name, address, bridge });
     yield { kind: 'plan', ...plan };
     if (request.isDryRun) return;
-    const { address } = request;
     yield* runEach(vms, PARALLEL, signal, (vm, tell, stop) => {
-      const job = { reservation, address, caller, signal: stop, tell, taken: new Map<Ipv4, TakenLease>() };
+      const job = { reservation, address, bridge, caller, signal: stop, tell, taken: new Map<Ipv4, TakenLease>() };
       return operator.guard(vm, () => turns.run(vm.id, () => this.addressOne({ ...job, vm: operator.present(vm) })));
     });
   }
@@ -115,9 +118,9 @@ export class VmAddresser {
     return taken.map(({ lease }) => lease);
   }
 
-  private takeIn(tx: Tx, { vm, reservation, address, caller }: Job): readonly TakenLease[] {
+  private takeIn(tx: Tx, { vm, reservation, address, bridge, caller }: Job): readonly TakenLease[] {
     const { leases } = this.options;
-    const refusal = refuseAddress(this.factsOf(tx, vm, reservation.id));
+    const refusal = refuseAddress(this.factsOf(tx, vm, reservation.id), bridge);
     if (refusal) throw refusal;
     const claims = vm.vifs.map((vif) => ({ owner: vifOwner(vm, vif.index), address }));
     const before = claims.map((claim) => leases.findBeforeIn(tx, claim, reservation));
@@ -129,11 +132,11 @@ export class VmAddresser {
   }
 
   private configure(job: Job, leases: readonly Lease[]): Promise<OrderAnswer> {
-    const { vm, reservation, signal, tell } = job;
+    const { vm, reservation, bridge, signal, tell } = job;
     const { operator } = this.options;
     const addresses = leases.map((lease) => formatIpv4(lease.address)).join(', ');
     tell(operator.step(vm, `writing ${addresses} into cfg and guest`));
-    return operator.order(vm, configureAction(vm, leases, reservation), CONFIGURE_MS, signal, tell);
+    return operator.order(vm, configureAction(vm, leases, reservation, bridge), CONFIGURE_MS, signal, tell);
   }
 
   private async bind(job: Job, leases: readonly Lease[]): Promise<VmResult> {
@@ -191,7 +194,13 @@ export class VmAddresser {
     const held = vm.vifs.flatMap(
       (vif) => stores.leases.findHeld(reservationId, ownerKey(vifOwner(vm, vif.index))) ?? [],
     );
-    return { vm, host: fleet.hostName(vm.hostId), isReachable: fleet.isReachable(vm.hostId), held };
+    return {
+      vm,
+      host: fleet.hostName(vm.hostId),
+      isReachable: fleet.isReachable(vm.hostId),
+      held,
+      bridges: fleet.bridgesOf(vm.hostId),
+    };
   }
 }
 
@@ -223,11 +232,16 @@ function parsed<T>(text: string | undefined, parse: (text: string) => T): T | un
   }
 }
 
-function configureAction(vm: Vm, leases: readonly Lease[], { settings }: Reservation): OrderAction {
+function configureAction(
+  vm: Vm,
+  leases: readonly Lease[],
+  { settings }: Reservation,
+  bridge: string | undefined,
+): OrderAction {
   const vifs = vm.vifs.flatMap((vif, n) => {
     const lease = leases[n];
     return lease
-      ? [{ index: vif.index, mac: lease.mac, address: lease.address, settings, hasDefaultRoute: n === 0 }]
+      ? [{ index: vif.index, mac: lease.mac, address: lease.address, settings, hasDefaultRoute: n === 0, bridge }]
       : [];
   });
   // A domU's name may hold characters that no hostname has: then the guest keeps its own.

@@ -1,3 +1,4 @@
+import type { HostBridges } from '../../shared/domain/bridge.js';
 import type { AgentLink, Order, OrderOutcome } from '../../controller/ports/agent-link.js';
 import type { Hello } from '../../controller/domain/hello.js';
 import type { HostId, ObservedVm } from '../../controller/domain/vm.js';
@@ -26,6 +27,8 @@ export class FakeAgent implements AgentLink {
   readonly ran: Order[] = [];
   endedWith: { readonly code: string; readonly reason: string } | undefined;
   behave: Behaviour = obey;
+  /** `undefined`: an agent that does not tell of them. */
+  bridges: HostBridges | undefined;
   /** While false, outcomes are kept back: the link is dead, the agent is not. */
   answers = true;
   sessionCounter = 0;
@@ -66,7 +69,7 @@ export class FakeAgent implements AgentLink {
   async connect(change: Partial<Hello> = {}): Promise<this> {
     this.endedWith = undefined;
     this.session = await this.options.fleet.connect(this.options.hostId, this.hello(change), this);
-    await this.session.fullState([...this.vms.values()]);
+    await this.session.fullState([...this.vms.values()], this.bridges);
     for (const order of this.#early.splice(0)) void this.run(order);
     return this;
   }
@@ -127,7 +130,7 @@ export const obey: Behaviour = (order, agent) => {
   const before = agent.vms.get(vmKey);
   const vifs = (before?.vifs ?? []).map((vif) => {
     const given = action.vifs.find(({ index }) => index === vif.index);
-    return given ? { ...vif, mac: given.mac, guestAddress: given.address } : vif;
+    return given ? { ...vif, mac: given.mac, guestAddress: given.address, bridge: given.bridge ?? vif.bridge } : vif;
   });
   return { kind: 'done', vm: agent.change(vmKey, { vifs }) };
 };

@@ -133,7 +133,7 @@ t.test('a session', (t) => {
     ]);
     const configured = await session.order('c', key('domU'), configureOrder('10.180.0.7', '00:16:3e:b4:00:07'));
     t.match(configured, { errorCode: '', vm: { vifs: [{ mac: '00:16:3e:b4:00:07', guestAddress: '10.180.0.7' }] } });
-    t.match(readFileSync(key('domU'), 'latin1'), "vif         = [ 'mac=00:16:3e:b4:00:07, bridge=eth0' ]");
+    t.match(readFileSync(key('domU'), 'latin1'), "vif         = [ 'mac=00:16:3e:b4:00:07, bridge=xenbr0' ]");
     const started = await session.order('s', key('domU'), { $case: 'start', value: {} });
     t.equal(started.errorCode, '');
     await session.wait((one) =>

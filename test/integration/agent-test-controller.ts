@@ -210,7 +210,7 @@ export class TestController {
 /** What gives vif 0 this address, with a /14's settings. */
 export function configureOrder(address: string, mac: string): { $case: 'configure'; value: ConfigureVm } {
   const settings = { prefixLength: 14, broadcast: '10.183.255.255', gateway: '10.183.255.254', dns: [], domain: '' };
-  const vif = { index: 0, mac, address, settings, defaultRoute: true };
+  const vif = { index: 0, mac, address, settings, defaultRoute: true, bridge: '' };
   return { $case: 'configure', value: { vifs: [vif], hostname: 'domU' } };
 }
 

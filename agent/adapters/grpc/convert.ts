@@ -1,13 +1,15 @@
 import { AppError, invalid, toAppError } from '../../../shared/errors.js';
+import type { HostBridges } from '../../../shared/domain/bridge.js';
 import { formatIpv4, parseIpv4, type Ipv4 } from '../../../shared/domain/ipv4.js';
 import { formatMac, parseMac } from '../../../shared/domain/mac.js';
 import type * as wire from '../../../shared/gen/domherd/v1/agent.js';
+import type { HostBridges as WireBridges } from '../../../shared/gen/domherd/v1/host.js';
 import type { InterfaceSettings as WireSettings } from '../../../shared/gen/domherd/v1/reservation.js';
 import { VmState as WireState, type VmMetrics as WireMetrics } from '../../../shared/gen/domherd/v1/vm.js';
 import { PROTOCOL } from '../../../shared/version.js';
 import type { GuestSettings, InterfaceSettings, Order, OrderAction, VifSettings } from '../../domain/order.js';
 import type { OrderProgress, OrderResult } from '../../domain/order.js';
-import type { DownMessage, Hello, UpMessage, Welcome } from '../../domain/session-message.js';
+import type { DownMessage, FullState, Hello, StateChange, UpMessage, Welcome } from '../../domain/session-message.js';
 import type { ObservedVif, ObservedVm, VmMetrics, VmState } from '../../domain/vm.js';
 
 const STATE: Readonly<Record<VmState, WireState>> = {
@@ -30,11 +32,9 @@ export function helloToWire(hello: Hello): wire.AgentMessage {
 export function upToWire(message: UpMessage): wire.AgentMessage {
   switch (message.kind) {
     case 'fullState':
-      return { message: { $case: 'fullState', value: { vms: message.vms.map(vmToWire) } } };
-    case 'change': {
-      const { changed, gone } = message.change;
-      return { message: { $case: 'change', value: { changed: changed.map(vmToWire), gone: [...gone] } } };
-    }
+      return { message: { $case: 'fullState', value: fullStateToWire(message) } };
+    case 'change':
+      return { message: { $case: 'change', value: changeToWire(message.change) } };
     case 'progress':
       return { message: { $case: 'progress', value: progressToWire(message.progress) } };
     case 'result':
@@ -45,6 +45,21 @@ export function upToWire(message: UpMessage): wire.AgentMessage {
       return { message: { $case: 'heartbeat', value: { memoryFreeMib, metrics: Object.fromEntries(entries) } } };
     }
   }
+}
+
+function fullStateToWire({ vms, bridges }: FullState): wire.FullState {
+  return { vms: vms.map(vmToWire), bridges: bridges && bridgesToWire(bridges) };
+}
+
+function changeToWire({ changed, gone, bridges }: StateChange): wire.StateChange {
+  return { changed: changed.map(vmToWire), gone: [...gone], bridges: bridges && bridgesToWire(bridges) };
+}
+
+function bridgesToWire({ bridges, xlBridge, xlScript }: HostBridges): WireBridges {
+  const wireBridges = bridges.map(({ name, members, uplinks, addresses, isUp }) => ({
+    ...{ name, members: [...members], uplinks: [...uplinks], addresses: [...addresses], up: isUp },
+  }));
+  return { bridges: wireBridges, xlBridge: xlBridge ?? '', xlScript: xlScript ?? '' };
 }
 
 /** @throws {AppError} `invalid` if it is no welcome */
@@ -118,6 +133,7 @@ function parseVif(vif: wire.ConfigureVif): VifSettings {
     address: parseIpv4(vif.address),
     settings: parseSettings(vif.settings),
     hasDefaultRoute: vif.defaultRoute,
+    ...(vif.bridge !== '' && { bridge: vif.bridge }),
   };
 }
 

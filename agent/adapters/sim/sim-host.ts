@@ -4,6 +4,7 @@ import type { SimOptions } from '../../domain/sim-option.js';
 import type { CfgFolder } from '../../ports/cfg-folder.js';
 import type { Clock } from '../../ports/clock.js';
 import type { DeploymentSource } from '../../ports/host-report.js';
+import { SimBridges } from './sim-bridges.js';
 import { SimGuestDisk } from './sim-guest-disk.js';
 import { imageCfg, imageVmNames } from './sim-image.js';
 import { SimToolstack } from './sim-toolstack.js';
@@ -14,6 +15,7 @@ export interface SimHost {
   readonly toolstack: SimToolstack;
   readonly guestDisk: SimGuestDisk;
   readonly wire: SimWire;
+  readonly bridges: SimBridges;
   readonly deployment: DeploymentSource;
 }
 
@@ -38,6 +40,7 @@ export async function openSimHost(
     toolstack: new SimToolstack(world, cfgFolder),
     guestDisk: new SimGuestDisk(world),
     wire: new SimWire(world),
+    bridges: new SimBridges(world),
     deployment: { readDeploymentId: () => Promise.resolve(world.deploymentId) },
   };
 }

@@ -38,7 +38,7 @@ name        = '${name}'
 #  Networking
 #
 dhcp        = 'dhcp'
-vif         = [ 'mac=${IMAGE_MAC}, bridge=eth0' ]
+vif         = [ 'mac=${IMAGE_MAC}, bridge=xenbr0' ]
 
 #
 #  Behaviour

@@ -32,6 +32,7 @@ export interface Vif extends Position {
   readonly macAsXlReads: string | undefined;
   readonly bridge: string | undefined;
   readonly ip: string | undefined;
+  readonly script: string | undefined;
 }
 
 /**
@@ -84,6 +85,7 @@ function vifOf(cfg: XlCfg, atom: Atom, index: number): Vif {
     macAsXlReads: mac === undefined ? undefined : macAsXlReads(mac),
     bridge: findVifParameter(spec, 'bridge')?.value,
     ip: findVifParameter(spec, 'ip')?.value,
+    script: findVifParameter(spec, 'script')?.value,
   };
 }
 

@@ -34,6 +34,7 @@ function vifToWire(vif: ConfigureVif): WireVif {
     address: formatIpv4(vif.address),
     settings: settingsToWire(vif.settings),
     defaultRoute: vif.hasDefaultRoute,
+    bridge: vif.bridge ?? '',
   };
 }
 

@@ -9,6 +9,7 @@ import { VmServiceService } from '../../../shared/gen/domherd/v1/vm.js';
 import { HealthService } from '../../../shared/gen/grpc/health/v1/health.js';
 import type { Clock } from '../../ports/environment.js';
 import type { Timers } from '../../ports/timer.js';
+import { BridgeQuery } from '../../services/bridge-query.js';
 import type { CertificateService } from '../../services/certificate-service.js';
 import type { ConflictService } from '../../services/conflict-service.js';
 import type { EventLog } from '../../services/event-log.js';
@@ -28,7 +29,7 @@ import { infoHandlers, type ControllerInfo } from './controller-rpc.js';
 import { leaseToWire } from './convert-lease.js';
 import { eventHandlers } from './event-rpc.js';
 import { healthHandlers } from './health-rpc.js';
-import { hostQueryHandlers } from './host-rpc.js';
+import { bridgeHandlers, hostQueryHandlers } from './host-rpc.js';
 import { clientCertificateHandlers, hostIdentityHandlers, renewHandlers } from './identity-rpc.js';
 import { joinHandlers } from './join-rpc.js';
 import { leaseHandlers } from './lease-rpc.js';
@@ -70,7 +71,11 @@ export function adminServices(answerers: Answerers): readonly ServedService[] {
     ...conflictHandlers(answerers.conflicts),
     ...clientCertificateHandlers(certificates),
   };
-  const host = { ...hostQueryHandlers(hosts), ...hostIdentityHandlers({ tokens, certificates, hosts }) };
+  const host = {
+    ...hostQueryHandlers(hosts),
+    ...bridgeHandlers(new BridgeQuery({ fleet })),
+    ...hostIdentityHandlers({ tokens, certificates, hosts }),
+  };
   const vm = vmHandlers({ ...vms, writeLease: ({ lease }) => leaseToWire(lease, leases) });
   return withHealth([
     { definition: ReservationServiceService, handlers: reservationHandlers(answerers.reservations) },

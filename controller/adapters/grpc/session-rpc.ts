@@ -13,6 +13,7 @@ import type { Fleet } from '../../services/fleet.js';
 import type { SessionHandle } from '../../services/host-session.js';
 import type { Bidi, CallInfo, Handlers } from './call.js';
 import { timestampFromMs } from './convert.js';
+import { bridgesFrom } from './convert-bridge.js';
 import { helloFrom, reportFrom } from './convert-host.js';
 import { fullStateFrom, heartbeatFrom, keyFrom, observedVmsFrom, textFrom } from './convert-observation.js';
 import { orderToWire, outcomeFrom } from './convert-order.js';
@@ -116,9 +117,11 @@ async function pump(
 async function receive({ message }: AgentMessage, session: SessionHandle): Promise<void> {
   switch (message?.$case) {
     case 'fullState':
-      return session.fullState(fullStateFrom(message.value));
+      return session.fullState(fullStateFrom(message.value), bridgesFrom(message.value.bridges, 'full_state.bridges'));
     case 'change': {
       const { changed, gone } = message.value;
+      const bridges = bridgesFrom(message.value.bridges, 'change.bridges');
+      if (bridges) session.bridges(bridges);
       return session.change(observedVmsFrom(changed, 'change.changed'), gone);
     }
     case 'heartbeat':

@@ -10,7 +10,7 @@ import type { VmQuery } from '../../services/vm-query.js';
 import type { VmService } from '../../services/vm-service.js';
 import type { VmStarter } from '../../services/vm-starter.js';
 import type { Handlers } from './call.js';
-import { integerFrom, missing, optionalAddressFrom } from './convert.js';
+import { integerFrom, missing, optionalTextFrom, optionalAddressFrom } from './convert.js';
 import { progressToWire, selectorFrom, vmToWire, type LeaseWriter } from './convert-vm.js';
 import type { VmProgress as WireProgress } from '../../../shared/gen/domherd/v1/vm.js';
 
@@ -44,6 +44,7 @@ export function vmHandlers(options: VmHandlersOptions): Handlers<VmServiceServer
             selector: selectorFrom(request.selector, 'selector'),
             reservation: request.reservation === '' ? undefined : request.reservation,
             address: optionalAddressFrom(request.address, 'address'),
+            bridge: optionalTextFrom(request.bridge, 'bridge', 64),
             isDryRun: request.dryRun,
           },
           caller,

@@ -1,10 +1,12 @@
 // An async function of a fake turns what it throws into a rejection, as the real one's do.
 /* eslint-disable @typescript-eslint/require-await */
 import { AppError, notFound } from '../../../shared/errors.js';
+import type { HostBridges } from '../../../shared/domain/bridge.js';
 import type { Ipv4 } from '../../../shared/domain/ipv4.js';
 import type { Mac } from '../../../shared/domain/mac.js';
 import type { GuestSettings, OrderResult } from '../../../agent/domain/order.js';
 import type { Domain } from '../../../agent/domain/vm.js';
+import type { Bridges } from '../../../agent/ports/bridges.js';
 import type { CfgFile, CfgFolder } from '../../../agent/ports/cfg-folder.js';
 import type { Guest, GuestChange, GuestDisk, GuestNetwork } from '../../../agent/ports/guest-disk.js';
 import type { HostReport } from '../../../agent/ports/host-report.js';
@@ -13,7 +15,7 @@ import type { DomainSample, Toolstack } from '../../../agent/ports/toolstack.js'
 import type { WireAnswer, WireProbe } from '../../../agent/ports/wire-probe.js';
 
 /** A host in memory; each part does what it is told, at once, and keeps a list of what it was asked. */
-export class FakeHost implements Toolstack, CfgFolder, GuestDisk, WireProbe, HostReport {
+export class FakeHost implements Toolstack, CfgFolder, GuestDisk, WireProbe, HostReport, Bridges {
   readonly isSimulated = true;
   readonly calls: string[] = [];
   readonly files = new Map<string, string>();
@@ -23,6 +25,9 @@ export class FakeHost implements Toolstack, CfgFolder, GuestDisk, WireProbe, Hos
   readonly faults = new Map<string, AppError>();
   /** What the guest's disk says after a write, if it lies. */
   isDiskDeaf = false;
+  bridges = bridgesOf('eth0');
+  /** Where the wire was asked. */
+  readonly probed: (string | undefined)[] = [];
 
   #call(name: string): void {
     this.calls.push(name);
@@ -100,10 +105,17 @@ export class FakeHost implements Toolstack, CfgFolder, GuestDisk, WireProbe, Hos
     };
   }
 
-  async probe(address: Ipv4): Promise<WireAnswer> {
+  async probe(address: Ipv4, bridge: string | undefined): Promise<WireAnswer> {
     this.#call('probe');
+    this.probed.push(bridge);
     const mac = this.wire.get(address);
     return mac === undefined ? { kind: 'silent' } : { kind: 'answered', mac };
+  }
+
+  async readBridges(): Promise<HostBridges> {
+    const fault = this.faults.get('readBridges');
+    if (fault !== undefined) throw fault;
+    return this.bridges;
   }
 
   async readFacts(): ReturnType<HostReport['readFacts']> {
@@ -114,6 +126,15 @@ export class FakeHost implements Toolstack, CfgFolder, GuestDisk, WireProbe, Hos
   async readMemoryFreeMib(): Promise<number> {
     return 500;
   }
+}
+
+/** Bridges of these names, the first one with an uplink and dom0's address. */
+export function bridgesOf(...names: string[]): HostBridges {
+  const bridges = names.map((name, n) => ({
+    ...{ name, members: n === 0 ? ['peth0'] : [], uplinks: n === 0 ? ['peth0'] : [] },
+    ...{ addresses: n === 0 ? ['10.0.0.1/8'] : [], isUp: true },
+  }));
+  return { bridges, xlBridge: undefined, xlScript: undefined };
 }
 
 export class MemoryJournal implements OrderJournal {

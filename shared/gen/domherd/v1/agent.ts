@@ -22,7 +22,7 @@ import {
 } from "@grpc/grpc-js";
 import { Timestamp } from "../../google/protobuf/timestamp.js";
 import { ProtocolVersion } from "./controller.js";
-import { HostFacts } from "./host.js";
+import { HostBridges, HostFacts } from "./host.js";
 import { InterfaceSettings } from "./reservation.js";
 import { VmMetrics, VmState } from "./vm.js";
 
@@ -111,12 +111,16 @@ export interface Heartbeat_MetricsEntry {
 
 export interface FullState {
   vms: ObservedVm[];
+  /** Unset: they could not be read, or the agent is older. */
+  bridges: HostBridges | undefined;
 }
 
 export interface StateChange {
   changed: ObservedVm[];
   /** Keys of VMs that are gone. */
   gone: string[];
+  /** All of them, when anything of them changed; else unset. */
+  bridges: HostBridges | undefined;
 }
 
 /** What the host sees; claims nothing. */
@@ -207,6 +211,8 @@ export interface ConfigureVif {
     | undefined;
   /** The first vif with an address has the default route. */
   defaultRoute: boolean;
+  /** For a vif whose cfg names no bridge that exists; empty: the host chooses, or refuses (FAILED_PRECONDITION). */
+  bridge: string;
 }
 
 export interface StartVm {
@@ -1117,13 +1123,16 @@ export const Heartbeat_MetricsEntry: MessageFns<Heartbeat_MetricsEntry> = {
 };
 
 function createBaseFullState(): FullState {
-  return { vms: [] };
+  return { vms: [], bridges: undefined };
 }
 
 export const FullState: MessageFns<FullState> = {
   encode(message: FullState, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     for (const v of message.vms) {
       ObservedVm.encode(v!, writer.uint32(10).fork()).join();
+    }
+    if (message.bridges !== undefined) {
+      HostBridges.encode(message.bridges, writer.uint32(18).fork()).join();
     }
     return writer;
   },
@@ -1149,6 +1158,14 @@ export const FullState: MessageFns<FullState> = {
             message.vms.push(ObservedVm.decode(reader, reader.uint32()));
             continue;
           }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.bridges = HostBridges.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1167,12 +1184,15 @@ export const FullState: MessageFns<FullState> = {
   fromPartial<I extends Exact<DeepPartial<FullState>, I>>(object: I): FullState {
     const message = createBaseFullState();
     message.vms = object.vms?.map((e) => ObservedVm.fromPartial(e)) || [];
+    message.bridges = (object.bridges !== undefined && object.bridges !== null)
+      ? HostBridges.fromPartial(object.bridges)
+      : undefined;
     return message;
   },
 };
 
 function createBaseStateChange(): StateChange {
-  return { changed: [], gone: [] };
+  return { changed: [], gone: [], bridges: undefined };
 }
 
 export const StateChange: MessageFns<StateChange> = {
@@ -1182,6 +1202,9 @@ export const StateChange: MessageFns<StateChange> = {
     }
     for (const v of message.gone) {
       writer.uint32(18).string(v!);
+    }
+    if (message.bridges !== undefined) {
+      HostBridges.encode(message.bridges, writer.uint32(26).fork()).join();
     }
     return writer;
   },
@@ -1215,6 +1238,14 @@ export const StateChange: MessageFns<StateChange> = {
             message.gone.push(reader.string());
             continue;
           }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.bridges = HostBridges.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1234,6 +1265,9 @@ export const StateChange: MessageFns<StateChange> = {
     const message = createBaseStateChange();
     message.changed = object.changed?.map((e) => ObservedVm.fromPartial(e)) || [];
     message.gone = object.gone?.map((e) => e) || [];
+    message.bridges = (object.bridges !== undefined && object.bridges !== null)
+      ? HostBridges.fromPartial(object.bridges)
+      : undefined;
     return message;
   },
 };
@@ -2100,7 +2134,7 @@ export const ConfigureVm: MessageFns<ConfigureVm> = {
 };
 
 function createBaseConfigureVif(): ConfigureVif {
-  return { index: 0, mac: "", address: "", settings: undefined, defaultRoute: false };
+  return { index: 0, mac: "", address: "", settings: undefined, defaultRoute: false, bridge: "" };
 }
 
 export const ConfigureVif: MessageFns<ConfigureVif> = {
@@ -2119,6 +2153,9 @@ export const ConfigureVif: MessageFns<ConfigureVif> = {
     }
     if (message.defaultRoute !== false) {
       writer.uint32(40).bool(message.defaultRoute);
+    }
+    if (message.bridge !== "") {
+      writer.uint32(50).string(message.bridge);
     }
     return writer;
   },
@@ -2176,6 +2213,14 @@ export const ConfigureVif: MessageFns<ConfigureVif> = {
             message.defaultRoute = reader.bool();
             continue;
           }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.bridge = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2200,6 +2245,7 @@ export const ConfigureVif: MessageFns<ConfigureVif> = {
       ? InterfaceSettings.fromPartial(object.settings)
       : undefined;
     message.defaultRoute = object.defaultRoute ?? false;
+    message.bridge = object.bridge ?? "";
     return message;
   },
 };

@@ -119,6 +119,60 @@ export interface RevokeHostResponse {
   host: Host | undefined;
 }
 
+/** What a vif of a host can be put on. Open vSwitch is not looked at. */
+export interface HostBridges {
+  /** By name. */
+  bridges: Bridge[];
+  /** vif.default.bridge of xl.conf; empty: not set, xl then takes xenbr0, whether it exists or not. */
+  xlBridge: string;
+  /** vif.default.script of xl.conf; empty: not set, xl then takes vif-bridge. */
+  xlScript: string;
+}
+
+export interface Bridge {
+  name: string;
+  /** Names of interfaces, those of domUs included. */
+  members: string[];
+  /** Of the members, those that lead out of the host. */
+  uplinks: string[];
+  /** dom0's own, "10.180.255.1/14", without link-local ones; known only while the link is up. */
+  addresses: string[];
+  up: boolean;
+}
+
+export interface ListBridgesRequest {
+  /** Empty: all hosts. */
+  host: string;
+}
+
+export interface ListBridgesResponse {
+  /** By name of the host. */
+  hosts: BridgesOfHost[];
+}
+
+export interface BridgesOfHost {
+  host: string;
+  simulated: boolean;
+  /** The host is not online: all of this is what was last seen. */
+  stale: boolean;
+  /** False: the host has not told since the controller started, or its agent is older. */
+  known: boolean;
+  /** By name. */
+  bridges: BridgeUse[];
+  /** What a vif whose cfg names no bridge gets by VmService.Address; empty: it is refused. */
+  defaultBridge: string;
+  /** Why that one, or why none; for people. */
+  defaultReason: string;
+}
+
+export interface BridgeUse {
+  bridge:
+    | Bridge
+    | undefined;
+  /** VMs whose cfg puts a vif on it, running or not; by name. */
+  vms: string[];
+}
+
 function createBaseHost(): Host {
   return {
     id: 0,
@@ -954,6 +1008,494 @@ export const RevokeHostResponse: MessageFns<RevokeHostResponse> = {
   },
 };
 
+function createBaseHostBridges(): HostBridges {
+  return { bridges: [], xlBridge: "", xlScript: "" };
+}
+
+export const HostBridges: MessageFns<HostBridges> = {
+  encode(message: HostBridges, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.bridges) {
+      Bridge.encode(v!, writer.uint32(10).fork()).join();
+    }
+    if (message.xlBridge !== "") {
+      writer.uint32(18).string(message.xlBridge);
+    }
+    if (message.xlScript !== "") {
+      writer.uint32(26).string(message.xlScript);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): HostBridges {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseHostBridges();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.bridges.push(Bridge.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.xlBridge = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.xlScript = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<HostBridges>, I>>(base?: I): HostBridges {
+    return HostBridges.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<HostBridges>, I>>(object: I): HostBridges {
+    const message = createBaseHostBridges();
+    message.bridges = object.bridges?.map((e) => Bridge.fromPartial(e)) || [];
+    message.xlBridge = object.xlBridge ?? "";
+    message.xlScript = object.xlScript ?? "";
+    return message;
+  },
+};
+
+function createBaseBridge(): Bridge {
+  return { name: "", members: [], uplinks: [], addresses: [], up: false };
+}
+
+export const Bridge: MessageFns<Bridge> = {
+  encode(message: Bridge, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.name !== "") {
+      writer.uint32(10).string(message.name);
+    }
+    for (const v of message.members) {
+      writer.uint32(18).string(v!);
+    }
+    for (const v of message.uplinks) {
+      writer.uint32(26).string(v!);
+    }
+    for (const v of message.addresses) {
+      writer.uint32(34).string(v!);
+    }
+    if (message.up !== false) {
+      writer.uint32(40).bool(message.up);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Bridge {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseBridge();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.members.push(reader.string());
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.uplinks.push(reader.string());
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.addresses.push(reader.string());
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.up = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<Bridge>, I>>(base?: I): Bridge {
+    return Bridge.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<Bridge>, I>>(object: I): Bridge {
+    const message = createBaseBridge();
+    message.name = object.name ?? "";
+    message.members = object.members?.map((e) => e) || [];
+    message.uplinks = object.uplinks?.map((e) => e) || [];
+    message.addresses = object.addresses?.map((e) => e) || [];
+    message.up = object.up ?? false;
+    return message;
+  },
+};
+
+function createBaseListBridgesRequest(): ListBridgesRequest {
+  return { host: "" };
+}
+
+export const ListBridgesRequest: MessageFns<ListBridgesRequest> = {
+  encode(message: ListBridgesRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.host !== "") {
+      writer.uint32(10).string(message.host);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ListBridgesRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseListBridgesRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.host = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<ListBridgesRequest>, I>>(base?: I): ListBridgesRequest {
+    return ListBridgesRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<ListBridgesRequest>, I>>(object: I): ListBridgesRequest {
+    const message = createBaseListBridgesRequest();
+    message.host = object.host ?? "";
+    return message;
+  },
+};
+
+function createBaseListBridgesResponse(): ListBridgesResponse {
+  return { hosts: [] };
+}
+
+export const ListBridgesResponse: MessageFns<ListBridgesResponse> = {
+  encode(message: ListBridgesResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.hosts) {
+      BridgesOfHost.encode(v!, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ListBridgesResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseListBridgesResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.hosts.push(BridgesOfHost.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<ListBridgesResponse>, I>>(base?: I): ListBridgesResponse {
+    return ListBridgesResponse.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<ListBridgesResponse>, I>>(object: I): ListBridgesResponse {
+    const message = createBaseListBridgesResponse();
+    message.hosts = object.hosts?.map((e) => BridgesOfHost.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseBridgesOfHost(): BridgesOfHost {
+  return { host: "", simulated: false, stale: false, known: false, bridges: [], defaultBridge: "", defaultReason: "" };
+}
+
+export const BridgesOfHost: MessageFns<BridgesOfHost> = {
+  encode(message: BridgesOfHost, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.host !== "") {
+      writer.uint32(10).string(message.host);
+    }
+    if (message.simulated !== false) {
+      writer.uint32(16).bool(message.simulated);
+    }
+    if (message.stale !== false) {
+      writer.uint32(24).bool(message.stale);
+    }
+    if (message.known !== false) {
+      writer.uint32(32).bool(message.known);
+    }
+    for (const v of message.bridges) {
+      BridgeUse.encode(v!, writer.uint32(42).fork()).join();
+    }
+    if (message.defaultBridge !== "") {
+      writer.uint32(50).string(message.defaultBridge);
+    }
+    if (message.defaultReason !== "") {
+      writer.uint32(58).string(message.defaultReason);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): BridgesOfHost {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseBridgesOfHost();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.host = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.simulated = reader.bool();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.stale = reader.bool();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.known = reader.bool();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.bridges.push(BridgeUse.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.defaultBridge = reader.string();
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.defaultReason = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<BridgesOfHost>, I>>(base?: I): BridgesOfHost {
+    return BridgesOfHost.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<BridgesOfHost>, I>>(object: I): BridgesOfHost {
+    const message = createBaseBridgesOfHost();
+    message.host = object.host ?? "";
+    message.simulated = object.simulated ?? false;
+    message.stale = object.stale ?? false;
+    message.known = object.known ?? false;
+    message.bridges = object.bridges?.map((e) => BridgeUse.fromPartial(e)) || [];
+    message.defaultBridge = object.defaultBridge ?? "";
+    message.defaultReason = object.defaultReason ?? "";
+    return message;
+  },
+};
+
+function createBaseBridgeUse(): BridgeUse {
+  return { bridge: undefined, vms: [] };
+}
+
+export const BridgeUse: MessageFns<BridgeUse> = {
+  encode(message: BridgeUse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.bridge !== undefined) {
+      Bridge.encode(message.bridge, writer.uint32(10).fork()).join();
+    }
+    for (const v of message.vms) {
+      writer.uint32(18).string(v!);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): BridgeUse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseBridgeUse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.bridge = Bridge.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.vms.push(reader.string());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<BridgeUse>, I>>(base?: I): BridgeUse {
+    return BridgeUse.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<BridgeUse>, I>>(object: I): BridgeUse {
+    const message = createBaseBridgeUse();
+    message.bridge = (object.bridge !== undefined && object.bridge !== null)
+      ? Bridge.fromPartial(object.bridge)
+      : undefined;
+    message.vms = object.vms?.map((e) => e) || [];
+    return message;
+  },
+};
+
 /** Hosts: the dom0s that joined. */
 export type HostServiceService = typeof HostServiceService;
 export const HostServiceService = {
@@ -996,6 +1538,16 @@ export const HostServiceService = {
     responseSerialize: (value: RevokeHostResponse): Buffer => Buffer.from(RevokeHostResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): RevokeHostResponse => RevokeHostResponse.decode(value),
   },
+  /** The Linux bridges of all hosts, or of one. domherd makes and changes none. Errors: NOT_FOUND. */
+  listBridges: {
+    path: "/domherd.v1.HostService/ListBridges" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: ListBridgesRequest): Buffer => Buffer.from(ListBridgesRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ListBridgesRequest => ListBridgesRequest.decode(value),
+    responseSerialize: (value: ListBridgesResponse): Buffer => Buffer.from(ListBridgesResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ListBridgesResponse => ListBridgesResponse.decode(value),
+  },
 } as const;
 
 export interface HostServiceServer extends UntypedServiceImplementation {
@@ -1006,6 +1558,8 @@ export interface HostServiceServer extends UntypedServiceImplementation {
   createToken: handleUnaryCall<CreateTokenRequest, CreateTokenResponse>;
   /** Refuses the host's certificate from now on and cuts its streams. It must join anew. Idempotent. Errors: NOT_FOUND. */
   revoke: handleUnaryCall<RevokeHostRequest, RevokeHostResponse>;
+  /** The Linux bridges of all hosts, or of one. domherd makes and changes none. Errors: NOT_FOUND. */
+  listBridges: handleUnaryCall<ListBridgesRequest, ListBridgesResponse>;
 }
 
 export interface HostServiceClient extends Client {
@@ -1071,6 +1625,22 @@ export interface HostServiceClient extends Client {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: RevokeHostResponse) => void,
+  ): ClientUnaryCall;
+  /** The Linux bridges of all hosts, or of one. domherd makes and changes none. Errors: NOT_FOUND. */
+  listBridges(
+    request: ListBridgesRequest,
+    callback: (error: ServiceError | null, response: ListBridgesResponse) => void,
+  ): ClientUnaryCall;
+  listBridges(
+    request: ListBridgesRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: ListBridgesResponse) => void,
+  ): ClientUnaryCall;
+  listBridges(
+    request: ListBridgesRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: ListBridgesResponse) => void,
   ): ClientUnaryCall;
 }
 

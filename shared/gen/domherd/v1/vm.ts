@@ -145,7 +145,11 @@ export interface AddressVmsRequest {
   /** Sends the plan and ends. */
   dryRun: boolean;
   /** A chosen address; for one VM with one vif only. */
-  address?: string | undefined;
+  address?:
+    | string
+    | undefined;
+  /** Written into the cfg of vifs that name no bridge that exists; empty: the host's default, see HostService.ListBridges. */
+  bridge: string;
 }
 
 export interface StartVmsRequest {
@@ -980,7 +984,7 @@ export const GetVmResponse: MessageFns<GetVmResponse> = {
 };
 
 function createBaseAddressVmsRequest(): AddressVmsRequest {
-  return { requestId: "", selector: undefined, reservation: "", dryRun: false, address: undefined };
+  return { requestId: "", selector: undefined, reservation: "", dryRun: false, address: undefined, bridge: "" };
 }
 
 export const AddressVmsRequest: MessageFns<AddressVmsRequest> = {
@@ -999,6 +1003,9 @@ export const AddressVmsRequest: MessageFns<AddressVmsRequest> = {
     }
     if (message.address !== undefined) {
       writer.uint32(42).string(message.address);
+    }
+    if (message.bridge !== "") {
+      writer.uint32(50).string(message.bridge);
     }
     return writer;
   },
@@ -1056,6 +1063,14 @@ export const AddressVmsRequest: MessageFns<AddressVmsRequest> = {
             message.address = reader.string();
             continue;
           }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.bridge = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1080,6 +1095,7 @@ export const AddressVmsRequest: MessageFns<AddressVmsRequest> = {
     message.reservation = object.reservation ?? "";
     message.dryRun = object.dryRun ?? false;
     message.address = object.address ?? undefined;
+    message.bridge = object.bridge ?? "";
     return message;
   },
 };

@@ -10,6 +10,7 @@ import type { Domain, ObservedVm } from '../../../../agent/domain/vm.js';
 import { parseXlCfg } from '../../../../agent/domain/xl-cfg/xl-cfg.js';
 import { parseIpv4 } from '../../../../shared/domain/ipv4.js';
 import { formatMac, parseMac } from '../../../../shared/domain/mac.js';
+import { bridgesOf } from '../fake-host.js';
 
 const SETTINGS = {
   prefixLength: 14,
@@ -149,7 +150,7 @@ t.test('a configuration is planned before anything is touched', (t) => {
   if (vm === undefined) throw new Error('no VM');
   const address = parseIpv4('10.180.0.7');
   const vif = { index: 0, mac: parseMac('00:16:3e:b4:00:07'), address, settings: SETTINGS, hasDefaultRoute: true };
-  const steps = planConfigure(vm, cfg, { vifs: [vif], hostname: 'domU' });
+  const steps = planConfigure(vm, cfg, { vifs: [vif], hostname: 'domU' }, bridgesOf('br0'));
   t.strictSame(
     steps.map((step) => step.kind),
     ['probe', 'write guest', 'write cfg'],
@@ -163,17 +164,25 @@ t.test('a configuration is planned before anything is touched', (t) => {
   const same = { ...vif, mac: parseMac('00:16:3e:00:00:01') };
   const clean = parseXlCfg(text.replace('ip=10.0.0.3, ', ''));
   t.strictSame(
-    planConfigure(vm, clean, { vifs: [same], hostname: undefined }).map((step) => step.kind),
+    planConfigure(vm, clean, { vifs: [same], hostname: undefined }, bridgesOf('br0')).map((step) => step.kind),
     ['probe', 'write guest'],
     'the same MAC in capitals stays as it is written',
   );
-  t.throws(() => planConfigure({ ...vm, state: 'running' }, cfg, { vifs: [vif], hostname: undefined }), {
-    code: 'wrong_state',
+  t.throws(
+    () => planConfigure({ ...vm, state: 'running' }, cfg, { vifs: [vif], hostname: undefined }, bridgesOf('br0')),
+    {
+      code: 'wrong_state',
+    },
+  );
+  t.throws(
+    () => planConfigure({ ...vm, state: 'unknown' }, cfg, { vifs: [vif], hostname: undefined }, bridgesOf('br0')),
+    {
+      code: 'wrong_state',
+    },
+  );
+  t.throws(() => planConfigure(vm, cfg, { vifs: [{ ...vif, index: 1 }], hostname: undefined }, bridgesOf('br0')), {
+    code: 'not_found',
   });
-  t.throws(() => planConfigure({ ...vm, state: 'unknown' }, cfg, { vifs: [vif], hostname: undefined }), {
-    code: 'wrong_state',
-  });
-  t.throws(() => planConfigure(vm, cfg, { vifs: [{ ...vif, index: 1 }], hostname: undefined }), { code: 'not_found' });
   t.end();
 });
 

@@ -12,7 +12,7 @@ import { Observer } from '../../../../agent/services/observe.js';
 import { OrderRunner, type CarryOut } from '../../../../agent/services/order-runner.js';
 import { ResultOutbox } from '../../../../agent/services/result-outbox.js';
 import { sleep } from '../../../../agent/services/sleep.js';
-import { FakeHost, MemoryJournal } from '../fake-host.js';
+import { bridgesOf, FakeHost, MemoryJournal } from '../fake-host.js';
 import { ManualClock, settle } from '../manual-clock.js';
 
 const LOG = pino({ level: 'silent' });
@@ -34,6 +34,10 @@ function configureAction(index = 0): OrderAction {
 
 function order(orderId: string, vmKey: string, action: OrderAction = { kind: 'start' }, timeoutMs = 10_000): Order {
   return { orderId, vmKey, timeoutMs, action };
+}
+
+function configurerOf(host: FakeHost): VmConfigurer {
+  return new VmConfigurer({ cfgFolder: host, guestDisk: host, wire: host, bridges: host, log: LOG });
 }
 
 interface RunnerRig {
@@ -60,7 +64,7 @@ function makeRunner(carryOut: CarryOut, journal = new MemoryJournal()): RunnerRi
 t.test('configuring a VM', async (t) => {
   const configure = async (host: FakeHost, key: string, action = configureAction()): Promise<void> => {
     const observer = new Observer(host, host, host);
-    const carryOut = makeCarryOut(observer, host, new VmConfigurer(host, host, host, LOG));
+    const carryOut = makeCarryOut(observer, host, configurerOf(host), host);
     await carryOut(order('o', key, action), () => undefined, NEVER);
   };
 
@@ -77,6 +81,29 @@ t.test('configuring a VM', async (t) => {
       host.calls.filter((call) => call !== 'listDomains'),
       ['probe', 'write', 'replace', 'probe', 'write'],
     );
+  });
+
+  t.test('writes the bridge that it chose, and asks the wire there', async (t) => {
+    const host = new FakeHost();
+    const key = host.addVm('domU', '');
+    await configure(host, key);
+    t.match(host.files.get(key), "vif = [ 'mac=00:16:3e:b4:00:07,bridge=eth0' ]");
+    t.strictSame(host.probed, ['eth0']);
+    host.bridges = bridgesOf('eth0', 'br1');
+    const named = host.addVm('named', 'bridge=br1');
+    const order = configureAction();
+    const wanting = (bridge: string): OrderAction =>
+      order.kind === 'configure' ? { ...order, vifs: order.vifs.map((vif) => ({ ...vif, bridge })) } : order;
+    await configure(host, named, wanting('eth0'));
+    t.match(host.files.get(named), /bridge=br1/, 'one that exists is left alone');
+    const loose = host.addVm('loose', 'script=vif-bridge');
+    await t.rejects(configure(host, loose), { code: 'wrong_state', details: { hint: /--bridge eth0/ } });
+    await t.rejects(configure(host, loose, wanting('br9')), { code: 'not_found', message: /eth0 .*br1/ });
+    await configure(host, loose, wanting('br1'));
+    t.match(host.files.get(loose), /bridge=br1/);
+    const routed = host.addVm('routed', 'script=vif-route');
+    await configure(host, routed);
+    t.notMatch(host.files.get(routed), /bridge/);
   });
 
   t.test('refuses what would hurt, before anything is touched', async (t) => {
@@ -144,7 +171,7 @@ t.test('orders are about where a VM shall be', async (t) => {
   const host = new FakeHost();
   const key = host.addVm('domU');
   host.files.set('/xen/py.cfg', 'import os\n');
-  const carryOut = makeCarryOut(new Observer(host, host, host), host, new VmConfigurer(host, host, host, LOG));
+  const carryOut = makeCarryOut(new Observer(host, host, host), host, configurerOf(host), host);
   const act = (vmKey: string, action: OrderAction) => carryOut(order('o', vmKey, action), () => undefined, NEVER);
   t.match(await act(key, { kind: 'destroy' }), { state: 'stopped' });
   t.match(await act(key, { kind: 'start' }), { state: 'running' });
@@ -160,6 +187,31 @@ t.test('orders are about where a VM shall be', async (t) => {
   await t.rejects(act('/xen/py.cfg', { kind: 'destroy' }), { code: 'wrong_state' }, 'another domain could be hit');
   host.domains.set('x', { name: 'x', uuid: 'u', state: 'running', memoryMib: 1, vcpus: 1 });
   t.equal(await act('domain:u', { kind: 'destroy' }), undefined, 'a domain without a file is gone then');
+});
+
+t.test('no domain is made of a cfg that leaves its bridge to chance', async (t) => {
+  const host = new FakeHost();
+  const carryOut = makeCarryOut(new Observer(host, host, host), host, configurerOf(host), host);
+  const start = (key: string) => carryOut(order('o', key), () => undefined, NEVER);
+  const key = host.addVm('domU', 'mac=00:16:3e:00:00:01');
+  const cases = [
+    { bridges: bridgesOf(), message: /names no bridge, and the host has none/ },
+    { bridges: bridgesOf('eth0', 'xenbr0'), message: /names no bridge, and the host has 2: eth0 .* xenbr0/ },
+    { bridges: bridgesOf('eth0'), message: /xenbr0, which xl would take, is not there/ },
+  ];
+  for (const { bridges, message } of cases) {
+    host.bridges = bridges;
+    await t.rejects(start(key), { code: 'wrong_state', message });
+  }
+  await t.rejects(start(host.addVm('other', 'bridge=br9')), { message: /br9, which is not there: the host has eth0/ });
+  host.faults.set('readBridges', new AppError('unavailable', 'no sysfs'));
+  await t.rejects(start(key), { code: 'unavailable' });
+  t.notOk(host.calls.includes('create'), 'xl was not asked');
+  host.faults.clear();
+  host.bridges = bridgesOf('xenbr0');
+  t.match(await start(key), { state: 'running' });
+  host.bridges = bridgesOf();
+  t.match(await start(host.addVm('routed', 'script=vif-route')), { state: 'running' });
 });
 
 t.test('the order runner', async (t) => {

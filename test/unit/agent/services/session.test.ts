@@ -16,7 +16,7 @@ import { Observer } from '../../../../agent/services/observe.js';
 import { Renewal } from '../../../../agent/services/renewal.js';
 import { ResultOutbox } from '../../../../agent/services/result-outbox.js';
 import { SessionKeeper } from '../../../../agent/services/session-keeper.js';
-import { FakeHost } from '../fake-host.js';
+import { bridgesOf, FakeHost } from '../fake-host.js';
 import { ManualClock, settle } from '../manual-clock.js';
 
 const LOG = pino({ level: 'silent' });
@@ -151,6 +151,7 @@ function makeKeeper(t: Test, prepare: (identities: MemoryIdentities, clock: Manu
     clock,
     observer: new Observer(host, host, host),
     toolstack: host,
+    bridges: host,
     hostReport: host,
     orders: { submit: (one) => void submitted.push(one), cancel: (id) => void host.calls.push(`cancel ${id}`) },
     outbox: new ResultOutbox(),
@@ -202,6 +203,30 @@ t.test('the session', async (t) => {
     const beat = channels[0]?.sent.at(-1);
     t.match(beat, { kind: 'heartbeat', heartbeat: { memoryFreeMib: 500 } });
     if (beat?.kind === 'heartbeat') t.strictSame([...beat.heartbeat.metrics.keys()], [key]);
+  });
+
+  t.test('tells of bridges, again when they changed, and of VMs though they cannot be read', async (t) => {
+    const { host, channels, clock, keeper } = makeKeeper(t);
+    host.addVm('domU');
+    await clock.advance(0);
+    t.match(channels[0]?.sent[0], { kind: 'fullState', bridges: { bridges: [{ name: 'eth0' }] } });
+    host.bridges = bridgesOf('eth0', 'br1');
+    keeper.stateChanged();
+    await clock.advance(100);
+    t.match(channels[0]?.sent.at(-1), {
+      change: { changed: [], bridges: { bridges: [{ name: 'eth0' }, { name: 'br1' }] } },
+    });
+    host.faults.set('readBridges', new AppError('unavailable', 'no sysfs'));
+    host.addVm('domU2');
+    keeper.stateChanged();
+    await clock.advance(100);
+    const last = channels[0]?.sent.at(-1);
+    t.match(last, { change: { changed: [{ name: 'domU2' }] } });
+    t.equal(last?.kind === 'change' && last.change.bridges, undefined);
+    host.faults.clear();
+    keeper.stateChanged();
+    await clock.advance(1000);
+    t.equal(channels[0]?.sent.at(-1), last, 'the same as before the fault is no news');
   });
 
   t.test('looks again by itself within a minute and a heartbeat', async (t) => {

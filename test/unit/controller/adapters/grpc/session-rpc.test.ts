@@ -83,14 +83,17 @@ const vm: ObservedVm = {
   vifs: [{ index: 0, mac: '00:16:3e:00:00:01', bridge: 'br0', guestAddress: '10.180.0.9' }],
   problem: '',
 };
-const change = (...changed: ObservedVm[]): Message => ({ $case: 'change', value: { changed, gone: [] } });
+const change = (...changed: ObservedVm[]): Message => ({
+  $case: 'change',
+  value: { changed, gone: [], bridges: undefined },
+});
 
 async function connected() {
   const world = new FleetWorld();
   world.host('h', []);
   const wire = new Wire(world, 'h');
   wire.send(hello(world));
-  wire.send({ $case: 'fullState', value: { vms: [vm] } });
+  wire.send({ $case: 'fullState', value: { vms: [vm], bridges: undefined } });
   await settle();
   return { world, wire };
 }
@@ -254,7 +257,7 @@ await t.test('from the client to the host and back', async (t) => {
   const selector = { names: ['a'], all: false };
   const told: VmProgress[] = [];
   const reading = (async () => {
-    const request = { requestId: '', selector, reservation: '', dryRun: false };
+    const request = { requestId: '', selector, reservation: '', dryRun: false, bridge: '' };
     for await (const each of handlers.address(request, call))
       told.push(VmProgress.decode(VmProgress.encode(each).finish()));
   })();

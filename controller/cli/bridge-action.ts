@@ -1,0 +1,30 @@
+import { HostServiceClient, type BridgesOfHost } from '../../shared/gen/domherd/v1/host.js';
+import { callUnary } from '../../shared/grpc/client.js';
+import { withClient } from './connection.js';
+import type { Invocation } from './invocation.js';
+import { CALL } from './limit.js';
+import { printRows, tell } from './output.js';
+import { bridgeRows, BRIDGE_VIEW } from './view/bridge-view.js';
+
+export interface BridgeOptions {
+  readonly host?: string;
+}
+
+export async function listBridges(call: Invocation, options: BridgeOptions): Promise<number> {
+  const { hosts } = await withClient(call, HostServiceClient, (client) =>
+    callUnary(client.listBridges.bind(client), { host: options.host ?? '' }, CALL),
+  );
+  printRows(call, hosts.flatMap(bridgeRows), BRIDGE_VIEW);
+  if (call.format !== 'table') return 0;
+  for (const line of new Set(hosts.map(explain))) tell(call, line);
+  if (hosts.length === 0) tell(call, 'no host has joined: domherd host token NAME');
+  return 0;
+}
+
+/** Why it is the default, or why a VM whose cfg names no bridge is refused. */
+function explain({ host, known, defaultBridge, defaultReason }: BridgesOfHost): string {
+  if (!known) return `${host}: ${defaultReason}`;
+  return defaultBridge === ''
+    ? `${host}: no default: ${defaultReason}`
+    : `${host}: default ${defaultBridge}: ${defaultReason}`;
+}
