@@ -24,7 +24,8 @@ async function openParts(options: HostOptions, log: Logger): Promise<AgentParts>
   // grpc-js has no option for it; before any credential is made.
   tls.DEFAULT_MIN_VERSION = 'TLSv1.3';
   const { openSimParts } = await import('./sim-parts.js');
-  return openSimParts({ stateDir: resolve(options.stateDir), sim: options.sim, log });
+  const build = process.env['DOMHERD_BUILD'];
+  return openSimParts({ stateDir: resolve(options.stateDir), sim: options.sim, log, build });
 }
 
 async function run(options: HostOptions): Promise<void> {

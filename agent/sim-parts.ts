@@ -23,6 +23,8 @@ export interface SimAgentOptions {
   readonly log: Logger;
   /** One may serve all agents of a process. Left out: a new one. */
   readonly hostReport?: HostReport | undefined;
+  /** Release and content, where `host add` installed the agent; left out: the release. */
+  readonly build?: string | undefined;
   /** Left out: the system's. */
   readonly clock?: Clock | undefined;
 }
@@ -47,7 +49,7 @@ export async function openSimParts(options: SimAgentOptions): Promise<AgentParts
     joiner: new GrpcJoiner(),
     identities: new DirIdentityStore(stateDir, nodeKeyMaker),
     keys: nodeKeyMaker,
-    hostReport: options.hostReport ?? new SystemHostReport(),
+    hostReport: options.hostReport ?? new SystemHostReport(options.build),
     journal: new FileOrderJournal(join(stateDir, 'orders.journal')),
     record: new FileAgentRecord(stateDir),
     random: Math.random,

@@ -89,4 +89,6 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
       .reduce((sum, [, output]) => sum + output.bytes, 0);
     console.log(`${name.padEnd(10)} ${path} ${(bytes / 1024).toFixed(0)} KiB`);
   }
+  const { buildArtefact } = await import('./artefact.mjs');
+  console.log(`artefact   ${(await buildArtefact()).path}`);
 }

@@ -67,6 +67,7 @@ function installPackages() {
 checkNode();
 installPackages();
 if (process.argv.includes('--build')) {
-  const { buildAll } = await import('./build.mjs');
+  const [{ buildAll }, { buildArtefact }] = await Promise.all([import('./build.mjs'), import('./artefact.mjs')]);
   await buildAll();
+  await buildArtefact();
 }

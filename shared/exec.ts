@@ -1,5 +1,5 @@
 import { spawn, type ChildProcessByStdio } from 'node:child_process';
-import type { Readable, Writable } from 'node:stream';
+import { Readable, type Writable } from 'node:stream';
 
 /** Of each stream; what comes after is dropped, and the command goes on. */
 const MAX_OUTPUT_BYTES = 16 * 1024 * 1024;
@@ -14,8 +14,11 @@ export interface ExecOptions {
   readonly timeoutMs: number;
   /** Ends the command as its limit does. */
   readonly signal?: AbortSignal | undefined;
-  /** Its standard input; left out: empty. */
-  readonly input?: string | Uint8Array | undefined;
+  /**
+   * Its standard input; left out: empty. Pieces are asked for as the command reads them. A source that fails ends the
+   * command as an abort does.
+   */
+  readonly input?: string | Uint8Array | AsyncIterable<Uint8Array> | undefined;
   /** Besides what this process has; `LC_ALL=C` is set already. */
   readonly env?: Readonly<Record<string, string>> | undefined;
   readonly cwd?: string | undefined;
@@ -60,10 +63,12 @@ async function run(
   const child = spawn(file, args, { cwd: options.cwd, detached: true, env, stdio: ['pipe', 'pipe', 'pipe'] });
   // One that does not read its input closes it: EPIPE says nothing that its exit code does not.
   child.stdin.on('error', () => undefined);
-  child.stdin.end(options.input ?? '');
+  const broken = new AbortController();
+  feed(child.stdin, options.input ?? '', () => broken.abort());
   const stdout = collect(child.stdout, (text) => options.onOutput?.('stdout', text));
   const stderr = collect(child.stderr, (text) => options.onOutput?.('stderr', text));
-  const outcome = await outcomeOf(child, options);
+  const signal = AbortSignal.any([broken.signal, ...(options.signal ? [options.signal] : [])]);
+  const outcome = await outcomeOf(child, { ...options, signal });
   if (outcome.kind === 'missing') return { argv, stdout: Buffer.alloc(0), stderr: outcome.reason, kind: 'missing' };
   await closed(child);
   return { argv, stdout: Buffer.concat(stdout), stderr: Buffer.concat(stderr).toString(), ...outcome };
@@ -73,6 +78,17 @@ async function run(
 export function outputOf({ stdout, stderr }: ExecResult): string {
   const text = stderr.trim() === '' ? stdout.toString() : stderr;
   return text.trim().slice(-2000);
+}
+
+function feed(stdin: Writable, input: NonNullable<ExecOptions['input']>, onBroken: () => void): void {
+  if (typeof input === 'string' || input instanceof Uint8Array) {
+    stdin.end(input);
+    return;
+  }
+  const source = Readable.from(input);
+  source.once('error', onBroken);
+  stdin.once('close', () => source.destroy());
+  source.pipe(stdin);
 }
 
 type Child = ChildProcessByStdio<Writable, Readable, Readable>;

@@ -36,7 +36,14 @@ export async function showHost(call: Invocation, name: string): Promise<number> 
 
 export async function createToken(call: Invocation, host: string, options: TokenOptions): Promise<number> {
   const ttlSeconds = options.ttl === undefined ? 0 : Math.ceil(parseDuration(options.ttl) / 1_000);
-  const request = { requestId: call.requestId, host, uses: options.uses ?? 0, ttlSeconds };
+  const request = {
+    requestId: call.requestId,
+    host,
+    uses: options.uses ?? 0,
+    ttlSeconds,
+    sessionAddresses: [],
+    joinAddresses: [],
+  };
   const made = await withClient(call, HostServiceClient, (client) =>
     callUnary(client.createToken.bind(client), request, CALL),
   );

@@ -1,14 +1,70 @@
+import type { Option } from 'commander';
 import { NAMED, PLAIN } from './format.js';
+import type { AddOptions, UpgradeOptions } from './host-add-action.js';
 import type { TokenOptions } from './host-action.js';
-import { countOption, option, yesOption } from './option.js';
+import { countOption, dryRunOption, option, yesOption } from './option.js';
 import { verb, type Noun } from './verb.js';
 
 const MOST_USES = 10_000;
+const MOST_PARALLEL = 100;
+
+/** How dom0s are reached by ssh. */
+function reachOptions(): readonly Option[] {
+  return [
+    option('--user <user>', 'log in as this user, who becomes root by sudo; else root, or what was used before'),
+    option('--ssh-config <file>', 'read this file instead of ~/.ssh/config'),
+    option('--accept-new-host-key', 'the host was deployed anew: take the key that it shows now'),
+  ];
+}
+
+function parallelOption(): Option {
+  return countOption('--parallel <n>', 'so many hosts at once; else 10', 1, MOST_PARALLEL);
+}
+
+function artefactOption(): Option {
+  return option('--artefact <file>', 'artefact.json of the agent to install; else the one beside this program');
+}
 
 export const HOST: Noun = {
   name: 'host',
   about: 'the dom0s that joined',
   verbs: [
+    verb({
+      name: 'add',
+      args: '[node...]',
+      about: 'install the agent on dom0s over ssh and let them join; repeating it repairs or upgrades',
+      formats: NAMED,
+      options: [
+        option('--file <file>', 'a list of nodes, one a line, such as $OAR_NODE_FILE; - is the input'),
+        ...reachOptions(),
+        parallelOption(),
+        artefactOption(),
+        dryRunOption('check everything, show the plan, change nothing'),
+      ],
+      examples: [
+        'domherd host add --file $OAR_NODE_FILE',
+        'domherd host add dom0-1 dom0-2 --dry-run',
+        'domherd host add dom0-1 --accept-new-host-key',
+      ],
+      run: async (call, args, options: AddOptions) =>
+        (await import('./host-add-action.js')).addHosts(call, args, options),
+    }),
+    verb({
+      name: 'upgrade',
+      args: '[host...]',
+      about: 'install the present agent on hosts that joined; their VMs are left alone',
+      formats: NAMED,
+      options: [
+        option('-a, --all', 'all hosts'),
+        ...reachOptions(),
+        parallelOption(),
+        artefactOption(),
+        dryRunOption('check everything, show the plan, change nothing'),
+      ],
+      examples: ['domherd host upgrade --all', 'domherd host upgrade dom0-1 --dry-run'],
+      run: async (call, args, options: UpgradeOptions) =>
+        (await import('./host-add-action.js')).upgradeHosts(call, args, options),
+    }),
     verb({
       name: 'list',
       about: 'all hosts',

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { userInfo } from 'node:os';
 import { setTimeout as delay } from 'node:timers/promises';
+import { createExec } from '../../shared/exec.js';
 import { run } from './run.js';
 import type { World } from './world.js';
 
@@ -17,6 +18,8 @@ const world: World = {
   stdin: process.stdin,
   stdout: process.stdout,
   stderr: process.stderr,
+  exec: createExec(process.env),
+  programFolder: import.meta.dirname,
   env: process.env,
   user: () => {
     const { uid, homedir, username } = userInfo();

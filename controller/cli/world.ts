@@ -1,4 +1,5 @@
 import type { Readable } from 'node:stream';
+import type { Exec } from '../../shared/exec.js';
 
 /** A stream to write to, as far as the commands need it. */
 export interface Sink {
@@ -14,6 +15,9 @@ export interface World {
   readonly stdout: Sink;
   /** Everything else. */
   readonly stderr: Sink;
+  readonly exec: Exec;
+  /** Where this program is, absolute: the agent to install is beside it. */
+  readonly programFolder: string;
   readonly env: Readonly<Record<string, string | undefined>>;
   /** The person at the keyboard; `name` may be empty where the system knows no name for the uid. */
   readonly user: () => { readonly uid: number; readonly home: string; readonly name: string };

@@ -26,4 +26,6 @@ export interface Host {
   readonly revokedAtMs: number | undefined;
   readonly clockOffsetMs: number;
   readonly facts: HostFacts | undefined;
+  /** "host:port" that it was told to dial: the end of a tunnel; none: what the controller advertises. */
+  readonly sessionAddresses: readonly string[];
 }

@@ -176,6 +176,8 @@ export interface JoinToken {
   readonly hostPattern: string;
   readonly usesLeft: number;
   readonly expiresAtMs: number;
+  /** Where hosts dial that join with it; none: what the controller advertises. */
+  readonly sessionAddresses: readonly string[];
 }
 
 export interface TokenStore {

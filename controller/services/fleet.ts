@@ -40,6 +40,8 @@ export interface HostView {
   readonly state: HostState;
   /** Milliseconds since 1970. */
   readonly lastSeenAtMs: number | undefined;
+  /** When its present session began. */
+  readonly connectedAtMs: number | undefined;
   readonly vms: number;
   readonly vmsRunning: number;
 }
@@ -292,6 +294,7 @@ export class Fleet implements VmKnowledge {
       host: host.facts && memoryFreeMib !== undefined ? { ...host, facts: { ...host.facts, memoryFreeMib } } : host,
       state: this.stateOf(host, this.options.clock.nowMs()),
       lastSeenAtMs: lastWordAtMs ?? host.lastSeenAtMs,
+      connectedAtMs: session?.openedAtMs,
       vms: present.length,
       vmsRunning: present.filter((vm) => vm.state === 'running').length,
     };

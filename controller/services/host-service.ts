@@ -1,10 +1,12 @@
-import type { Identity, IdentityStore } from '../ports/store.js';
+import type { EventStore, Identity, IdentityStore, Stores } from '../ports/store.js';
 import type { Fleet, HostView } from './fleet.js';
 import type { Journal } from './journal.js';
 
 export interface HostDetail extends HostView {
   /** Milliseconds since 1970; `undefined` without a valid certificate. */
   readonly certificateExpiresAtMs: number | undefined;
+  /** Why it was refused last; empty if it has had a session since. */
+  readonly lastError: string;
 }
 
 /** Hosts with what is known of them now. */
@@ -20,22 +22,32 @@ export class HostQuery {
   /** By name. */
   list(): readonly HostDetail[] {
     const views = this.fleet.hosts();
-    return this.journal.read(({ identities }) => views.map((view) => withCertificate(view, identities)));
+    return this.journal.read((stores) => views.map((view) => withRecords(view, stores)));
   }
 
   /** @throws {AppError} `not_found` */
   get(name: string): HostDetail {
     const view = this.fleet.host(name);
-    return this.journal.read(({ identities }) => withCertificate(view, identities));
+    return this.journal.read((stores) => withRecords(view, stores));
   }
 }
 
-function withCertificate(view: HostView, identities: IdentityStore): HostDetail {
-  const valid = identities.listByName('agent', view.host.name).filter(isNotRevoked);
+function withRecords(view: HostView, { identities, events }: Stores): HostDetail {
+  const { name } = view.host;
+  return { ...view, certificateExpiresAtMs: certificateEnd(name, identities), lastError: lastRefusal(name, events) };
+}
+
+function certificateEnd(name: string, identities: IdentityStore): number | undefined {
+  const valid = identities.listByName('agent', name).filter(isNotRevoked);
   const ends = valid.map((identity) => identity.expiresAtMs);
-  return { ...view, certificateExpiresAtMs: ends.length > 0 ? Math.max(...ends) : undefined };
+  return ends.length > 0 ? Math.max(...ends) : undefined;
 }
 
 function isNotRevoked(identity: Identity): boolean {
   return identity.revokedAtMs === undefined;
+}
+
+function lastRefusal(host: string, events: EventStore): string {
+  const [last] = events.list({ host, kinds: ['host.refused', 'host.connected'] }, undefined, 1);
+  return last?.kind === 'host.refused' ? (last.details?.['reason'] ?? last.message) : '';
 }

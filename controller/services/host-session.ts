@@ -59,6 +59,7 @@ export class HostSession implements SessionHandle, Observer {
   readonly host: Host;
   readonly link: AgentLink;
   /** Milliseconds since 1970. */
+  readonly openedAtMs: number;
   lastWordAtMs: number;
   /** Whether the host has told everything since it connected; before that, what is known of it is old. */
   hasState = false;
@@ -71,7 +72,8 @@ export class HostSession implements SessionHandle, Observer {
     this.hostId = options.host.id;
     this.hostName = options.host.name;
     this.link = options.link;
-    this.lastWordAtMs = options.clock.nowMs();
+    this.openedAtMs = options.clock.nowMs();
+    this.lastWordAtMs = this.openedAtMs;
   }
 
   isCurrent(): boolean {

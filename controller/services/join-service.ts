@@ -6,7 +6,7 @@ import { checkProtocol, type ProtocolVersion } from '../domain/protocol.js';
 import type { CertificateAuthority, CertificateRequest, IssuedCertificate } from '../ports/certificate-authority.js';
 import type { Clock } from '../ports/environment.js';
 import type { LiveCalls } from '../ports/live-calls.js';
-import type { Identity, Stores, Tx } from '../ports/store.js';
+import type { Identity, JoinToken, Stores, Tx } from '../ports/store.js';
 import type { HostId } from '../domain/vm.js';
 import type { EventLog } from './event-log.js';
 import type { Journal } from './journal.js';
@@ -49,7 +49,7 @@ export interface Joined {
 
 /** What let the host in. */
 type Admission =
-  { readonly kind: 'first'; readonly tokenId: number } | { readonly kind: 'repeated' } | { readonly kind: 'renewed' };
+  { readonly kind: 'first'; readonly token: JoinToken } | { readonly kind: 'repeated' } | { readonly kind: 'renewed' };
 
 const WORDS: Readonly<Record<Admission['kind'], string>> = {
   first: 'joined',
@@ -84,11 +84,11 @@ export class JoinService {
     // Before the clock is looked at: to a stranger it is nothing.
     checkClock(host, request.nowMs, clock.nowMs());
     const issued = await authority.issue(csr, { role: 'agent', name: host }, AGENT_CERTIFICATE_MS);
-    await journal.submit((tx) => this.record(tx, request, csr, issued));
+    const addresses = await journal.submit((tx) => this.record(tx, request, csr, issued));
     return {
       certificatePem: issued.pem,
       caPem: authority.certificatePem,
-      addresses: this.options.sessionAddresses(),
+      addresses: addresses.length > 0 ? addresses : this.options.sessionAddresses(),
       expiresAtMs: issued.expiresAtMs,
     };
   }
@@ -104,7 +104,7 @@ export class JoinService {
     const token = stores.tokens.findByHash(hashSecret(secret));
     const wasUsed = token !== undefined && stores.tokens.wasUsed(token.id, host, csr.keyHash);
     checkToken(token, host, wasUsed, this.options.clock.nowMs());
-    if (!wasUsed) return { kind: 'first', tokenId: token.id };
+    if (!wasUsed) return { kind: 'first', token };
     const known = stores.hosts.findByName(host);
     if (known?.revokedAtMs === undefined && known?.deploymentId === request.deploymentId) return { kind: 'repeated' };
     throw mustJoinAnew(`Host ${host} was revoked or deployed anew since it used this token`, host);
@@ -132,16 +132,20 @@ export class JoinService {
     return { kind: 'renewed' };
   }
 
-  /** Judges again: while the certificate was signed, somebody may have used or revoked something. */
-  private record(tx: Tx, request: JoinRequest, csr: CertificateRequest, issued: IssuedCertificate): void {
+  /**
+   * Judges again: while the certificate was signed, somebody may have used or revoked something.
+   *
+   * @returns where the host is to dial; nothing: what is advertised
+   */
+  private record(tx: Tx, request: JoinRequest, csr: CertificateRequest, issued: IssuedCertificate): readonly string[] {
     const { events, clock } = this.options;
     const { host } = request;
     const nowMs = clock.nowMs();
     const admission = this.admit(tx, request, csr);
     if (admission.kind === 'first') {
-      tx.tokens.use(admission.tokenId, host, csr.keyHash);
+      tx.tokens.use(admission.token.id, host, csr.keyHash);
       this.replaceIdentities(tx, host, nowMs);
-      setUpHost(tx, request, nowMs);
+      setUpHost(tx, request, admission.token.sessionAddresses, nowMs);
     }
     tx.identities.insert(identityOf(host, issued));
     events.record(tx, {
@@ -152,6 +156,7 @@ export class JoinService {
       host,
       details: { deploymentId: request.deploymentId, serial: issued.serial },
     });
+    return tx.hosts.findByName(host)?.sessionAddresses ?? [];
   }
 
   private replaceIdentities(tx: Tx, host: HostName, nowMs: number): void {
@@ -170,16 +175,19 @@ function identityOf(host: string, issued: IssuedCertificate): Identity {
   return { serial, role: 'agent', name: host, issuedAtMs, expiresAtMs, revokedAtMs: undefined };
 }
 
-function setUpHost(tx: Tx, request: JoinRequest, nowMs: number): void {
+function setUpHost(tx: Tx, request: JoinRequest, sessionAddresses: readonly string[], nowMs: number): void {
   const known = tx.hosts.findByName(request.host);
   // The counter of a new deployment begins anew.
-  const identity = { deploymentId: request.deploymentId, sessionCounter: 0, joinedAtMs: nowMs, revokedAtMs: undefined };
+  const { deploymentId } = request;
+  const identity = { deploymentId, sessionCounter: 0, joinedAtMs: nowMs, revokedAtMs: undefined, sessionAddresses };
   const clockOffsetMs = request.nowMs - nowMs;
   if (known === undefined) tx.hosts.insert({ ...emptyHost(request.host), ...identity, clockOffsetMs });
   else tx.hosts.update({ ...known, ...identity, clockOffsetMs });
 }
 
-function emptyHost(name: string): Omit<Host, 'id' | 'deploymentId' | 'sessionCounter' | 'joinedAtMs' | 'revokedAtMs'> {
+function emptyHost(
+  name: string,
+): Omit<Host, 'id' | 'deploymentId' | 'sessionCounter' | 'joinedAtMs' | 'revokedAtMs' | 'sessionAddresses'> {
   return {
     name,
     bootId: '',

@@ -20,6 +20,12 @@ export interface TokenServiceOptions {
   readonly joinAddresses: () => readonly string[];
 }
 
+/** "host:port": where the hosts of a token dial instead of what the controller advertises. */
+export interface TunnelEnds {
+  readonly session: readonly string[];
+  readonly join: readonly string[];
+}
+
 export interface NewToken {
   /** Secret; nobody can have it again. */
   readonly text: string;
@@ -39,20 +45,29 @@ export class TokenService {
    * @param hostPattern a host name, or a pattern with `*`
    * @param uses 1 to 10,000
    * @param ttlMs milliseconds; 10,000 to 86,400,000
+   * @param ends `undefined`: hosts dial what the controller advertises
    * @throws {AppError} `invalid` (pattern), `wrong_state` (no join listener)
    */
-  async create(hostPattern: string, uses: number, ttlMs: number, caller: Caller): Promise<NewToken> {
+  async create(
+    hostPattern: string,
+    uses: number,
+    ttlMs: number,
+    ends: TunnelEnds | undefined,
+    caller: Caller,
+  ): Promise<NewToken> {
     const { journal, events, clock, random, caPin } = this.options;
     const pattern = parseHostPattern(hostPattern);
-    const joinAddresses = this.options.joinAddresses();
-    if (joinAddresses.length === 0) {
+    const advertised = this.options.joinAddresses();
+    if (advertised.length === 0) {
       throw wrongState('The controller has no join listener', { hint: 'start it with --join-listen HOST:PORT' });
     }
     const secret = Buffer.from(random.bytes(SECRET_BYTES)).toString('hex');
     const nowMs = clock.nowMs();
     const expiresAtMs = nowMs + ttlMs;
     await journal.submit((tx) => {
-      tx.tokens.insert({ secretHash: hashSecret(secret), hostPattern: pattern, usesLeft: uses, expiresAtMs });
+      const sessionAddresses = ends?.session ?? [];
+      const secretHash = hashSecret(secret);
+      tx.tokens.insert({ secretHash, hostPattern: pattern, usesLeft: uses, expiresAtMs, sessionAddresses });
       events.record(tx, {
         atMs: nowMs,
         kind: 'token.created',
@@ -61,6 +76,7 @@ export class TokenService {
         requestId: caller.requestId,
       });
     });
+    const joinAddresses = ends?.join ?? advertised;
     return { text: formatJoinToken({ secret, caPin, joinAddresses, hostPattern: pattern }), expiresAtMs };
   }
 }

@@ -55,6 +55,7 @@ export function aHost(name: string, over: Partial<Host> = {}): Omit<Host, 'id'> 
     deploymentId: 'd1',
     bootId: 'b1',
     sessionCounter: 1,
+    sessionAddresses: ['127.0.0.1:7433'],
     isSimulated: false,
     joinedAtMs: 1000,
     lastSeenAtMs: undefined,

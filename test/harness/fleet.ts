@@ -52,8 +52,8 @@ export class Fleet {
   }
 
   /** The CLI, with this fleet's socket. */
-  domherd(args: readonly string[], stdin = ''): Promise<CommandResult> {
-    return runProgram('cli/domherd.mjs', args, { stdin, env: { DOMHERD_SOCKET: this.socket } });
+  domherd(args: readonly string[], stdin = '', env: NodeJS.ProcessEnv = {}): Promise<CommandResult> {
+    return runProgram('cli/domherd.mjs', args, { stdin, env: { DOMHERD_SOCKET: this.socket, ...env } });
   }
 
   /** SIGKILL, as a power cut for the program; resolves when it is gone. */

@@ -93,7 +93,7 @@ async function setUp(dataDir: string, joinAddresses: string[] = ['10.0.0.1:7434'
   });
   const certificates = new CertificateService(common);
   const secretFor = async (pattern: string, uses = 1, ttlMs = 10 * MINUTE_MS): Promise<string> =>
-    parseJoinToken((await tokens.create(pattern, uses, ttlMs, CONTROLLER)).text).secret;
+    parseJoinToken((await tokens.create(pattern, uses, ttlMs, undefined, CONTROLLER)).text).secret;
   const request = (csr: string, secret: string, change: Partial<JoinRequest> = {}): JoinRequest => ({
     host: HOST,
     csr,

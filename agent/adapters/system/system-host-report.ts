@@ -10,10 +10,16 @@ const BYTES_PER_MIB = 1024 * 1024;
 
 /** The machine that the process runs on. What cannot change until it reboots is asked once. */
 export class SystemHostReport implements HostReport {
+  readonly #version: string;
   #fixed: Promise<Omit<HostFacts, 'memoryFreeMib'>> | undefined;
 
+  /** @param build release and content, where `host add` installed the agent; left out: the release */
+  constructor(build?: string) {
+    this.#version = build || VERSION;
+  }
+
   async readFacts(): Promise<HostFacts> {
-    this.#fixed ??= readFixedFacts();
+    this.#fixed ??= readFixedFacts(this.#version);
     return { ...(await this.#fixed), memoryFreeMib: await this.readMemoryFreeMib() };
   }
 
@@ -22,9 +28,9 @@ export class SystemHostReport implements HostReport {
   }
 }
 
-async function readFixedFacts(): Promise<Omit<HostFacts, 'memoryFreeMib'>> {
+async function readFixedFacts(agentVersion: string): Promise<Omit<HostFacts, 'memoryFreeMib'>> {
   const [{ cores }, { total }, { kernel }, bootId] = await Promise.all([cpu(), mem(), osInfo(), readBootId()]);
-  const versions = { agentVersion: VERSION, nodeVersion: process.versions.node, kernel, xenVersion: '' };
+  const versions = { agentVersion, nodeVersion: process.versions.node, kernel, xenVersion: '' };
   return { ...versions, cpus: cores, memoryMib: Math.floor(total / BYTES_PER_MIB), bootId };
 }
 

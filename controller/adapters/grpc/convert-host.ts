@@ -38,6 +38,9 @@ export function hostToWire(detail: HostDetail): WireHost {
     deploymentId: host.deploymentId,
     bootId: host.bootId,
     clockOffsetMs: BigInt(Math.trunc(host.clockOffsetMs)),
+    sessionAddresses: [...host.sessionAddresses],
+    connectedAt: timestampFromMs(detail.connectedAtMs),
+    lastError: detail.lastError,
   };
 }
 

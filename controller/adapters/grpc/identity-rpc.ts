@@ -1,14 +1,15 @@
 import type { AgentServiceServer } from '../../../shared/gen/domherd/v1/agent.js';
 import type { ControllerServiceServer } from '../../../shared/gen/domherd/v1/controller.js';
 import type { HostServiceServer } from '../../../shared/gen/domherd/v1/host.js';
-import { AppError } from '../../../shared/errors.js';
+import { AppError, invalid } from '../../../shared/errors.js';
 import { MAX_ADMIN_DAYS } from '../../domain/identity-rule.js';
+import { parseListenAddress } from '../../domain/listen-address.js';
 import type { CertificateService } from '../../services/certificate-service.js';
 import type { HostQuery } from '../../services/host-service.js';
-import type { TokenService } from '../../services/token-service.js';
+import type { TokenService, TunnelEnds } from '../../services/token-service.js';
 import type { Handlers } from './call.js';
 import { hostToWire } from './convert-host.js';
-import { integerFrom, missing, timestampFromMs } from './convert.js';
+import { inField, integerFrom, missing, timestampFromMs } from './convert.js';
 
 const MAX_USES = 10_000;
 const TTL_SECONDS = { usual: 600, min: 10, max: 86_400 } as const;
@@ -37,11 +38,12 @@ export function hostIdentityHandlers(
 ): Pick<Handlers<HostServiceServer>, 'createToken' | 'revoke'> {
   const { tokens, certificates, hosts } = options;
   return {
-    createToken: async ({ host, uses, ttlSeconds }, { caller }) => {
+    createToken: async ({ host, uses, ttlSeconds, sessionAddresses, joinAddresses }, { caller }) => {
       if (host === '') throw missing('host');
       const count = integerFrom(uses || 1, 'uses', 1, MAX_USES);
       const seconds = integerFrom(ttlSeconds || TTL_SECONDS.usual, 'ttl_seconds', TTL_SECONDS.min, TTL_SECONDS.max);
-      const token = await tokens.create(host, count, seconds * 1000, caller);
+      const ends = endsFrom(sessionAddresses, joinAddresses);
+      const token = await tokens.create(host, count, seconds * 1000, ends, caller);
       return { token: token.text, expiresAt: timestampFromMs(token.expiresAtMs) };
     },
     revoke: async ({ name }, { caller }) => {
@@ -50,6 +52,19 @@ export function hostIdentityHandlers(
       return { host: hostToWire(hosts.get(name)) };
     },
   };
+}
+
+const MAX_ENDS = 8;
+
+/** @throws {AppError} `invalid` */
+function endsFrom(session: readonly string[], join: readonly string[]): TunnelEnds | undefined {
+  if (session.length === 0 && join.length === 0) return undefined;
+  for (const [field, list] of Object.entries({ session_addresses: session, join_addresses: join })) {
+    if (list.length === 0) throw missing(field);
+    if (list.length > MAX_ENDS) throw invalid(`${field} has more than ${String(MAX_ENDS)}`, { field });
+    inField(field, () => list.forEach(parseListenAddress));
+  }
+  return { session, join };
 }
 
 /** ControllerService.IssueCertificate and RevokeCertificate. */

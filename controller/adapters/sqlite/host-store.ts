@@ -3,7 +3,7 @@ import type { Host } from '../../domain/host.js';
 import type { HostId } from '../../domain/vm.js';
 import type { HostStore } from '../../ports/store.js';
 import type { Change, Connection, Select, SqlValue } from './connection.js';
-import { factsColumn, parseColumn } from './json-column.js';
+import { addressesColumn, factsColumn, parseColumn } from './json-column.js';
 
 interface Row {
   readonly id: number;
@@ -17,10 +17,13 @@ interface Row {
   readonly revoked_at_ms: number | null;
   readonly clock_offset_ms: number;
   readonly facts: string | null;
+  readonly session_addresses: string;
 }
 
 const COLUMNS = `name, deployment_id, boot_id, session_counter, is_simulated, joined_at_ms, last_seen_at_ms,
-  revoked_at_ms, clock_offset_ms, facts`;
+  revoked_at_ms, clock_offset_ms, facts, session_addresses`;
+
+const VALUES = COLUMNS.replaceAll(/\w+/g, '?');
 
 export class SqliteHostStore implements HostStore {
   private readonly insertRow: Change;
@@ -30,8 +33,8 @@ export class SqliteHostStore implements HostStore {
   private readonly all: Select<Row, Host>;
 
   constructor(connection: Connection) {
-    this.insertRow = connection.change(`INSERT INTO host (${COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`);
-    this.updateRow = connection.change(`UPDATE host SET (${COLUMNS}) = (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) WHERE id = ?`);
+    this.insertRow = connection.change(`INSERT INTO host (${COLUMNS}) VALUES (${VALUES})`);
+    this.updateRow = connection.change(`UPDATE host SET (${COLUMNS}) = (${VALUES}) WHERE id = ?`);
     this.byName = connection.select('SELECT * FROM host WHERE name = ?', toHost);
     this.byId = connection.select('SELECT * FROM host WHERE id = ?', toHost);
     this.all = connection.select('SELECT * FROM host ORDER BY name', toHost);
@@ -71,6 +74,7 @@ function toColumns(host: Omit<Host, 'id'>): SqlValue[] {
     host.revokedAtMs,
     host.clockOffsetMs,
     host.facts === undefined ? undefined : JSON.stringify(host.facts),
+    JSON.stringify(host.sessionAddresses),
   ];
 }
 
@@ -87,5 +91,6 @@ function toHost(row: Row): Host {
     revokedAtMs: row.revoked_at_ms ?? undefined,
     clockOffsetMs: row.clock_offset_ms,
     facts: row.facts === null ? undefined : parseColumn(factsColumn, row.facts),
+    sessionAddresses: parseColumn(addressesColumn, row.session_addresses),
   };
 }

@@ -41,6 +41,8 @@ export const vifsColumn = v.array(
   ),
 );
 
+export const addressesColumn = v.array(v.string());
+
 export const detailsColumn = v.record(v.string(), v.string());
 
 /** @throws {SyntaxError | v.ValiError} if the text is not what this program writes there */

@@ -141,4 +141,9 @@ export const MIGRATIONS: readonly string[] = [
   CREATE INDEX identity_end ON identity (expires_at_ms);
   CREATE INDEX identity_revoked ON identity (expires_at_ms) WHERE revoked_at_ms IS NOT NULL;
   `,
+  // Hosts that reach the controller through a tunnel dial its end instead of what is advertised.
+  `
+  ALTER TABLE host ADD COLUMN session_addresses TEXT NOT NULL DEFAULT '[]';
+  ALTER TABLE token ADD COLUMN session_addresses TEXT NOT NULL DEFAULT '[]';
+  `,
 ];

@@ -1,6 +1,7 @@
 import { AppError } from '../../../shared/errors.js';
 import type { JoinToken, TokenStore } from '../../ports/store.js';
 import type { Change, Column, Connection, Select } from './connection.js';
+import { addressesColumn, parseColumn } from './json-column.js';
 
 interface Row {
   readonly id: number;
@@ -8,6 +9,7 @@ interface Row {
   readonly host_pattern: string;
   readonly uses_left: number;
   readonly expires_at_ms: number;
+  readonly session_addresses: string;
 }
 
 export class SqliteTokenStore implements TokenStore {
@@ -20,7 +22,7 @@ export class SqliteTokenStore implements TokenStore {
 
   constructor(connection: Connection) {
     this.insertRow = connection.change(
-      'INSERT INTO token (secret_hash, host_pattern, uses_left, expires_at_ms) VALUES (?, ?, ?, ?)',
+      'INSERT INTO token (secret_hash, host_pattern, uses_left, expires_at_ms, session_addresses) VALUES (?, ?, ?, ?, ?)',
     );
     this.takeUse = connection.change('UPDATE token SET uses_left = uses_left - 1 WHERE id = ? AND uses_left > 0');
     this.insertUse = connection.change(
@@ -32,7 +34,9 @@ export class SqliteTokenStore implements TokenStore {
   }
 
   insert(token: Omit<JoinToken, 'id'>): JoinToken {
-    const id = this.insertRow.insert(token.secretHash, token.hostPattern, token.usesLeft, token.expiresAtMs);
+    const { secretHash, hostPattern, usesLeft, expiresAtMs } = token;
+    const addresses = JSON.stringify(token.sessionAddresses);
+    const id = this.insertRow.insert(secretHash, hostPattern, usesLeft, expiresAtMs, addresses);
     return { ...token, id };
   }
 
@@ -62,5 +66,6 @@ function toToken(row: Row): JoinToken {
     hostPattern: row.host_pattern,
     usesLeft: row.uses_left,
     expiresAtMs: row.expires_at_ms,
+    sessionAddresses: parseColumn(addressesColumn, row.session_addresses),
   };
 }

@@ -65,9 +65,18 @@ export interface Host {
   bootId: string;
   /** Host clock minus controller clock, milliseconds, at the last hello. */
   clockOffsetMs: bigint;
+  /** Where it was told to dial, "host:port": ends of a tunnel. Empty: what the controller advertises. */
+  sessionAddresses: string[];
+  /** When its present session began; unset without one. */
+  connectedAt:
+    | Date
+    | undefined;
+  /** Why it was refused last, if it has had no session since; else empty. */
+  lastError: string;
 }
 
 export interface HostFacts {
+  /** The release; of an agent that `host add` installed with its content: "0.1.0+17c00274". */
   agentVersion: string;
   nodeVersion: string;
   kernel: string;
@@ -102,6 +111,12 @@ export interface CreateTokenRequest {
   uses: number;
   /** 10 to 86,400; 0 means 600. */
   ttlSeconds: number;
+  /**
+   * "host:port", where hosts with this token dial instead of what the controller advertises: ends of a tunnel. At most 8 of
+   * each; both or none.
+   */
+  sessionAddresses: string[];
+  joinAddresses: string[];
 }
 
 export interface CreateTokenResponse {
@@ -188,6 +203,9 @@ function createBaseHost(): Host {
     deploymentId: "",
     bootId: "",
     clockOffsetMs: 0n,
+    sessionAddresses: [],
+    connectedAt: undefined,
+    lastError: "",
   };
 }
 
@@ -234,6 +252,15 @@ export const Host: MessageFns<Host> = {
         throw new globalThis.Error("value provided for field message.clockOffsetMs of type sint64 too large");
       }
       writer.uint32(104).sint64(message.clockOffsetMs);
+    }
+    for (const v of message.sessionAddresses) {
+      writer.uint32(114).string(v!);
+    }
+    if (message.connectedAt !== undefined) {
+      Timestamp.encode(toTimestamp(message.connectedAt), writer.uint32(122).fork()).join();
+    }
+    if (message.lastError !== "") {
+      writer.uint32(130).string(message.lastError);
     }
     return writer;
   },
@@ -355,6 +382,30 @@ export const Host: MessageFns<Host> = {
             message.clockOffsetMs = reader.sint64() as bigint;
             continue;
           }
+          case 14: {
+            if (tag !== 114) {
+              break;
+            }
+
+            message.sessionAddresses.push(reader.string());
+            continue;
+          }
+          case 15: {
+            if (tag !== 122) {
+              break;
+            }
+
+            message.connectedAt = fromTimestamp(Timestamp.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 16: {
+            if (tag !== 130) {
+              break;
+            }
+
+            message.lastError = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -389,6 +440,9 @@ export const Host: MessageFns<Host> = {
     message.clockOffsetMs = (object.clockOffsetMs !== undefined && object.clockOffsetMs !== null)
       ? BigInt(object.clockOffsetMs)
       : 0n;
+    message.sessionAddresses = object.sessionAddresses?.map((e) => e) || [];
+    message.connectedAt = object.connectedAt ?? undefined;
+    message.lastError = object.lastError ?? "";
     return message;
   },
 };
@@ -729,7 +783,7 @@ export const GetHostResponse: MessageFns<GetHostResponse> = {
 };
 
 function createBaseCreateTokenRequest(): CreateTokenRequest {
-  return { requestId: "", host: "", uses: 0, ttlSeconds: 0 };
+  return { requestId: "", host: "", uses: 0, ttlSeconds: 0, sessionAddresses: [], joinAddresses: [] };
 }
 
 export const CreateTokenRequest: MessageFns<CreateTokenRequest> = {
@@ -745,6 +799,12 @@ export const CreateTokenRequest: MessageFns<CreateTokenRequest> = {
     }
     if (message.ttlSeconds !== 0) {
       writer.uint32(32).uint32(message.ttlSeconds);
+    }
+    for (const v of message.sessionAddresses) {
+      writer.uint32(42).string(v!);
+    }
+    for (const v of message.joinAddresses) {
+      writer.uint32(50).string(v!);
     }
     return writer;
   },
@@ -794,6 +854,22 @@ export const CreateTokenRequest: MessageFns<CreateTokenRequest> = {
             message.ttlSeconds = reader.uint32();
             continue;
           }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.sessionAddresses.push(reader.string());
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.joinAddresses.push(reader.string());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -815,6 +891,8 @@ export const CreateTokenRequest: MessageFns<CreateTokenRequest> = {
     message.host = object.host ?? "";
     message.uses = object.uses ?? 0;
     message.ttlSeconds = object.ttlSeconds ?? 0;
+    message.sessionAddresses = object.sessionAddresses?.map((e) => e) || [];
+    message.joinAddresses = object.joinAddresses?.map((e) => e) || [];
     return message;
   },
 };

@@ -13,6 +13,7 @@ import { printable } from '../../../../controller/cli/terminal-text.js';
 import { exitCodeOf } from '../../../../controller/cli/vm-progress.js';
 import type { World } from '../../../../controller/cli/world.js';
 import { AppError } from '../../../../shared/errors.js';
+import { createExec } from '../../../../shared/exec.js';
 
 class Text {
   text = '';
@@ -34,6 +35,8 @@ async function runCli(args: readonly string[], env: Readonly<Record<string, stri
     stdin: Readable.from([]),
     stdout,
     stderr,
+    exec: createExec({}),
+    programFolder: '/nonexistent',
     env: { DOMHERD_SOCKET: '/nonexistent/domherd.sock', ...env },
     user: () => ({ uid: 1000, home: '/home/me', name: 'me' }),
     timeZone: () => 'Europe/Paris',

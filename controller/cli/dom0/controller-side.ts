@@ -1,0 +1,86 @@
+import { AppError } from '../../../shared/errors.js';
+import { ControllerServiceClient, type GetInfoResponse } from '../../../shared/gen/domherd/v1/controller.js';
+import { HostServiceClient, HostState, type Host } from '../../../shared/gen/domherd/v1/host.js';
+import { callUnary } from '../../../shared/grpc/client.js';
+import { withClient } from '../connection.js';
+import type { Invocation } from '../invocation.js';
+import { CALL } from '../limit.js';
+import { tunnelAddress, type TunnelPorts } from './plan.js';
+
+const POLL_MS = 300;
+
+/** What the controller knows and does while hosts are set up. */
+export class ControllerSide {
+  readonly info: GetInfoResponse;
+  private readonly call: Invocation;
+  private readonly hosts: HostServiceClient;
+  private readonly askedAtMs: number;
+
+  private constructor(call: Invocation, hosts: HostServiceClient, info: GetInfoResponse) {
+    this.call = call;
+    this.hosts = hosts;
+    this.info = info;
+    this.askedAtMs = call.world.nowMs();
+  }
+
+  static with<T>(call: Invocation, work: (controller: ControllerSide) => Promise<T>): Promise<T> {
+    return withClient(call, HostServiceClient, async (hosts) => {
+      const info = await withClient(call, ControllerServiceClient, (client) =>
+        callUnary(client.getInfo.bind(client), {}, CALL),
+      );
+      return work(new ControllerSide(call, hosts, info));
+    });
+  }
+
+  /** Its clock, seconds since 1970. */
+  nowS(): number {
+    const { nowMs } = this.call.world;
+    return ((this.info.now?.getTime() ?? this.askedAtMs) + nowMs() - this.askedAtMs) / 1_000;
+  }
+
+  /** `undefined`: it has not joined. */
+  async find(name: string): Promise<Host | undefined> {
+    try {
+      return (await callUnary(this.hosts.get.bind(this.hosts), { name }, CALL)).host;
+    } catch (error) {
+      if (error instanceof AppError && error.code === 'not_found') return undefined;
+      throw error;
+    }
+  }
+
+  /** By name. */
+  async list(): Promise<readonly Host[]> {
+    return (await callUnary(this.hosts.list.bind(this.hosts), {}, CALL)).hosts;
+  }
+
+  /** A secret for one join of this host. */
+  async token(host: string, tunnel: TunnelPorts | undefined): Promise<string> {
+    const request = {
+      requestId: this.call.world.newId(),
+      host,
+      uses: 1,
+      ttlSeconds: 0,
+      sessionAddresses: tunnel ? [tunnelAddress(tunnel.session)] : [],
+      joinAddresses: tunnel ? [tunnelAddress(tunnel.join)] : [],
+    };
+    return (await callUnary(this.hosts.createToken.bind(this.hosts), request, CALL)).token;
+  }
+
+  /**
+   * Waits for a session of the host.
+   *
+   * @param isNew whether it is one that counts
+   * @returns the host; `undefined`: none came in time
+   */
+  async waitOnline(name: string, isNew: (host: Host) => boolean, limitMs: number): Promise<Host | undefined> {
+    const { nowMs, pause, signal } = this.call.world;
+    const endMs = nowMs() + limitMs;
+    while (!signal.aborted) {
+      const host = await this.find(name);
+      if (host !== undefined && host.state === HostState.ONLINE && host.connectedAt && isNew(host)) return host;
+      if (nowMs() >= endMs) break;
+      await pause(POLL_MS, signal);
+    }
+    return undefined;
+  }
+}
