@@ -168,7 +168,13 @@ export async function recordContract(check: Check): Promise<void> {
 
   await check('a token is used up, and remembers for whom', (t, db) => {
     db.write((tx) => {
-      const token = tx.tokens.insert({ secretHash: 'aa', hostPattern: 'paravance-*', usesLeft: 2, expiresAtMs: 50, sessionAddresses: ['127.0.0.1:7433'] });
+      const token = tx.tokens.insert({
+        secretHash: 'aa',
+        hostPattern: 'paravance-*',
+        usesLeft: 2,
+        expiresAtMs: 50,
+        sessionAddresses: ['127.0.0.1:7433'],
+      });
       throwsCode(t, 'raced', () => tx.tokens.insert(token), 'a secret twice');
       tx.tokens.use(token.id, 'h1', 'k1');
       t.strictSame(tx.tokens.findByHash('aa'), { ...token, usesLeft: 1 });

@@ -91,7 +91,14 @@ export class FleetWorld {
   host(name: string, vms: readonly ObservedVm[]): FakeAgent {
     const host = this.database.write((tx) =>
       tx.hosts.insert({
-        ...{ name, deploymentId: `deployment-${name}`, bootId: '', sessionCounter: 0, isSimulated: false, sessionAddresses: [] },
+        ...{
+          name,
+          deploymentId: `deployment-${name}`,
+          bootId: '',
+          sessionCounter: 0,
+          isSimulated: false,
+          sessionAddresses: [],
+        },
         ...{ joinedAtMs: this.clock.nowMs(), lastSeenAtMs: undefined, revokedAtMs: undefined, clockOffsetMs: 0 },
         facts: undefined,
       }),

@@ -44,6 +44,28 @@ t.test('a command is run', async (t) => {
     t.match(await exec.run(['true'], { ...LIMIT, input: 'x'.repeat(1_000_000) }), { kind: 'ok' });
   });
 
+  await t.test('input comes in pieces, asked for as they are read; a source that fails ends it', async (t) => {
+    async function* pieces(n: number): AsyncGenerator<Uint8Array, void> {
+      for (; n > 0; n -= 1) yield await Promise.resolve(Buffer.alloc(100_000, 'x'));
+    }
+    const whole = await exec.run(['wc', '-c'], { ...LIMIT, input: pieces(20) });
+    t.equal(whole.stdout.toString().trim(), '2000000');
+    let asked = 0;
+    async function* endless(): AsyncGenerator<Uint8Array, void> {
+      for (; ; asked += 1) yield* pieces(1);
+    }
+    t.match(await exec.run(['head', '-c', '10'], { ...LIMIT, input: endless() }), {
+      kind: 'ok',
+      stdout: Buffer.from('xxxxxxxxxx'),
+    });
+    t.ok(asked < 50, 'a reader that leaves stops the source');
+    async function* broken(): AsyncGenerator<Uint8Array, void> {
+      yield* pieces(1);
+      throw new Error('no more');
+    }
+    t.match(await exec.run(['cat'], { ...LIMIT, input: broken() }), { kind: 'aborted' });
+  });
+
   await t.test('the limit ends it, and what it started', async (t) => {
     const pids: string[] = [];
     const result = await exec.run(['sh', '-c', 'sleep 1000 & echo $!; wait'], {
