@@ -90,14 +90,20 @@ const destroyVerb = verb({
 const waitVerb = verb({
   name: 'wait',
   args: SELECTED,
-  about: 'wait until VMs are running or stopped',
+  about: 'wait until VMs are running or stopped, or answer ping or ssh from here',
   formats: ADDRESSED,
   options: [
     allOption(),
-    option('--for <condition>', 'what to wait for').choices(['running', 'stopped']).makeOptionMandatory(),
+    option('--for <condition>', 'what to wait for')
+      .choices(['running', 'stopped', 'ping', 'ssh'])
+      .makeOptionMandatory(),
     option('--timeout <duration>', 'wait at most so long, 1s to 1d; else 5m'),
   ],
-  examples: ['domherd vm wait --all --for=running', 'domherd vm wait domU@dom0-1 --for=stopped --timeout 1m'],
+  examples: [
+    'domherd vm wait --all --for=running',
+    'domherd vm wait --all --for=ssh --timeout 10m',
+    'domherd vm wait domU@dom0-1 --for=stopped --timeout 1m',
+  ],
   run: async (call, args, options: WaitOptions) =>
     (await import('./vm-wait-action.js')).waitForVms(call, args, options),
 });

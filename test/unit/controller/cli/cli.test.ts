@@ -128,7 +128,7 @@ t.test('bad input: what, where and what to do', async (t) => {
     { args: ['vm', 'list', '--al'], exitCode: 2, err: /unknown option/ },
     { args: ['vm', 'address'], exitCode: 2, err: /no VM is named\nhint: .*--all/ },
     { args: ['vm', 'start', '--all', 'domU'], exitCode: 2, err: /exclude each other/ },
-    { args: ['vm', 'wait', '--all', '--for=booted'], exitCode: 2, err: /running, stopped/ },
+    { args: ['vm', 'wait', '--all', '--for=booted'], exitCode: 2, err: /running, stopped, ping, ssh/ },
     { args: ['vm', 'destroy', 'domU'], exitCode: 2, err: /--yes/ },
     { args: ['lease', 'next', 'many'], exitCode: 2, err: /not a number of addresses/ },
     { args: ['lease', 'next', '-o', 'name'], exitCode: 2, err: /-o table, -o json, -o ips/ },
