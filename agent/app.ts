@@ -6,6 +6,7 @@ import { wrongState } from '../shared/errors.js';
 import { VERSION } from '../shared/version.js';
 import type { Identity } from './domain/identity.js';
 import type { AgentRecord } from './ports/agent-record.js';
+import type { DeploymentRecord, EventBacklog, LeaseBook } from './ports/boot-record.js';
 import type { Bridges } from './ports/bridges.js';
 import type { CfgFolder } from './ports/cfg-folder.js';
 import type { Clock } from './ports/clock.js';
@@ -44,6 +45,9 @@ export interface AgentParts {
   readonly keys: KeyMaker;
   readonly hostReport: HostReport;
   readonly deployment: DeploymentSource;
+  readonly deploymentRecord: DeploymentRecord;
+  readonly leases: LeaseBook;
+  readonly backlog: EventBacklog;
   readonly journal: OrderJournal;
   readonly record: AgentRecord;
   /** 0 (included) to 1 (excluded). */

@@ -2,14 +2,22 @@ import { hostname } from 'node:os';
 import { resolve } from 'node:path';
 import { CommanderError } from 'commander';
 import type { Logger } from 'pino';
-import { invalid, toAppError } from '../shared/errors.js';
+import { AppError, invalid, toAppError } from '../shared/errors.js';
 import { EXIT_CODE } from '../shared/exit-code.js';
 import type { LogLevel } from '../shared/log-level.js';
 import type { AgentParts } from './app.js';
-import { createProgram, type CommonOptions, type HostOptions } from './program.js';
+import {
+  createProgram,
+  type BootCommandOptions,
+  type CommonOptions,
+  type GateOptions,
+  type HostOptions,
+} from './program.js';
 
 // Each command loads what it needs when it runs: the boot step has no use for gRPC and TLS, and the domUs wait for it.
 
+/** Of a command that did what it could. */
+let exitCode = 0;
 /** Something still holds the process, though all work is done. */
 const EXIT_ANYWAY_MS = 1500;
 
@@ -86,6 +94,25 @@ function isAlive(pid: number): boolean {
   }
 }
 
+async function boot(options: BootCommandOptions): Promise<void> {
+  const { createExec } = await import('../shared/exec.js');
+  const { runBoot } = await import('./boot-command.js');
+  // Also when a disk or a command hangs: domUs wait for this.
+  const limit = setTimeout(() => {
+    process.exit(report(new AppError('timeout', `The boot step took over ${options.timeoutMs / 1000} s`)));
+  }, options.timeoutMs);
+  const { text, warnings } = await runBoot(options, createExec(process.env)).finally(() => clearTimeout(limit));
+  process.stdout.write(text);
+  for (const warning of warnings) process.stderr.write(`domherd-agent: ${warning}\n`);
+}
+
+async function release(options: GateOptions): Promise<void> {
+  const { runRelease } = await import('./boot-command.js');
+  const { text, isWhole } = runRelease(options);
+  process.stdout.write(text);
+  exitCode = isWhole ? 0 : EXIT_CODE.partial;
+}
+
 /** What the process exits with; commander has printed its own words. */
 function report(error: unknown): number {
   if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : EXIT_CODE.invalid;
@@ -97,7 +124,7 @@ function report(error: unknown): number {
   return EXIT_CODE[code];
 }
 
-process.exitCode = await createProgram({ run, join, status })
+process.exitCode = await createProgram({ run, join, status, boot, release })
   .parseAsync()
-  .then(() => 0, report);
+  .then(() => exitCode, report);
 setTimeout(() => process.exit(), EXIT_ANYWAY_MS).unref();

@@ -1,7 +1,8 @@
-import { Command, Option } from 'commander';
+import { Command, InvalidArgumentError, Option } from 'commander';
 import { invalid, wrongState } from '../shared/errors.js';
 import { LOG_LEVELS, type LogLevel } from '../shared/log-level.js';
 import { VERSION } from '../shared/version.js';
+import { MAC_POLICIES, type MacPolicy } from './domain/mac-policy.js';
 import { parseSimOptions, type SimOptions } from './domain/sim-option.js';
 
 export interface CommonOptions {
@@ -14,12 +15,30 @@ export interface HostOptions extends CommonOptions {
   readonly sim: SimOptions;
 }
 
+/** Folders as typed; `undefined`: the default, see docs/operations.md. */
+export interface GateOptions {
+  readonly xenDir: string;
+  readonly stateDir: string;
+  readonly heldDir: string | undefined;
+  readonly output: 'text' | 'json';
+}
+
+export interface BootCommandOptions extends GateOptions {
+  readonly autoDir: string | undefined;
+  readonly saveDir: string | undefined;
+  readonly policy: MacPolicy;
+  readonly isDryRun: boolean;
+  readonly timeoutMs: number;
+}
+
 /** What the commands do; each resolves when its work is done. */
 export interface AgentCommands {
   run(options: HostOptions): Promise<void>;
   /** @param host `undefined`: the name of this machine */
   join(options: HostOptions, host: string | undefined): Promise<void>;
   status(options: CommonOptions): Promise<void>;
+  boot(options: BootCommandOptions): Promise<void>;
+  release(options: GateOptions): Promise<void>;
 }
 
 interface ParsedOptions {
@@ -31,6 +50,9 @@ interface ParsedOptions {
 }
 
 const STATE_DIR = '/var/lib/domherd-agent';
+/** Of Xen itself. */
+export const XEN_DIR = '/etc/xen';
+export const HELD_DIR = '/var/lib/domherd/held';
 
 /** The command line of `domherd-agent`. Faults of use are thrown by commander, as CommanderError. */
 export function createProgram(commands: AgentCommands): Command {
@@ -49,7 +71,44 @@ export function createProgram(commands: AgentCommands): Command {
   commonCommand(program, 'status')
     .description('who this host is, until when, and how its session is')
     .action((options: ParsedOptions) => commands.status(options));
+  bootCommand(program, commands);
+  gateCommand(program, 'release')
+    .description('put back what the boot step held back from xendomains; overwrites nothing')
+    .action((options: GateOptions) => commands.release(options));
   return program;
+}
+
+function bootCommand(program: Command, commands: AgentCommands): void {
+  type Parsed = Omit<BootCommandOptions, 'isDryRun' | 'timeoutMs'> & { dryRun?: true; timeout: number };
+  gateCommand(program, 'boot')
+    .description('before xendomains: a MAC of its own for each vif, and nothing that is of another deployment started')
+    .option('--auto-dir <folder>', 'what xendomains starts (default: as /etc/default/xendomains says)')
+    .option('--save-dir <folder>', 'what xendomains restores (default: as /etc/default/xendomains says)')
+    .addOption(
+      new Option('--policy <when>', 'when a vif gets a new MAC').choices(MAC_POLICIES).default('deployment' as const),
+    )
+    .option('--dry-run', 'say what would be done, write nothing')
+    .option('--timeout <seconds>', 'give up after this', parseSeconds, 60)
+    .action(({ dryRun, timeout, ...options }: Parsed) =>
+      commands.boot({ ...options, isDryRun: dryRun === true, timeoutMs: timeout * 1000 }),
+    );
+}
+
+function gateCommand(program: Command, name: string): Command {
+  return program
+    .command(name)
+    .option('--xen-dir <folder>', 'where the cfg files are', XEN_DIR)
+    .option('--state-dir <folder>', 'where records and backups are kept', STATE_DIR)
+    .option(
+      '--held-dir <folder>',
+      `what is held back (default: ${HELD_DIR}; with another --xen-dir, held in the state folder)`,
+    )
+    .addOption(new Option('-o, --output <form>', 'for people or programs').choices(['text', 'json']).default('text'));
+}
+
+function parseSeconds(text: string): number {
+  if (/^[1-9]\d{0,3}$/.test(text) && Number(text) <= 3600) return Number(text);
+  throw new InvalidArgumentError('it is 1 to 3600 seconds.');
 }
 
 function commonCommand(program: Command, name: string): Command {

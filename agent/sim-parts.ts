@@ -1,6 +1,7 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Logger } from 'pino';
+import { FileDeploymentRecord, FileEventBacklog, FileLeaseBook } from './adapters/disk/boot-record.js';
 import { DirCfgFolder } from './adapters/disk/dir-cfg-folder.js';
 import { DirIdentityStore } from './adapters/disk/dir-identity-store.js';
 import { FileAgentRecord } from './adapters/disk/file-agent-record.js';
@@ -49,6 +50,9 @@ export async function openSimParts(options: SimAgentOptions): Promise<AgentParts
     joiner: new GrpcJoiner(),
     identities: new DirIdentityStore(stateDir, nodeKeyMaker),
     keys: nodeKeyMaker,
+    deploymentRecord: new FileDeploymentRecord(stateDir),
+    leases: new FileLeaseBook(stateDir),
+    backlog: new FileEventBacklog(stateDir),
     hostReport: options.hostReport ?? new SystemHostReport(options.build),
     journal: new FileOrderJournal(join(stateDir, 'orders.journal')),
     record: new FileAgentRecord(stateDir),

@@ -1,3 +1,4 @@
+import type { Deployment } from '../domain/deployment.js';
 import type { HostFacts } from '../domain/session-message.js';
 
 /** What this machine is. */
@@ -13,4 +14,7 @@ export interface HostReport {
 export interface DeploymentSource {
   /** 1 to 128 characters. @throws {AppError} `wrong_state` if it cannot be told */
   readDeploymentId(): Promise<string>;
+
+  /** The same with what it was made of. @throws {AppError} `wrong_state` if it cannot be told */
+  readDeployment(): Promise<Deployment>;
 }

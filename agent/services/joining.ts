@@ -2,6 +2,7 @@ import { invalid } from '../../shared/errors.js';
 import { parseJoinToken } from '../../shared/domain/join-token.js';
 import { parseHostName } from '../../shared/domain/name.js';
 import type { Identity } from '../domain/identity.js';
+import type { DeploymentRecord } from '../ports/boot-record.js';
 import type { Clock } from '../ports/clock.js';
 import type { DeploymentSource } from '../ports/host-report.js';
 import type { IdentityStore } from '../ports/identity-store.js';
@@ -15,6 +16,7 @@ export interface JoiningParts {
   readonly keys: KeyMaker;
   readonly joiner: Joiner;
   readonly deployment: DeploymentSource;
+  readonly deploymentRecord: DeploymentRecord;
 }
 
 /**
@@ -34,7 +36,8 @@ export async function joinController(
   if (text === '') throw invalid('There is no token on the input', { hint: 'domherd host token NAME prints one' });
   const token = parseJoinToken(text);
   const host = parseHostName(hostName);
-  const deploymentId = await parts.deployment.readDeploymentId();
+  const deployment = await parts.deployment.readDeployment();
+  const deploymentId = deployment.id;
   const keyPem = await ensurePendingKey(identities, keys);
   const request = await keys.makeRequest(keyPem, host);
   const proof = { kind: 'token', secret: token.secret } as const;
@@ -48,5 +51,7 @@ export async function joinController(
   const validity = keys.readValidity(certificatePem);
   const identity = { host, keyPem, certificatePem, caPem, addresses, deploymentId, ...validity };
   await identities.save({ ...identity, joinAddresses: token.joinAddresses });
+  // The VMs of a host that joins are taken as they are: the next boot changes no MAC of this deployment.
+  await parts.deploymentRecord.write(deployment);
   return { ...identity, joinAddresses: token.joinAddresses };
 }

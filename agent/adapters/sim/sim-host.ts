@@ -41,7 +41,7 @@ export async function openSimHost(
     guestDisk: new SimGuestDisk(world),
     wire: new SimWire(world),
     bridges: new SimBridges(world),
-    deployment: { readDeploymentId: () => Promise.resolve(world.deploymentId) },
+    deployment: simDeployment(world.deploymentId),
   };
 }
 
@@ -54,4 +54,10 @@ async function ensureImage(xenFolder: string, count: number): Promise<void> {
   const write = (name: string): Promise<void> => writeFile(join(draft, `${name}.cfg`), imageCfg(name));
   await Promise.all(imageVmNames(count).map(write));
   await rename(draft, xenFolder);
+}
+
+/** Made up with the simulated host, and kept with it. */
+function simDeployment(id: string): DeploymentSource {
+  const facts = { rootFs: undefined, machine: undefined, macs: [] };
+  return { readDeploymentId: () => Promise.resolve(id), readDeployment: () => Promise.resolve({ id, facts }) };
 }
