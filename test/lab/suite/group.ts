@@ -1,0 +1,13 @@
+import type { Lab } from '../lab.js';
+
+/** A sentence that is true, and what shows it; it throws when the sentence is false. */
+export type Step = readonly [sentence: string, show: () => Promise<void>];
+
+/**
+ * Steps that build on one another, from the snapshot on. When one fails the rest of its group counts as failed too: what
+ * they would show is not shown.
+ */
+export interface Group {
+  readonly name: string;
+  readonly steps: (lab: Lab) => readonly Step[];
+}

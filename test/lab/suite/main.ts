@@ -1,0 +1,86 @@
+// `npm run test:lab [-- GROUP...]`: shows on two real dom0s what cannot be shown without Xen. The last line is
+// "N passed, N failed"; the exit code is 0 only if nothing failed.
+import { findLab, labPlace, minutesSince, openLab, type Lab } from '../lab.js';
+import { endOnSignal, lockLab } from '../lock.js';
+import { baseline } from './baseline.js';
+import type { Group, Step } from './group.js';
+
+const GROUPS: readonly Group[] = [baseline];
+
+interface Counts {
+  passed: number;
+  failed: number;
+}
+
+function chosen(names: readonly string[]): readonly Group[] {
+  const unknown = names.filter((name) => !GROUPS.some((group) => group.name === name));
+  if (unknown.length > 0)
+    throw new Error(`no group is called ${unknown.join(', ')}; there are ${GROUPS.map(({ name }) => name).join(', ')}`);
+  return names.length === 0 ? GROUPS : GROUPS.filter(({ name }) => names.includes(name));
+}
+
+/** @returns whether it is true */
+async function show(lab: Lab, [sentence, prove]: Step): Promise<boolean> {
+  const started = Date.now();
+  const seconds = (): string => `${((Date.now() - started) / 1000).toFixed(0).padStart(4)} s`;
+  try {
+    await prove();
+    console.log(`  ok     ${seconds()}  ${sentence}`);
+    return true;
+  } catch (error) {
+    console.log(`  FAILED ${seconds()}  ${sentence}`);
+    console.log(error instanceof Error ? (error.stack ?? error.message) : String(error));
+    console.log(lab.tail());
+    return false;
+  }
+}
+
+async function runGroup(lab: Lab, group: Group, counts: Counts): Promise<void> {
+  const started = Date.now();
+  console.log(`${group.name}:`);
+  const back: Step = ['both dom0s are as in the snapshot', () => lab.restore()];
+  const steps = [back, ...group.steps(lab)];
+  for (const [index, step] of steps.entries()) {
+    if (await show(lab, step)) {
+      counts.passed += 1;
+      continue;
+    }
+    counts.failed += steps.length - index;
+    for (const [sentence] of steps.slice(index + 1)) console.log(`  FAILED (not reached)  ${sentence}`);
+    break;
+  }
+  console.log(`${group.name}: ${minutesSince(started)} min\n`);
+}
+
+async function main(): Promise<boolean> {
+  const groups = chosen(process.argv.slice(2));
+  const place = labPlace();
+  const unlock = lockLab(place);
+  endOnSignal(async () => {
+    await findLab(place).stop();
+    unlock();
+  });
+  const started = Date.now();
+  const counts: Counts = { passed: 0, failed: 0 };
+  try {
+    const lab = await openLab(place, console.log);
+    const wasRunning = lab.isRunning();
+    try {
+      const opened = Date.now();
+      if (!wasRunning) await lab.start('snapshot');
+      console.log(`lab: ${minutesSince(opened)} min from the snapshot\n`);
+      for (const group of groups) await runGroup(lab, group, counts);
+      console.log(`from the snapshot: ${minutesSince(opened)} min; in all: ${minutesSince(started)} min`);
+    } finally {
+      // A lab that somebody left running stays up for him.
+      if (wasRunning) await lab.frontend.stopController();
+      else await lab.stop();
+    }
+  } finally {
+    unlock();
+  }
+  console.log(`${String(counts.passed)} passed, ${String(counts.failed)} failed`);
+  return counts.failed === 0;
+}
+
+process.exit((await main()) ? 0 : 1);
