@@ -31,9 +31,18 @@ async function openParts(options: HostOptions, log: Logger): Promise<AgentParts>
   const { default: tls } = await import('node:tls');
   // grpc-js has no option for it; before any credential is made.
   tls.DEFAULT_MIN_VERSION = 'TLSv1.3';
-  const { openSimParts } = await import('./sim-parts.js');
+  const stateDir = resolve(options.stateDir);
   const build = process.env['DOMHERD_BUILD'];
-  return openSimParts({ stateDir: resolve(options.stateDir), sim: options.sim, log, build });
+  if (options.toolstack.kind === 'sim') {
+    const { openSimParts } = await import('./sim-parts.js');
+    return openSimParts({ stateDir, sim: options.toolstack.sim, log, build });
+  }
+  const { openXlParts } = await import('./xl-parts.js');
+  const { createExec, createFollow } = await import('../shared/exec.js');
+  const { usualPlaces } = await import('./adapters/xl/xen-host.js');
+  const commands = { exec: createExec(process.env), follow: createFollow(process.env) };
+  const places = usualPlaces(process.env['PATH'] ?? '');
+  return openXlParts({ stateDir, xenDir: resolve(options.toolstack.xenDir), places, ...commands, log, build });
 }
 
 async function run(options: HostOptions): Promise<void> {
@@ -43,7 +52,8 @@ async function run(options: HostOptions): Promise<void> {
   const stateDir = resolve(options.stateDir);
   // Before anything is read: two agents would fight over the session, each with the other's counter.
   const lock = await lockStateFolder(stateDir, process.pid);
-  const app = new AgentApp(await openParts(options, log));
+  const parts = await openParts(options, log);
+  const app = new AgentApp(parts);
   const stopped = new Promise<void>((done) => {
     const stop = (signal: NodeJS.Signals): void => {
       log.info({ signal }, 'agent stops');
@@ -52,7 +62,9 @@ async function run(options: HostOptions): Promise<void> {
     process.once('SIGTERM', stop);
     process.once('SIGINT', stop);
   });
-  process.stderr.write('domherd-agent: SIMULATED toolstack, no Xen is behind it\n');
+  if (parts.toolstack.isSimulated) {
+    process.stderr.write('domherd-agent: SIMULATED toolstack, no Xen is behind it\n');
+  }
   await app.start(new AbortController().signal);
   await stopped;
   await lock.release();
@@ -70,7 +82,8 @@ async function join(options: HostOptions, host: string | undefined): Promise<voi
   const token = await text(process.stdin);
   const identity = await joinController(token, host ?? hostname(), parts, AbortSignal.timeout(120_000));
   const until = new Date(identity.notAfterMs).toISOString();
-  process.stdout.write(`joined as ${identity.host} (simulated), certificate until ${until}\n`);
+  const mark = parts.toolstack.isSimulated ? ' (simulated)' : '';
+  process.stdout.write(`joined as ${identity.host}${mark}, certificate until ${until}\n`);
 }
 
 async function status(options: CommonOptions): Promise<void> {

@@ -1,5 +1,5 @@
 import { Command, InvalidArgumentError, Option } from 'commander';
-import { invalid, wrongState } from '../shared/errors.js';
+import { invalid } from '../shared/errors.js';
 import { LOG_LEVELS, type LogLevel } from '../shared/log-level.js';
 import { VERSION } from '../shared/version.js';
 import { MAC_POLICIES, type MacPolicy } from './domain/mac-policy.js';
@@ -11,8 +11,12 @@ export interface CommonOptions {
   readonly logLevel: LogLevel;
 }
 
+export type ToolstackOptions =
+  /** `xenDir` as typed: may be relative. */
+  { readonly kind: 'xl'; readonly xenDir: string } | { readonly kind: 'sim'; readonly sim: SimOptions };
+
 export interface HostOptions extends CommonOptions {
-  readonly sim: SimOptions;
+  readonly toolstack: ToolstackOptions;
 }
 
 /** Folders as typed; `undefined`: the default, see docs/operations.md. */
@@ -44,7 +48,8 @@ export interface AgentCommands {
 interface ParsedOptions {
   readonly stateDir: string;
   readonly logLevel: LogLevel;
-  readonly toolstack?: string;
+  readonly toolstack: 'xl' | 'sim';
+  readonly xenDir?: string;
   readonly sim?: readonly string[];
   readonly host?: string;
 }
@@ -121,17 +126,23 @@ function commonCommand(program: Command, name: string): Command {
 function hostCommand(program: Command, name: string): Command {
   const collect = (text: string, before: readonly string[] = []): readonly string[] => [...before, text];
   return commonCommand(program, name)
-    .option('--toolstack <name>', 'sim: simulated domains, for trying out')
+    .addOption(
+      new Option('--toolstack <name>', 'xl: Xen; sim: simulated domains, for trying out')
+        .choices(['xl', 'sim'])
+        .default('xl'),
+    )
+    .option('--xen-dir <folder>', `where the cfg files of the domUs are (default: ${XEN_DIR})`)
     .option('--sim <key=value>', 'how simulated domains behave; may be repeated: vms=4, boot-ms=1500, ...', collect);
 }
 
-/** @throws {AppError} `invalid`, `wrong_state` */
-function readHostOptions({ stateDir, logLevel, toolstack, sim }: ParsedOptions): HostOptions {
-  if (toolstack === undefined) {
-    throw wrongState('This build has no xl toolstack yet: it cannot manage the domains of this host', {
-      hint: 'add --toolstack sim to try it out with simulated domains',
-    });
+/** @throws {AppError} `invalid` */
+function readHostOptions({ stateDir, logLevel, toolstack, xenDir, sim }: ParsedOptions): HostOptions {
+  if (toolstack === 'xl') {
+    if (sim === undefined) return { stateDir, logLevel, toolstack: { kind: 'xl', xenDir: xenDir ?? XEN_DIR } };
+    throw invalid('--sim is for the simulated toolstack', { hint: 'add --toolstack sim' });
   }
-  if (toolstack === 'sim') return { stateDir, logLevel, sim: parseSimOptions(sim ?? []) };
-  throw invalid(`"${toolstack}" is not a toolstack of this build`, { hint: 'the only one is sim' });
+  if (xenDir === undefined) return { stateDir, logLevel, toolstack: { kind: 'sim', sim: parseSimOptions(sim ?? []) } };
+  throw invalid('--xen-dir is for the toolstack xl: a simulated host has cfg files of its own', {
+    hint: 'they are in sim/xen of its state folder',
+  });
 }

@@ -3,6 +3,8 @@ import { Readable, type Writable } from 'node:stream';
 
 /** Of each stream; what comes after is dropped, and the command goes on. */
 const MAX_OUTPUT_BYTES = 16 * 1024 * 1024;
+/** Characters of what a followed command says last on its standard error. */
+const MAX_FOLLOWED_ERROR = 2000;
 /** A command that ended may leave a process behind on purpose (xl create does), and that holds the pipes. */
 const LEFT_OPEN_MS = 200;
 
@@ -47,6 +49,29 @@ export interface Exec {
   run(argv: readonly [string, ...string[]], options: ExecOptions): Promise<ExecResult>;
 }
 
+export interface FollowOptions {
+  /** Ends the command. */
+  readonly signal: AbortSignal;
+  /** Each piece of its standard output as it comes; nothing is kept. */
+  readonly onOutput: (text: string) => void;
+}
+
+/** Runs a command that goes on until it is told to end, and tells what it says. It never rejects. */
+export interface Follow {
+  follow(argv: readonly [string, ...string[]], options: FollowOptions): Promise<FollowEnding>;
+}
+
+export interface FollowEnding {
+  readonly outcome: ExecOutcome;
+  /** The last of its standard error. */
+  readonly stderr: string;
+}
+
+/** @param environment of the process: commands need PATH, HOME and the like */
+export function createFollow(environment: NodeJS.ProcessEnv): Follow {
+  return { follow: (argv, options) => follow(argv, options, { ...environment, LC_ALL: 'C' }) };
+}
+
 /** @param environment of the process: commands need PATH, HOME and the like */
 export function createExec(environment: NodeJS.ProcessEnv): Exec {
   return { run: (argv, options) => run(argv, options, { ...environment, ...options.env, LC_ALL: 'C' }) };
@@ -74,6 +99,24 @@ async function run(
   return { argv, stdout: Buffer.concat(stdout), stderr: Buffer.concat(stderr).toString(), ...outcome };
 }
 
+async function follow(
+  [file, ...args]: readonly [string, ...string[]],
+  { signal, onOutput }: FollowOptions,
+  env: NodeJS.ProcessEnv,
+): Promise<FollowEnding> {
+  if (signal.aborted) return { outcome: { kind: 'aborted' }, stderr: '' };
+  const child = spawn(file, args, { detached: true, env, stdio: ['pipe', 'pipe', 'pipe'] });
+  child.stdin.on('error', () => undefined);
+  child.stdin.end();
+  child.stdout.setEncoding('utf8').on('data', onOutput);
+  let stderr = '';
+  child.stderr.setEncoding('utf8').on('data', (text: string) => (stderr = (stderr + text).slice(-MAX_FOLLOWED_ERROR)));
+  const ending = await outcomeOf(child, { signal });
+  await closed(child);
+  if (ending.kind === 'missing') return { outcome: { kind: 'missing' }, stderr: ending.reason };
+  return { outcome: ending, stderr };
+}
+
 /** The last 2,000 characters of what a command said, for the details of an error. */
 export function outputOf({ stdout, stderr }: ExecResult): string {
   const text = stderr.trim() === '' ? stdout.toString() : stderr;
@@ -94,7 +137,12 @@ function feed(stdin: Writable, input: NonNullable<ExecOptions['input']>, onBroke
 type Child = ChildProcessByStdio<Writable, Readable, Readable>;
 type Ending = Exclude<ExecOutcome, { kind: 'missing' }> | { readonly kind: 'missing'; readonly reason: string };
 
-function outcomeOf(child: Child, { timeoutMs, signal }: ExecOptions): Promise<Ending> {
+interface Limits {
+  readonly timeoutMs?: number;
+  readonly signal?: AbortSignal | undefined;
+}
+
+function outcomeOf(child: Child, { timeoutMs, signal }: Limits): Promise<Ending> {
   return new Promise((resolve) => {
     let cut: 'timeout' | 'aborted' | undefined;
     const kill = (why: 'timeout' | 'aborted'): void => {
@@ -102,7 +150,7 @@ function outcomeOf(child: Child, { timeoutMs, signal }: ExecOptions): Promise<En
       killGroup(child);
     };
     const abort = (): void => kill('aborted');
-    const timer = setTimeout(kill, timeoutMs, 'timeout');
+    const timer = timeoutMs === undefined ? undefined : setTimeout(kill, timeoutMs, 'timeout');
     signal?.addEventListener('abort', abort, { once: true });
     const end = (ending: Ending): void => {
       clearTimeout(timer);

@@ -85,8 +85,13 @@ t.test('the built agent', async (t) => {
 
   t.test('refuses what it cannot do, by exit code and with what to do', async (t) => {
     const cases: { name: string; args: string[]; input?: string; exitCode: number; says: RegExp }[] = [
-      { name: 'no toolstack', args: ['run'], exitCode: 5, says: /no xl toolstack yet[^]*--toolstack sim/ },
-      { name: 'another one', args: ['run', '--toolstack', 'kvm'], exitCode: 2, says: /the only one is sim/ },
+      {
+        name: 'no Xen',
+        args: ['run', '--state-dir', join(root, 'no-xen')],
+        exitCode: 5,
+        says: /no Xen dom0[^]*--toolstack sim/,
+      },
+      { name: 'another one', args: ['run', '--toolstack', 'kvm'], exitCode: 2, says: /Allowed choices are xl, sim/ },
       { name: 'not joined', args: ['run', ...host], exitCode: 5, says: /domherd host token/ },
       { name: 'unknown option', args: ['run', ...host, '--sim', 'x=1'], exitCode: 2, says: /vms, boot-ms, seed/ },
       { name: 'no token', args: ['join', ...host], exitCode: 2, says: /no token on the input/ },
