@@ -48,7 +48,7 @@ export class DirBootFolder implements BootFolder {
 
   gather(): BootFiles {
     const { xenDir, autoDir, saveDir } = this.#places;
-    const roots = [xenDir, autoDir].flatMap((folder) => unlessGone(() => this.#fs.realpathSync(folder)) ?? []);
+    const roots = [xenDir, autoDir].flatMap((folder) => this.#realFolder(folder) ?? []);
     const autos = this.#list(autoDir, roots);
     const found = [...this.#list(xenDir, roots).filter(({ path }) => path.endsWith('.cfg')), ...autos];
     const pathOfReal = namesOf(found);
@@ -65,7 +65,7 @@ export class DirBootFolder implements BootFolder {
   async replaceAll(rewrites: readonly Rewrite[], deadlineMs: number): Promise<readonly Refusal[]> {
     const { backupDir, xenDir, autoDir } = this.#places;
     const folders = new Set([...this.#realPaths.values()].map((real) => dirname(real)));
-    const autoFolder = unlessGone(() => this.#fs.realpathSync(autoDir));
+    const autoFolder = this.#realFolder(autoDir);
     const jobs = rewrites.map(({ path, before, after }) => {
       const real = this.#realPaths.get(path);
       if (real === undefined) throw new Error(`${path} was not gathered`);
@@ -78,15 +78,23 @@ export class DirBootFolder implements BootFolder {
       exec: this.#exec,
       clock: this.#clock,
       backupDir,
-      folders: [...folders, xenDir].filter((folder) => folder !== ''),
+      folders: [...folders, xenDir, autoDir],
       deadlineMs,
     });
   }
 
-  #list(folder: string, roots: readonly string[]): readonly Found[] {
+  #realFolder(folder: string): string | undefined {
     try {
-      const real = unlessGone(() => this.#fs.realpathSync(folder));
-      if (real === undefined) return [];
+      return unlessGone(() => this.#fs.realpathSync(folder));
+    } catch (error) {
+      throw fileError(`${folder} cannot be read`, error);
+    }
+  }
+
+  #list(folder: string, roots: readonly string[]): readonly Found[] {
+    const real = this.#realFolder(folder);
+    if (real === undefined) return [];
+    try {
       const entries = this.#fs.readdirSync(real, { withFileTypes: true });
       // xendomains sees neither hidden files nor what is in folders.
       const visible = entries.filter((entry) => !entry.name.startsWith('.') && !entry.isDirectory());

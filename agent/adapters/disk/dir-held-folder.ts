@@ -174,7 +174,8 @@ export class DirHeldFolder implements HeldFolder {
   }
 
   #removeBatch(batch: string): void {
-    this.#fs.unlinkSync(join(batch, NOTE));
+    // A crash may have come before the note.
+    unlessGone(() => this.#fs.unlinkSync(join(batch, NOTE)));
     try {
       this.#fs.rmdirSync(batch);
     } catch (error) {
