@@ -18,6 +18,7 @@ import { CertificateService } from './services/certificate-service.js';
 import { ConflictService } from './services/conflict-service.js';
 import { EventLog } from './services/event-log.js';
 import { Fleet } from './services/fleet.js';
+import { HostRemover } from './services/host-remover.js';
 import { HostQuery } from './services/host-service.js';
 import { JoinService } from './services/join-service.js';
 import { Journal } from './services/journal.js';
@@ -165,13 +166,15 @@ function makeServices(
     isMacObservedElsewhere: (mac, owner) =>
       fleet.vms.byMac(mac).some((vm) => owner.kind !== 'vif' || owner.vmId !== vm.id),
   });
+  const macs = new MacService(common);
   const answerers: Answerers = {
     leases,
     reservations: new ReservationService({ ...common, leases }),
-    macs: new MacService(common),
+    macs,
     events,
     fleet,
     hosts: new HostQuery({ fleet, journal }),
+    remover: new HostRemover({ ...common, fleet, leases, macs, calls: foundation.calls }),
     conflicts: new ConflictService({ fleet, journal, clock }),
     vms: makeVmServices(world, { journal, events, orders, fleet, pools, leases }),
     ...makeIdentityServices(config, world, foundation, { events, fleet }),

@@ -2,12 +2,12 @@ import { readFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { AppError, invalid, messageOf } from '../../shared/errors.js';
-import { EXIT_CODE } from '../../shared/exit-code.js';
 import { parseHostName, type HostName } from '../../shared/domain/name.js';
 import { readArtefact, type Artefact } from './dom0/artefact.js';
 import { ControllerSide } from './dom0/controller-side.js';
 import { dom0FolderOf, type Dom0Folder, type Dom0Record } from './dom0/dom0-folder.js';
 import { endpointsOf } from './dom0/endpoint.js';
+import { exitCodeOfAll } from './dom0/exit-code.js';
 import { fanOut } from './dom0/fan-out.js';
 import { HostLines } from './dom0/host-lines.js';
 import { parseNodeList, uniqueNodes } from './dom0/node-list.js';
@@ -139,7 +139,5 @@ function report(call: Invocation, results: readonly SetupResult[], artefact: Art
   if (isDryRun) printPlans(call, results, artefact);
   else printResults(call, results, artefact);
   if (call.world.signal.aborted) throw new AppError('unavailable', 'interrupted');
-  const codes = new Set(results.map(({ error }) => (error === undefined ? 0 : EXIT_CODE[error.code])));
-  const [only = 0] = codes;
-  return codes.size <= 1 ? only : EXIT_CODE.partial;
+  return exitCodeOfAll(results.map(({ error }) => error));
 }

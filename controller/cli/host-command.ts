@@ -2,6 +2,7 @@ import type { Option } from 'commander';
 import { NAMED, PLAIN } from './format.js';
 import type { AddOptions, UpgradeOptions } from './host-add-action.js';
 import type { TokenOptions } from './host-action.js';
+import type { RemoveOptions } from './host-remove-action.js';
 import { countOption, dryRunOption, option, yesOption } from './option.js';
 import { verb, type Noun } from './verb.js';
 
@@ -64,6 +65,23 @@ export const HOST: Noun = {
       examples: ['domherd host upgrade --all', 'domherd host upgrade dom0-1 --dry-run'],
       run: async (call, args, options: UpgradeOptions) =>
         (await import('./host-add-action.js')).upgradeHosts(call, args, options),
+    }),
+    verb({
+      name: 'remove',
+      args: '<host...>',
+      about: 'take the agent off dom0s and forget them: their addresses rest. Their VMs are left alone',
+      formats: NAMED,
+      options: [
+        option('--force', 'although VMs with live leases may be running'),
+        option('--forget', 'leave the dom0 alone, it is out of reach: forget it here only'),
+        ...reachOptions(),
+        parallelOption(),
+        yesOption(),
+        dryRunOption('tell what would go, change nothing'),
+      ],
+      examples: ['domherd host remove dom0-1', 'domherd host remove dom0-1 --forget --yes'],
+      run: async (call, args, options: RemoveOptions) =>
+        (await import('./host-remove-action.js')).removeHosts(call, args, options),
     }),
     verb({
       name: 'list',

@@ -20,6 +20,7 @@ export const METHOD_ROLES: Readonly<Record<string, readonly Role[]>> = {
   '/domherd.v1.HostService/Get': ADMIN,
   '/domherd.v1.HostService/List': ADMIN,
   '/domherd.v1.HostService/ListBridges': ADMIN,
+  '/domherd.v1.HostService/Remove': ADMIN,
   '/domherd.v1.HostService/Revoke': ADMIN,
   // The token, or the expired certificate, in the request is what lets one in.
   '/domherd.v1.JoinService/Join': ANYONE,

@@ -122,6 +122,8 @@ export interface HostStore {
   insert(host: Omit<Host, 'id'>): Host;
   /** @throws {AppError} `not_found` */
   update(host: Host): void;
+  /** Its VMs have to be removed before. */
+  remove(id: HostId): void;
   findByName(name: string): Host | undefined;
   findById(id: HostId): Host | undefined;
   /** By name. */

@@ -130,6 +130,20 @@ export class Fleet implements VmKnowledge {
     this.tellChanged(hostId);
   }
 
+  /** Forgets a host and its VMs, in the caller's transaction; its session ends with the commit. */
+  forgetHostIn(tx: Tx, host: Host): void {
+    for (const vm of this.vms.onHost(host.id)) {
+      tx.vms.remove(vm.id);
+      this.vms.remove(vm.id);
+      tx.onUndo(() => void this.vms.put(vm));
+    }
+    tx.hosts.remove(host.id);
+    tx.onCommitted(() => {
+      this.cutHost(host.id, `host ${host.name} was removed`);
+      this.known.delete(host.id);
+    });
+  }
+
   /** Ends silent sessions, tells of lost hosts, drops VMs that are gone. To be called about once a second. */
   async sweep(): Promise<void> {
     const nowMs = this.options.clock.nowMs();

@@ -104,7 +104,8 @@ export class Dom0Jail {
   files(): readonly string[] {
     const parts = Object.keys(MOUNTS).filter((part) => part !== 'run');
     const found = execFileSync('find', [...parts, '-printf', '%p %y %m %l\\n'], { cwd: this.folder });
-    return found.toString().trim().split('\n').sort();
+    const lines = found.toString().trim().split('\n');
+    return lines.map((line) => line.trimEnd()).sort();
   }
 
   path(...parts: readonly string[]): string {

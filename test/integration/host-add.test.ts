@@ -1,4 +1,5 @@
-import { mkdirSync, readFileSync, readlinkSync, unlinkSync, writeFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, readdirSync, readFileSync, readlinkSync, unlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { EXIT_CODE } from '../../shared/exit-code.js';
@@ -93,3 +94,128 @@ t.test('of several, one fails and the others join', async (t) => {
   const list = await domherd(['host', 'list', '-o', 'name']);
   t.equal(list.stdout, 'dom0-1\ndom0-2\ndom0-3\n');
 });
+
+t.test('another host key is told, with what it means, and taken when the user says so', async (t) => {
+  const jail = jails[0]!;
+  await jail.stop();
+  jail.newHostKey();
+  await jail.boot();
+  const refused = await add(['dom0-1']);
+  t.equal(refused.exitCode, EXIT_CODE.unauthenticated, refused.stderr);
+  t.match(refused.stderr, /shows another host key[^]*hint: [^]*deployed dom0-1 anew[^]*--accept-new-host-key/);
+  t.match(await add(['dom0-1', '--accept-new-host-key']), { exitCode: 0, stdout: /restarted/ });
+
+  await t.test('of another job of the testbed it is taken by itself', async (t) => {
+    t.match(await add(['dom0-1'], { OAR_JOB_ID: '41' }), { exitCode: 0 });
+    await jail.stop();
+    jail.newHostKey();
+    await jail.boot();
+    t.equal((await add(['dom0-1'], { OAR_JOB_ID: '41' })).exitCode, EXIT_CODE.unauthenticated, 'the same job');
+    t.match(await add(['dom0-1'], { OAR_JOB_ID: '42' }), { exitCode: 0 });
+  });
+});
+
+t.test('what stands against it is told before anything is changed', async (t) => {
+  const bare = await startJail('dom0-4', '');
+  const before = bare.files();
+  const refused = await add(['dom0-4', 'dom0-unknown.invalid']);
+  t.equal(refused.exitCode, EXIT_CODE.partial);
+  t.match(refused.stderr, /dom0-4: wrong_state: dom0-4 was not booted under Xen/);
+  t.match(refused.stderr, /dom0-unknown.invalid: not_found: there is no host/);
+  t.strictSame(bare.files(), before);
+
+  writeFileSync(
+    sshConfig,
+    jails.map((jail) => jail.sshConfig().replace(/IdentityFile .*/, 'IdentityFile none')).join('\n'),
+  );
+  const stranger = await add(['dom0-4']);
+  t.match(stranger, { exitCode: EXIT_CODE.unauthenticated, stderr: /does not let your ssh keys in[^]*kadeploy3 -k/ });
+  writeConfig();
+  t.match(await add(['--file', '/nonexistent']), { exitCode: EXIT_CODE.not_found, stderr: /OAR_NODE_FILE/ });
+  t.match(await add([]), { exitCode: EXIT_CODE.invalid, stderr: /no node was given/ });
+});
+
+t.test('hosts are upgraded', async (t) => {
+  const jail = jails[1]!;
+  const artefact = otherArtefact(join(fleet.folder, 'other'));
+  const before = readlinkSync(jail.path('opt', 'domherd', 'current'));
+  const upgraded = await domherd(['host', 'upgrade', 'dom0-2', '--artefact', artefact]);
+  t.match(upgraded, { exitCode: 0, stdout: /dom0-2 +upgraded +0\.1\.1\+00000001/ }, upgraded.stderr);
+  t.match(upgraded.stderr, /Node \S+ is there/, 'what it has already is not sent again');
+  t.match((await domherd(['host', 'show', 'dom0-2'])).stdout, /Agent +0\.1\.1\+00000001/);
+  t.strictSame(readdirSync(jail.path('opt', 'domherd')).sort(), [before, '0.1.1+00000001', 'current'].sort());
+  const all = await domherd(['host', 'upgrade', '--all', '-o', 'json']);
+  const rows = JSON.parse(all.stdout) as { host: string; result: string }[];
+  t.strictSame(
+    rows.map(({ host, result }) => `${host} ${result}`),
+    ['dom0-1 unchanged', 'dom0-2 upgraded', 'dom0-3 unchanged'],
+    'back to the present one',
+  );
+});
+
+t.test('hosts are removed', async (t) => {
+  const jail = jails[2]!;
+  const untouched = (await startJail('dom0-5')).files();
+  await domherd(['reservation', 'import', '--name', 'r', '--ends', '+2h', subnetsFile()]);
+  const address = (await domherd(['vm', 'address', 'domU@dom0-3', '-o', 'ips'])).stdout.trim();
+  t.match(address, /^10\./);
+  t.equal((await domherd(['vm', 'start', 'domU@dom0-3'])).exitCode, 0);
+
+  const refused = await domherd(['host', 'remove', 'dom0-3', '--yes']);
+  t.equal(refused.exitCode, EXIT_CODE.wrong_state);
+  t.match(refused.stderr, /domU@dom0-3[^]*hint: stop them: domherd vm shutdown domU@dom0-3/);
+  t.ok(jail.agentPid(), 'nothing was changed');
+  t.match(await domherd(['host', 'remove', 'dom0-3']), { exitCode: EXIT_CODE.invalid, stderr: /--yes/ });
+  t.match(await domherd(['host', 'remove', 'dom0-3', '--dry-run', '--force']), { exitCode: 0, stdout: address });
+
+  const removed = await domherd(['host', 'remove', 'dom0-3', '--yes', '--force']);
+  t.match(removed, { exitCode: 0, stdout: /dom0-3 +removed/ }, removed.stderr);
+  t.strictSame(jail.files(), untouched, 'the dom0 is as it was found');
+  t.match((await domherd(['lease', 'list'])).stdout, new RegExp(`${address}.*quarantined`));
+  t.match(
+    (await domherd(['event', 'list', '--kind', 'host.removed'])).stdout,
+    /dom0-3 was removed by force: 1 address rests/,
+  );
+  t.equal((await domherd(['host', 'list', '-o', 'name'])).stdout, 'dom0-1\ndom0-2\n');
+  t.match(await domherd(['host', 'remove', 'dom0-3', '--yes']), { exitCode: EXIT_CODE.not_found }, 'once is enough');
+
+  await t.test('one that is out of reach is forgotten, if the user says so', async (t) => {
+    await jails[1]!.stop();
+    const out = await domherd(['host', 'remove', 'dom0-2', '--yes']);
+    t.match(out, { exitCode: EXIT_CODE.unavailable, stderr: /hint: .*host remove dom0-2 --forget/ });
+    t.match(await domherd(['host', 'remove', 'dom0-2', '--yes', '--forget']), { exitCode: 0, stdout: /forgotten/ });
+    t.equal((await domherd(['host', 'list', '-o', 'name'])).stdout, 'dom0-1\n');
+  });
+
+  await t.test('a host that was removed may come again', async (t) => {
+    t.match(await add(['dom0-3']), { exitCode: 0, stdout: /joined/ });
+  });
+});
+
+function subnetsFile(): string {
+  const path = join(fleet.folder, 'subnets');
+  writeFileSync(
+    path,
+    '10.180.0.0/22\t10.183.255.255\t255.252.0.0\t10.183.255.254\t10.180.0.0\tdns.site\t172.16.16.247\n',
+  );
+  return path;
+}
+
+/** The present archive as another version: the same Node, and an agent that differs by its name. */
+function otherArtefact(folder: string): string {
+  const dist = join(process.cwd(), 'dist', 'agent');
+  const facts = JSON.parse(readFileSync(join(dist, 'artefact.json'), 'utf8')) as Record<string, string | number>;
+  const version = '0.1.1+00000001';
+  mkdirSync(join(folder, 'files'), { recursive: true });
+  const archive = readFileSync(join(dist, String(facts['file'])));
+  const agent = archive.subarray(0, Number(facts['agentBytes']));
+  execFileSync('tar', ['-xzf', '-', '-C', join(folder, 'files')], { input: agent });
+  const wrapper = join(folder, 'files', 'bin', 'domherd-agent');
+  writeFileSync(wrapper, readFileSync(wrapper, 'utf8').replaceAll(String(facts['version']), version));
+  const packed = execFileSync('tar', ['-czf', '-', '-C', join(folder, 'files'), '.']);
+  const whole = Buffer.concat([packed, archive.subarray(Number(facts['agentBytes']))]);
+  writeFileSync(join(folder, 'other.tar.gz'), whole);
+  const other = { ...facts, version, file: 'other.tar.gz', bytes: whole.length, agentBytes: packed.length };
+  writeFileSync(join(folder, 'artefact.json'), JSON.stringify(other));
+  return join(folder, 'artefact.json');
+}

@@ -1,10 +1,12 @@
 import type { AgentServiceServer } from '../../../shared/gen/domherd/v1/agent.js';
 import type { ControllerServiceServer } from '../../../shared/gen/domherd/v1/controller.js';
 import type { HostServiceServer } from '../../../shared/gen/domherd/v1/host.js';
+import { formatIpv4 } from '../../../shared/domain/ipv4.js';
 import { AppError, invalid } from '../../../shared/errors.js';
 import { MAX_ADMIN_DAYS } from '../../domain/identity-rule.js';
 import { parseListenAddress } from '../../domain/listen-address.js';
 import type { CertificateService } from '../../services/certificate-service.js';
+import type { HostRemover } from '../../services/host-remover.js';
 import type { HostQuery } from '../../services/host-service.js';
 import type { TokenService, TunnelEnds } from '../../services/token-service.js';
 import type { Handlers } from './call.js';
@@ -30,6 +32,21 @@ export interface HostIdentityOptions {
   readonly tokens: TokenService;
   readonly certificates: CertificateService;
   readonly hosts: HostQuery;
+}
+
+/** HostService.Remove. */
+export function hostRemovalHandlers(remover: HostRemover): Pick<Handlers<HostServiceServer>, 'remove'> {
+  return {
+    remove: async ({ name, force, dryRun }, { caller }) => {
+      if (name === '') throw missing('name');
+      const removal = dryRun ? remover.preview(name, force) : await remover.remove(name, force, caller);
+      return {
+        vms: [...removal.vms],
+        releasedAddresses: removal.releasedAddresses.map(formatIpv4),
+        runningVms: [...removal.runningVms],
+      };
+    },
+  };
 }
 
 /** HostService.CreateToken and Revoke. */

@@ -14,6 +14,7 @@ import type { CertificateService } from '../../services/certificate-service.js';
 import type { ConflictService } from '../../services/conflict-service.js';
 import type { EventLog } from '../../services/event-log.js';
 import type { Fleet } from '../../services/fleet.js';
+import type { HostRemover } from '../../services/host-remover.js';
 import type { HostQuery } from '../../services/host-service.js';
 import type { JoinService } from '../../services/join-service.js';
 import type { LeaseService } from '../../services/lease-service.js';
@@ -30,7 +31,7 @@ import { leaseToWire } from './convert-lease.js';
 import { eventHandlers } from './event-rpc.js';
 import { healthHandlers } from './health-rpc.js';
 import { bridgeHandlers, hostQueryHandlers } from './host-rpc.js';
-import { clientCertificateHandlers, hostIdentityHandlers, renewHandlers } from './identity-rpc.js';
+import { clientCertificateHandlers, hostIdentityHandlers, hostRemovalHandlers, renewHandlers } from './identity-rpc.js';
 import { joinHandlers } from './join-rpc.js';
 import { leaseHandlers } from './lease-rpc.js';
 import type { ServedService } from './listener.js';
@@ -47,6 +48,7 @@ export interface Answerers {
   readonly events: EventLog;
   readonly fleet: Fleet;
   readonly hosts: HostQuery;
+  readonly remover: HostRemover;
   readonly conflicts: ConflictService;
   readonly vms: {
     readonly query: VmQuery;
@@ -75,6 +77,7 @@ export function adminServices(answerers: Answerers): readonly ServedService[] {
     ...hostQueryHandlers(hosts),
     ...bridgeHandlers(new BridgeQuery({ fleet })),
     ...hostIdentityHandlers({ tokens, certificates, hosts }),
+    ...hostRemovalHandlers(answerers.remover),
   };
   const vm = vmHandlers({ ...vms, writeLease: ({ lease }) => leaseToWire(lease, leases) });
   return withHealth([

@@ -28,6 +28,7 @@ const VALUES = COLUMNS.replaceAll(/\w+/g, '?');
 export class SqliteHostStore implements HostStore {
   private readonly insertRow: Change;
   private readonly updateRow: Change;
+  private readonly deleteRow: Change;
   private readonly byName: Select<Row, Host>;
   private readonly byId: Select<Row, Host>;
   private readonly all: Select<Row, Host>;
@@ -35,6 +36,7 @@ export class SqliteHostStore implements HostStore {
   constructor(connection: Connection) {
     this.insertRow = connection.change(`INSERT INTO host (${COLUMNS}) VALUES (${VALUES})`);
     this.updateRow = connection.change(`UPDATE host SET (${COLUMNS}) = (${VALUES}) WHERE id = ?`);
+    this.deleteRow = connection.change('DELETE FROM host WHERE id = ?');
     this.byName = connection.select('SELECT * FROM host WHERE name = ?', toHost);
     this.byId = connection.select('SELECT * FROM host WHERE id = ?', toHost);
     this.all = connection.select('SELECT * FROM host ORDER BY name', toHost);
@@ -47,6 +49,10 @@ export class SqliteHostStore implements HostStore {
   update(host: Host): void {
     if (this.updateRow.run(...toColumns(host), host.id) === 1) return;
     throw notFound(`host ${host.name} is not known`, { host: host.name });
+  }
+
+  remove(id: HostId): void {
+    this.deleteRow.run(id);
   }
 
   findByName(name: string): Host | undefined {

@@ -1,11 +1,23 @@
 import { AppError } from '../../../shared/errors.js';
 import { ControllerServiceClient, type GetInfoResponse } from '../../../shared/gen/domherd/v1/controller.js';
-import { HostServiceClient, HostState, type Host } from '../../../shared/gen/domherd/v1/host.js';
+import {
+  HostServiceClient,
+  HostState,
+  type Host,
+  type RemoveHostResponse,
+} from '../../../shared/gen/domherd/v1/host.js';
 import { callUnary } from '../../../shared/grpc/client.js';
 import { withClient } from '../connection.js';
 import type { Invocation } from '../invocation.js';
 import { CALL } from '../limit.js';
 import { tunnelAddress, type TunnelPorts } from './plan.js';
+
+export interface RemoveOptions {
+  /** Although VMs with live leases may run. */
+  readonly force: boolean;
+  /** Only tell. */
+  readonly isDryRun: boolean;
+}
 
 const POLL_MS = 300;
 
@@ -40,12 +52,7 @@ export class ControllerSide {
 
   /** `undefined`: it has not joined. */
   async find(name: string): Promise<Host | undefined> {
-    try {
-      return (await callUnary(this.hosts.get.bind(this.hosts), { name }, CALL)).host;
-    } catch (error) {
-      if (error instanceof AppError && error.code === 'not_found') return undefined;
-      throw error;
-    }
+    return (await orUndefined(callUnary(this.hosts.get.bind(this.hosts), { name }, CALL)))?.host;
   }
 
   /** By name. */
@@ -67,6 +74,16 @@ export class ControllerSide {
   }
 
   /**
+   * Takes a host out of the fleet.
+   *
+   * @returns what went with it; `undefined`: it had not joined
+   */
+  async remove(name: string, options: RemoveOptions): Promise<RemoveHostResponse | undefined> {
+    const request = { requestId: this.call.world.newId(), name, force: options.force, dryRun: options.isDryRun };
+    return orUndefined(callUnary(this.hosts.remove.bind(this.hosts), request, CALL));
+  }
+
+  /**
    * Waits for a session of the host.
    *
    * @param isNew whether it is one that counts
@@ -82,5 +99,14 @@ export class ControllerSide {
       await pause(POLL_MS, signal);
     }
     return undefined;
+  }
+}
+
+async function orUndefined<T>(answer: Promise<T>): Promise<T | undefined> {
+  try {
+    return await answer;
+  } catch (error) {
+    if (error instanceof AppError && error.code === 'not_found') return undefined;
+    throw error;
   }
 }

@@ -110,6 +110,8 @@ mv -T "$fresh" "$home/$version" || refuse "$home/$version cannot be made" "look 
 
 /** Makes `version` the present one, with its units. Versions other than it and the one before are removed. Values: `version`. */
 export const ACTIVATE = String.raw`
+# This boot is past xendomains: the gate that comes with the units stays open until the next one.
+mkdir -p /run/domherd-boot && touch /run/domherd-boot/done
 before=$(readlink $home/current 2>/dev/null)
 if [ "$before" != "$version" ]; then
   ln -s "$version" "$home/.current.$$" && mv -T "$home/.current.$$" $home/current || refuse "$home/current cannot be set" "look at $home on the dom0"
@@ -148,21 +150,26 @@ say active "$(systemctl is-active domherd-agent.service 2>/dev/null)"
 say log "$(journalctl -u domherd-agent.service -n 3 --no-pager -o cat 2>/dev/null | tr '\n' ' ')"
 `;
 
-/** Takes away everything that was installed, and puts back what the boot step held. domUs are left alone. */
+/** Puts back what the boot step held. It is the first part of a removal: it can fail, and then nothing is gone. */
+export const RELEASE = String.raw`
+[ "$(id -u)" = 0 ] || refuse "the user is not root and may not become it by sudo" "use --user root"
+$home/current/bin/domherd-agent --help 2>/dev/null | grep -q '^ *release' || return 0
+said=$($home/current/bin/domherd-agent release 2>&1) || refuse "what was held back at boot could not be put back: $said" "on the dom0: domherd-agent release"
+`;
+
+/** Takes away everything that was installed. domUs are left alone. Call {@link RELEASE} before. */
 export const REMOVE = String.raw`
+held=/var/lib/domherd
+installed="$(cd $home/current/systemd 2>/dev/null && find . -type f | sed 's,^\./,,') domherd-agent.service domherd-boot.service xendomains.service.d/domherd.conf"
 systemctl disable --now domherd-agent.service domherd-boot.service >/dev/null 2>&1
-if [ -x $home/current/bin/domherd-agent ] && $home/current/bin/domherd-agent release --help >/dev/null 2>&1; then
-  said=$($home/current/bin/domherd-agent release 2>&1) || refuse "what was held back at boot could not be put back: $said" "on the dom0: domherd-agent release; then again: domherd host remove"
-fi
-for unit in $(cd $home/current/systemd 2>/dev/null && find . -type f | sed 's,^\./,,') domherd-agent.service domherd-boot.service xendomains.service.d/domherd.conf; do
+for unit in $installed; do
   rm -f "$units/$unit" "$units/$unit.domherd"
   rmdir "$units/$(dirname "$unit")" 2>/dev/null
 done
 systemctl daemon-reload
 systemctl reset-failed domherd-agent.service domherd-boot.service 2>/dev/null
 [ "$(readlink $command)" = $home/current/bin/domherd-agent ] && rm -f $command
-rm -rf $home $state || refuse "$home and $state cannot be removed" "look at them on the dom0"
-rmdir /var/lib/domherd/held /var/lib/domherd 2>/dev/null
-[ -e /var/lib/domherd ] && say left /var/lib/domherd
-say removed yes
+rm -rf $home $state /run/domherd-boot || refuse "$home and $state cannot be removed" "look at them on the dom0"
+rmdir $held/held $held 2>/dev/null
+[ ! -e $held ] || say left "$held"
 `;

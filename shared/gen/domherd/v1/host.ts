@@ -188,6 +188,24 @@ export interface BridgeUse {
   vms: string[];
 }
 
+export interface RemoveHostRequest {
+  requestId: string;
+  name: string;
+  /** Although VMs with live leases may run. */
+  force: boolean;
+  /** Tells what would be done. */
+  dryRun: boolean;
+}
+
+export interface RemoveHostResponse {
+  /** NAME@HOST. */
+  vms: string[];
+  /** Those of its leases that rest from now on. */
+  releasedAddresses: string[];
+  /** NAME@HOST of VMs with live leases that may be running. */
+  runningVms: string[];
+}
+
 function createBaseHost(): Host {
   return {
     id: 0,
@@ -1574,6 +1592,176 @@ export const BridgeUse: MessageFns<BridgeUse> = {
   },
 };
 
+function createBaseRemoveHostRequest(): RemoveHostRequest {
+  return { requestId: "", name: "", force: false, dryRun: false };
+}
+
+export const RemoveHostRequest: MessageFns<RemoveHostRequest> = {
+  encode(message: RemoveHostRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.requestId !== "") {
+      writer.uint32(10).string(message.requestId);
+    }
+    if (message.name !== "") {
+      writer.uint32(18).string(message.name);
+    }
+    if (message.force !== false) {
+      writer.uint32(24).bool(message.force);
+    }
+    if (message.dryRun !== false) {
+      writer.uint32(32).bool(message.dryRun);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RemoveHostRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRemoveHostRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.requestId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.force = reader.bool();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.dryRun = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<RemoveHostRequest>, I>>(base?: I): RemoveHostRequest {
+    return RemoveHostRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<RemoveHostRequest>, I>>(object: I): RemoveHostRequest {
+    const message = createBaseRemoveHostRequest();
+    message.requestId = object.requestId ?? "";
+    message.name = object.name ?? "";
+    message.force = object.force ?? false;
+    message.dryRun = object.dryRun ?? false;
+    return message;
+  },
+};
+
+function createBaseRemoveHostResponse(): RemoveHostResponse {
+  return { vms: [], releasedAddresses: [], runningVms: [] };
+}
+
+export const RemoveHostResponse: MessageFns<RemoveHostResponse> = {
+  encode(message: RemoveHostResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.vms) {
+      writer.uint32(10).string(v!);
+    }
+    for (const v of message.releasedAddresses) {
+      writer.uint32(18).string(v!);
+    }
+    for (const v of message.runningVms) {
+      writer.uint32(26).string(v!);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RemoveHostResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRemoveHostResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.vms.push(reader.string());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.releasedAddresses.push(reader.string());
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.runningVms.push(reader.string());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<RemoveHostResponse>, I>>(base?: I): RemoveHostResponse {
+    return RemoveHostResponse.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<RemoveHostResponse>, I>>(object: I): RemoveHostResponse {
+    const message = createBaseRemoveHostResponse();
+    message.vms = object.vms?.map((e) => e) || [];
+    message.releasedAddresses = object.releasedAddresses?.map((e) => e) || [];
+    message.runningVms = object.runningVms?.map((e) => e) || [];
+    return message;
+  },
+};
+
 /** Hosts: the dom0s that joined. */
 export type HostServiceService = typeof HostServiceService;
 export const HostServiceService = {
@@ -1616,6 +1804,20 @@ export const HostServiceService = {
     responseSerialize: (value: RevokeHostResponse): Buffer => Buffer.from(RevokeHostResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): RevokeHostResponse => RevokeHostResponse.decode(value),
   },
+  /**
+   * Forgets a host: its leases rest, its MAC claims end, its certificate is refused, its VMs are known no more. What runs on
+   * the dom0 is left alone. Errors: NOT_FOUND; FAILED_PRECONDITION (VMs with live leases are not known to be stopped: details
+   * `vms`).
+   */
+  remove: {
+    path: "/domherd.v1.HostService/Remove" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: RemoveHostRequest): Buffer => Buffer.from(RemoveHostRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): RemoveHostRequest => RemoveHostRequest.decode(value),
+    responseSerialize: (value: RemoveHostResponse): Buffer => Buffer.from(RemoveHostResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): RemoveHostResponse => RemoveHostResponse.decode(value),
+  },
   /** The Linux bridges of all hosts, or of one. domherd makes and changes none. Errors: NOT_FOUND. */
   listBridges: {
     path: "/domherd.v1.HostService/ListBridges" as const,
@@ -1636,6 +1838,12 @@ export interface HostServiceServer extends UntypedServiceImplementation {
   createToken: handleUnaryCall<CreateTokenRequest, CreateTokenResponse>;
   /** Refuses the host's certificate from now on and cuts its streams. It must join anew. Idempotent. Errors: NOT_FOUND. */
   revoke: handleUnaryCall<RevokeHostRequest, RevokeHostResponse>;
+  /**
+   * Forgets a host: its leases rest, its MAC claims end, its certificate is refused, its VMs are known no more. What runs on
+   * the dom0 is left alone. Errors: NOT_FOUND; FAILED_PRECONDITION (VMs with live leases are not known to be stopped: details
+   * `vms`).
+   */
+  remove: handleUnaryCall<RemoveHostRequest, RemoveHostResponse>;
   /** The Linux bridges of all hosts, or of one. domherd makes and changes none. Errors: NOT_FOUND. */
   listBridges: handleUnaryCall<ListBridgesRequest, ListBridgesResponse>;
 }
@@ -1703,6 +1911,26 @@ export interface HostServiceClient extends Client {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: RevokeHostResponse) => void,
+  ): ClientUnaryCall;
+  /**
+   * Forgets a host: its leases rest, its MAC claims end, its certificate is refused, its VMs are known no more. What runs on
+   * the dom0 is left alone. Errors: NOT_FOUND; FAILED_PRECONDITION (VMs with live leases are not known to be stopped: details
+   * `vms`).
+   */
+  remove(
+    request: RemoveHostRequest,
+    callback: (error: ServiceError | null, response: RemoveHostResponse) => void,
+  ): ClientUnaryCall;
+  remove(
+    request: RemoveHostRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: RemoveHostResponse) => void,
+  ): ClientUnaryCall;
+  remove(
+    request: RemoveHostRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: RemoveHostResponse) => void,
   ): ClientUnaryCall;
   /** The Linux bridges of all hosts, or of one. domherd makes and changes none. Errors: NOT_FOUND. */
   listBridges(
