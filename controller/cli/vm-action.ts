@@ -1,4 +1,5 @@
 import { notFound } from '../../shared/errors.js';
+import { ControllerServiceClient } from '../../shared/gen/domherd/v1/controller.js';
 import { VmServiceClient } from '../../shared/gen/domherd/v1/vm.js';
 import { callUnary } from '../../shared/grpc/client.js';
 import { withClient } from './connection.js';
@@ -13,8 +14,22 @@ export async function listVms(call: Invocation, names: readonly string[]): Promi
     callUnary(client.list.bind(client), request, CALL),
   );
   printRows(call, vms, VM_VIEW);
-  if (vms.length === 0 && call.format === 'table') tell(call, 'no VMs; see the hosts: domherd host list');
+  if (call.format !== 'table') return 0;
+  if (vms.length === 0) tell(call, 'no VMs; see the hosts: domherd host list');
+  await tellConflicts(call);
   return 0;
+}
+
+/** A table looks the same with a MAC twice in it as without. */
+async function tellConflicts(call: Invocation): Promise<void> {
+  const { conflicts } = await withClient(call, ControllerServiceClient, (client) =>
+    callUnary(client.listConflicts.bind(client), {}, CALL),
+  );
+  if (conflicts.length === 0) return;
+  const count = conflicts.length === 1 ? '1 conflict' : `${String(conflicts.length)} conflicts`;
+  const active = conflicts.filter((conflict) => conflict.active).length;
+  const urgency = active === 0 ? '' : `, ${String(active)} of them now on the wire`;
+  tell(call, `${count}${urgency}: domherd conflict list`);
 }
 
 export async function showVm(call: Invocation, name: string): Promise<number> {
@@ -22,6 +37,6 @@ export async function showVm(call: Invocation, name: string): Promise<number> {
     callUnary(client.get.bind(client), { name }, CALL),
   );
   if (vm === undefined) throw notFound(`the controller told nothing of VM ${name}`);
-  printOne(call, vm, VM_VIEW, vmFields(call.world.timeZone()));
+  printOne(call, vm, VM_VIEW, vmFields(vm, call.world.timeZone()));
   return 0;
 }

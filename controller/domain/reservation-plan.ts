@@ -235,7 +235,7 @@ function missingSettings(settings: SourceSettings): AppError {
   ].join(' and ');
   return invalid(`the source does not tell the ${unknown} of the network that the VMs are in`, {
     missing: unknown,
-    hint: `give the ${unknown} of the whole site's network, not of the reserved block; g5k-subnets -a prints them`,
+    hint: `g5k-subnets -a tells it; else --prefix and --gateway: those of the whole site's network, not of the reserved block`,
   });
 }
 

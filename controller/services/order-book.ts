@@ -15,6 +15,8 @@ export interface OrderProgress {
 export interface OrderOptions {
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: ((progress: OrderProgress) => void) | undefined;
+  /** Milliseconds that it may wait for its turn, then it is `unsent`; without end unless told. */
+  readonly turnWithinMs?: number | undefined;
 }
 
 /** `unsent`: the agent never saw it. `unknown`: it may have run, run in part, or be running still. */
@@ -89,6 +91,7 @@ export class OrderBook {
       signal?.addEventListener('abort', cancel, { once: true });
       const queue = this.queueOf(hostId);
       queue.waiting.push(entry);
+      this.limitWait(hostId, entry);
       this.pump(hostId, queue);
     });
   }
@@ -133,9 +136,21 @@ export class OrderBook {
       const entry = queue.waiting.shift();
       if (!entry) return;
       queue.active.set(entry.order.orderId, entry);
+      entry.forgetTimer();
       entry.forgetTimer = this.timers.after(entry.order.timeoutMs + this.marginMs, () => this.expire(hostId, entry));
       if (queue.link) send(queue.link, entry);
     }
+  }
+
+  private limitWait(hostId: HostId, entry: Entry): void {
+    const { turnWithinMs } = entry.options;
+    if (turnWithinMs === undefined) return;
+    const message = `host was busy with other orders for ${Math.round(turnWithinMs / 1000)} s`;
+    entry.forgetTimer = this.timers.after(turnWithinMs, () => {
+      const { waiting } = this.queueOf(hostId);
+      waiting.splice(waiting.indexOf(entry), 1);
+      this.end(hostId, entry, givenUp(entry, 'unavailable', message));
+    });
   }
 
   private expire(hostId: HostId, entry: Entry): void {

@@ -45,8 +45,13 @@ export interface VmAddresserOptions {
 /** Checking and editing a guest's file system takes minutes on a large disk. */
 const CONFIGURE_MS = 300_000;
 const MAX_TRIES = 4;
-/** From each try on. The order's own time, its margin, and the wait in the host's line before. */
-const PENDING_MS = 2 * CONFIGURE_MS;
+/** In the host's line. */
+const TURN_MS = CONFIGURE_MS;
+/**
+ * From each try on, so that no order ever writes an address that was freed meanwhile: the wait in line; then, should the link
+ * break, the time in which the order is sent again; then the agent's own; and as much again for its undoing.
+ */
+const PENDING_MS = TURN_MS + 3 * CONFIGURE_MS;
 const PARALLEL = 32;
 
 /** One VM on its way to its addresses. */
@@ -136,7 +141,7 @@ export class VmAddresser {
     const { operator } = this.options;
     const addresses = leases.map((lease) => formatIpv4(lease.address)).join(', ');
     tell(operator.step(vm, `writing ${addresses} into cfg and guest`));
-    return operator.order(vm, configureAction(vm, leases, reservation, bridge), CONFIGURE_MS, signal, tell);
+    return operator.order(vm, configureAction(vm, leases, reservation, bridge), CONFIGURE_MS, signal, tell, TURN_MS);
   }
 
   private async bind(job: Job, leases: readonly Lease[]): Promise<VmResult> {

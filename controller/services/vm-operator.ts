@@ -45,11 +45,25 @@ export class VmOperator {
     return refuseUnreachable(label, fleet.hostName(vm.hostId), fleet.isReachable(vm.hostId));
   }
 
-  /** @param timeoutMs the agent's own limit, 1,000 to 3,600,000 */
-  order(vm: Vm, action: OrderAction, timeoutMs: number, signal: AbortSignal, tell: Tell): Promise<OrderAnswer> {
+  /**
+   * @param timeoutMs the agent's own limit, 1,000 to 3,600,000
+   * @param turnWithinMs how long it may wait behind the host's other orders; without end unless told
+   */
+  order(
+    vm: Vm,
+    action: OrderAction,
+    timeoutMs: number,
+    signal: AbortSignal,
+    tell: Tell,
+    turnWithinMs?: number,
+  ): Promise<OrderAnswer> {
     const onProgress = ({ message, percent }: { message: string; percent: number | undefined }): void =>
       tell(this.step(vm, message, percent));
-    return this.options.orders.run(vm.hostId, { vmKey: vm.key, timeoutMs, action }, { signal, onProgress });
+    return this.options.orders.run(
+      vm.hostId,
+      { vmKey: vm.key, timeoutMs, action },
+      { signal, onProgress, turnWithinMs },
+    );
   }
 
   /** Runs `work` on one VM; what it throws is that VM's result. */

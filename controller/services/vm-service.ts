@@ -142,9 +142,24 @@ export class VmService {
       case 'gone':
         return operator.failure(vm, notFound(`${label} is gone from its host`));
       case 'timeout':
-        return operator.failure(vm, new AppError('timeout', `${label} was not ${condition} within ${seconds} s`));
+        return operator.failure(
+          vm,
+          new AppError('timeout', `${label} was not ${condition} within ${seconds} s`, {
+            hint: this.lateHint(vm, condition),
+          }),
+        );
       case 'cancelled':
         return operator.failure(vm, new AppError('unavailable', 'the wait was cancelled'));
     }
+  }
+
+  private lateHint(vm: Vm, condition: WaitRequest['condition']): string {
+    const { fleet, operator } = this.options;
+    const name = fleet.label(vm);
+    if (!fleet.isReachable(vm.hostId)) return `its host is not online: domherd host show ${fleet.hostName(vm.hostId)}`;
+    const { state } = operator.present(vm);
+    if (condition === 'running' && state === 'stopped') return `it is stopped: domherd vm start ${name}`;
+    if (condition === 'stopped' && state === 'running') return `it is running: domherd vm shutdown ${name}`;
+    return `it is ${state}: domherd vm show ${name}`;
   }
 }

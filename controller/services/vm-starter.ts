@@ -93,7 +93,7 @@ export class VmStarter {
     if (refusal) throw refusal;
     if (vm.state === 'running') return operator.done(vm, 'already running');
     const { claims, verdict } = this.judge(vm, this.starting);
-    if (verdict.objections.length > 0 && !force) throw gateError(label, verdict);
+    if (verdict.objections.length > 0 && !force) throw gateError(fleet.label(vm), verdict);
     const release = this.claim(vm, claims);
     try {
       for (const warning of verdict.warnings) tell(operator.step(vm, `warning: ${warning}`));
@@ -176,11 +176,12 @@ function refuseState(vm: Vm, label: string): AppError | undefined {
   return wrongState(`${label} is ${vm.state}`, { vm: vm.name, state: vm.state, hint });
 }
 
-function gateError(label: string, verdict: StartVerdict): AppError {
+function gateError(name: string, verdict: StartVerdict): AppError {
   const [first] = verdict.objections;
   const message = verdict.objections.map((objection) => objection.message).join('; ');
-  return wrongState(`${label} may not start: ${message}`, {
+  return wrongState(`VM ${name} may not start: ${message}`, {
     reason: first?.reason ?? '',
-    hint: first?.hint ?? '',
+    // The gate knows no hosts; ready to be typed it needs one.
+    hint: first?.hint.replace(/domherd vm address$/, `domherd vm address ${name}`) ?? '',
   });
 }

@@ -1,9 +1,10 @@
+import { LeaseState } from '../../../shared/gen/domherd/v1/lease.js';
 import { VmState, type Vif, type Vm } from '../../../shared/gen/domherd/v1/vm.js';
 import { formatLocalLong } from '../local-time.js';
 import type { Column, View } from '../output.js';
 import type { Colour } from '../terminal-text.js';
 import { enumText, isoTime } from './enum-text.js';
-import { leaseJson } from './lease-view.js';
+import { leaseJson, leaseStateText } from './lease-view.js';
 
 /** NAME@HOST: what every command takes. */
 export function vmName(vm: Vm): string {
@@ -14,9 +15,9 @@ export function vmStateText(vm: Vm): string {
   return enumText(VmState, vm.state);
 }
 
-/** Addresses that are leased to its NICs. */
+/** Addresses that are leased to its NICs, in their order; one whose lease has ended may be somebody else's tomorrow. */
 export function vmAddresses(vm: Vm): readonly string[] {
-  return vm.vifs.flatMap(({ lease }) => (lease ? [lease.address] : []));
+  return vm.vifs.flatMap(({ lease }) => (lease && lease.state !== LeaseState.EXPIRED ? [lease.address] : []));
 }
 
 const STATE_COLOUR: Readonly<Record<string, Colour>> = {
@@ -28,8 +29,12 @@ const STATE_COLOUR: Readonly<Record<string, Colour>> = {
   stopped: 'dim',
 };
 
-function note(vm: Vm): string {
-  const marks = [vm.simulated ? 'simulated' : '', vm.stale ? 'last seen' : '', vm.problem];
+function note({ simulated, stale, problem }: Vm): string {
+  return marksOf(simulated, stale, problem);
+}
+
+function marksOf(isSimulated: boolean, isStale: boolean, problem = ''): string {
+  const marks = [isSimulated ? 'simulated' : '', isStale ? 'last seen' : '', problem];
   return marks.filter((mark) => mark !== '').join(', ');
 }
 
@@ -88,17 +93,19 @@ export const VM_VIEW: View<Vm> = {
   addresses: vmAddresses,
 };
 
-export function vmFields(timeZone: string): readonly Column<Vm>[] {
+/** A line for each NIC. */
+export function vmFields({ vifs }: Vm, timeZone: string): readonly Column<Vm>[] {
   return [
     { title: 'Name', text: vmName },
     { title: 'Id', text: ({ id }) => String(id) },
     { title: 'State', text: vmStateText },
-    { title: 'Note', text: note },
+    { title: 'Note', text: ({ simulated, stale }) => marksOf(simulated, stale) },
+    { title: 'Problem', text: ({ problem }) => problem, colour: () => 'red' },
     { title: 'Cfg', text: ({ cfgPath }) => cfgPath },
     { title: 'UUID', text: ({ uuid }) => uuid },
     { title: 'Memory', text: ({ memoryMib }) => `${String(memoryMib)} MiB` },
     { title: 'VCPUs', text: ({ vcpus }) => String(vcpus) },
-    { title: 'NICs', text: ({ vifs }) => vifs.map(vifText).join('; ') },
+    ...vifs.map((vif): Column<Vm> => ({ title: `NIC ${String(vif.index)}`, text: () => vifText(vif) })),
     { title: 'CPU', text: ({ metrics }) => (metrics ? `${metrics.cpuSeconds.toFixed(1)} s` : '') },
     {
       title: 'Network',
@@ -117,7 +124,9 @@ export function vmFields(timeZone: string): readonly Column<Vm>[] {
 }
 
 function vifText(vif: Vif): string {
-  const lease = vif.lease ? `${vif.lease.address} leased` : 'no lease';
-  const guest = vif.guestAddress && vif.guestAddress !== vif.lease?.address ? `, guest has ${vif.guestAddress}` : '';
-  return `#${String(vif.index)} ${vif.mac || 'no MAC'} on ${vif.bridge || 'the default bridge'}, ${lease}${guest}`;
+  const { lease, guestAddress } = vif;
+  const leased = lease ? `lease ${lease.address} (${leaseStateText(lease)}, of ${lease.reservation})` : 'no lease';
+  const guest = guestAddress && guestAddress !== lease?.address ? `, guest has ${guestAddress}` : '';
+  const mac = lease && lease.mac !== vif.mac ? `, its MAC would be ${lease.mac}` : '';
+  return `${vif.mac || 'no MAC'} on ${vif.bridge || 'no bridge of its own'}, ${leased}${guest}${mac}`;
 }
