@@ -30,13 +30,15 @@ export function parseG5kJob(json: string): G5kJobSource {
   refuseEnded(job, jobId);
   const ranges = cidrs.map((cidr) => ({ first: firstAddress(cidr), last: lastAddress(cidr) }));
   const domain = domainOf(job);
-  const { settings, warnings } = completeSettings({ dns: [], ...(domain !== undefined && { domain }) }, ranges);
+  const told = { dns: [], ...(domain !== undefined && { domain }) };
+  const { settings, warnings } = completeSettings(told, ranges);
   const site = siteOf(job);
   const user = textOf(job['user_uid']) ?? textOf(job['user']);
   return {
     source: 'g5k-api',
     cidrs,
     addresses: [],
+    told,
     settings,
     warnings,
     ...(jobId !== undefined && { jobId }),

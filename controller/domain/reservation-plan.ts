@@ -5,6 +5,7 @@ import {
   subtractRanges,
   type AddressRange,
 } from '../../shared/domain/address-range.js';
+import { cidrContains, cidrOf } from '../../shared/domain/cidr.js';
 import type { Ipv4 } from '../../shared/domain/ipv4.js';
 import { parseReservationName } from '../../shared/domain/name.js';
 import { AppError, invalid, wrongState } from '../../shared/errors.js';
@@ -63,7 +64,7 @@ export function planReservation(
   nowMs: number,
 ): ReservationPlan {
   const ranges = usableOf(source);
-  const { settings, warnings } = planSettings(source, options, ranges);
+  const { settings, warnings } = planSettings(source, options, ranges, before);
   const data: ReservationData = {
     name,
     source: source.source,
@@ -73,7 +74,10 @@ export function planReservation(
     ...planTimes(source, options, before, nowMs),
     settings,
     ranges,
-    exclusions: planExclusions(settings, options.exclusions),
+    exclusions: planExclusions(
+      settings,
+      options.exclusions.length > 0 ? options.exclusions : (before?.exclusions ?? []),
+    ),
   };
   if (buildPool(data.ranges, data.exclusions).size === 0) throw emptyPool();
   return { data, warnings: warnings.map(formatWarning) };
@@ -180,18 +184,47 @@ function planSettings(
   source: ImportSource,
   options: ImportOptions,
   ranges: readonly AddressRange[],
+  before: ReservationData | undefined,
 ): { settings: InterfaceSettings; warnings: readonly SourceWarning[] } {
   // Before a network is made of it: a caller over gRPC may send any number.
   if (options.prefix !== undefined) checkPrefix(options.prefix);
-  const { settings, warnings } = isOverridden(options)
-    ? withOptions(source, options, ranges)
-    : { settings: source.settings, warnings: source.warnings };
-  const { prefix, gateway, broadcast } = settings;
-  if (prefix === undefined || gateway === undefined || broadcast === undefined) throw missingSettings(settings);
+  const known = before !== undefined && isSameNetwork(before.settings, ranges) ? before.settings : NOTHING;
+  const given = overlay(overlay(known, source.told), options);
+  const completed = completeSettings(given, ranges);
+  const { prefix, gateway, broadcast, dns, domain } = completed.settings;
+  if (prefix === undefined || gateway === undefined || broadcast === undefined)
+    throw missingSettings(completed.settings);
   checkPrefix(prefix);
-  const dns = options.dns.length > 0 ? options.dns : settings.dns;
-  const domain = options.domain ?? settings.domain;
-  return { settings: { prefix, broadcast, gateway, dns, domain: domain === '' ? undefined : domain }, warnings };
+  const aboutLines = source.warnings.filter(({ line }) => line !== undefined);
+  return {
+    settings: { prefix, broadcast, gateway, dns, domain: domain === '' ? undefined : domain },
+    warnings: [...aboutLines, ...completed.warnings],
+  };
+}
+
+const NOTHING: SourceSettings = { dns: [] };
+
+/** A name may be used again for another job: at another site nothing of the former settings holds. */
+function isSameNetwork({ gateway, prefix }: InterfaceSettings, ranges: readonly AddressRange[]): boolean {
+  const network = cidrOf(gateway, prefix);
+  return ranges.every(({ first, last }) => cidrContains(network, first) && cidrContains(network, last));
+}
+
+type PartialSettings = Pick<ImportOptions, 'prefix' | 'broadcast' | 'gateway' | 'dns' | 'domain'>;
+
+/** What `upper` says wins. A broadcast address belongs to its prefix. */
+function overlay(lower: PartialSettings, upper: PartialSettings): SourceSettings {
+  const prefix = upper.prefix ?? lower.prefix;
+  const broadcast = upper.broadcast ?? (prefix === lower.prefix ? lower.broadcast : undefined);
+  const gateway = upper.gateway ?? lower.gateway;
+  const domain = upper.domain ?? lower.domain;
+  return {
+    ...(prefix !== undefined && { prefix }),
+    ...(broadcast !== undefined && { broadcast }),
+    ...(gateway !== undefined && { gateway }),
+    ...(domain !== undefined && { domain }),
+    dns: upper.dns.length > 0 ? upper.dns : lower.dns,
+  };
 }
 
 function checkPrefix(prefix: number): void {
@@ -200,31 +233,6 @@ function checkPrefix(prefix: number): void {
     field: 'prefix_length',
     hint: "give that of the whole site's network, on Grid'5000 14",
   });
-}
-
-function isOverridden({ prefix, broadcast, gateway }: ImportOptions): boolean {
-  return prefix !== undefined || broadcast !== undefined || gateway !== undefined;
-}
-
-/** What the source inferred from its own prefix is inferred again from the user's. */
-function withOptions(
-  source: ImportSource,
-  options: ImportOptions,
-  ranges: readonly AddressRange[],
-): { settings: SourceSettings; warnings: SourceWarning[] } {
-  const { prefix, broadcast, gateway } = options;
-  const { broadcast: told, ...rest } = source.settings;
-  const isSameNetwork = prefix === undefined || prefix === rest.prefix;
-  const given: SourceSettings = {
-    ...rest,
-    ...(told !== undefined && isSameNetwork && { broadcast: told }),
-    ...(prefix !== undefined && { prefix }),
-    ...(broadcast !== undefined && { broadcast }),
-    ...(gateway !== undefined && { gateway }),
-  };
-  const completed = completeSettings(given, ranges);
-  const aboutLines = source.warnings.filter(({ line }) => line !== undefined);
-  return { settings: completed.settings, warnings: [...aboutLines, ...completed.warnings] };
 }
 
 function missingSettings(settings: SourceSettings): AppError {

@@ -27,6 +27,9 @@ export interface SubnetSource {
   readonly addresses: readonly Ipv4[];
   /** The MAC column, if there is one. */
   readonly macs?: ReadonlyMap<Ipv4, Mac>;
+  /** What it says by itself. */
+  readonly told: SourceSettings;
+  /** The same with what follows from it, or is assumed. */
   readonly settings: SourceSettings;
   readonly warnings: readonly SourceWarning[];
 }

@@ -34,6 +34,7 @@ export function parseSubnetText(text: string): SubnetSource {
     cidrs,
     addresses,
     ...(macs !== undefined && { macs }),
+    told: given,
     settings,
     warnings: [...ownMaskWarning(ownMasks), ...warnings, ...macWarning(lines)],
   };

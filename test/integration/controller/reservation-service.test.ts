@@ -154,6 +154,22 @@ t.test('import', (t) => {
     );
   });
 
+  t.test('a form that tells less takes nothing back', async (t) => {
+    const services = makeAddressServices();
+    const exclusions = [{ first: ip('10.180.0.50'), last: ip('10.180.0.59') }];
+    const first = await load(services, SUBNETS, { name: 'job-1', ...ENDS, exclusions });
+    for (const text of ['10.180.0.0/22', '10.180.0.0/23\n10.180.2.0/23\n', SUBNETS]) {
+      t.equal((await load(services, text, { name: 'job-1' })).change, 'none', text);
+    }
+    t.same(services.reservations.get('job-1').data.settings, first.view.data.settings);
+
+    const own = { name: 'lab', ...ENDS, gateway: ip('192.168.7.1'), prefix: 24 };
+    await load(services, '192.168.7.0/25', own);
+    t.equal((await load(services, '192.168.7.0/25', { name: 'lab' })).change, 'none', 'what the user said stays');
+    const other = await load(services, '10.132.0.0/22', { name: 'lab' });
+    t.match(other.view.data.settings, { prefix: 14, gateway: ip('10.135.255.254') }, 'but not at another site');
+  });
+
   t.test('another end or other addresses update it; leases stay', async (t) => {
     const services = makeAddressServices();
     await load(services, '10.144.0.0/22', { name: 'job-1', ...ENDS });
