@@ -4,6 +4,7 @@ import { CommanderError } from 'commander';
 import type { Logger } from 'pino';
 import { AppError, invalid, toAppError } from '../shared/errors.js';
 import { EXIT_CODE } from '../shared/exit-code.js';
+import { formatFailure } from '../shared/failure-text.js';
 import type { LogLevel } from '../shared/log-level.js';
 import type { AgentParts } from './app.js';
 import {
@@ -129,12 +130,10 @@ async function release(options: GateOptions): Promise<void> {
 /** What the process exits with; commander has printed its own words. */
 function report(error: unknown): number {
   if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : EXIT_CODE.invalid;
-  const { code, message, details, stack } = toAppError(error);
-  process.stderr.write(`domherd-agent: ${message}\n`);
-  for (const [key, value] of Object.entries(details))
-    process.stderr.write(`  ${key === 'hint' ? '' : `${key}: `}${value}\n`);
-  if (code === 'internal' && stack !== undefined) process.stderr.write(`${stack}\n`);
-  return EXIT_CODE[code];
+  const known = toAppError(error);
+  process.stderr.write(formatFailure('domherd-agent', known, 'see domherd-agent --help'));
+  if (known.code === 'internal') process.stderr.write(`${known.stack ?? ''}\n`);
+  return EXIT_CODE[known.code];
 }
 
 process.exitCode = await createProgram({ run, join, status, boot, release })

@@ -105,13 +105,15 @@ export function readSettings(file: string): Settings {
   try {
     text = readFileSync(file, 'utf8');
   } catch (error) {
-    throw new AppError('not_found', `${file} cannot be read: ${messageOf(error)}`, { path: file }, error);
+    const hint = 'give a file that is there and readable; deploy/controller.example.json has every key';
+    throw new AppError('not_found', `${file} cannot be read: ${messageOf(error)}`, { path: file, hint }, error);
   }
   let input: unknown;
   try {
     input = JSON.parse(text);
   } catch (error) {
-    throw invalid(`${file} is not JSON: ${messageOf(error)}`, { path: file });
+    const hint = 'deploy/controller.example.json shows the form';
+    throw invalid(`${file} is not JSON: ${messageOf(error)}`, { path: file, hint });
   }
   return parseSettings(input, file);
 }
@@ -171,7 +173,7 @@ function faultOf(issue: v.BaseIssue<unknown>): Fault {
 function faulty(source: string, faults: readonly Fault[]): AppError {
   const width = Math.max(...faults.map(({ key }) => key.length));
   const lines = faults.map(({ key, text }) => `  ${key.padEnd(width)}  ${text}`);
-  const count = `${String(faults.length)} ${faults.length === 1 ? 'problem' : 'problems'}`;
+  const count = faults.length === 1 ? '1 problem' : `${String(faults.length)} problems`;
   return invalid([`${source}: ${count}`, ...lines].join('\n'), { hint: 'docs/operations.md lists every key' });
 }
 

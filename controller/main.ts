@@ -3,8 +3,9 @@ import { homedir } from 'node:os';
 import tls from 'node:tls';
 import { Command, CommanderError, Option } from 'commander';
 import type { Account } from '../shared/domain/socket-path.js';
-import { toAppError, type AppError } from '../shared/errors.js';
+import { toAppError } from '../shared/errors.js';
 import { EXIT_CODE } from '../shared/exit-code.js';
+import { formatFailure } from '../shared/failure-text.js';
 import { LOG_LEVELS, createLog } from '../shared/log.js';
 import { VERSION } from '../shared/version.js';
 import type { App } from './app.js';
@@ -160,12 +161,6 @@ function usageText(text: string): string {
   return `${PROGRAM}: ${message}\nhint: see ${PROGRAM} --help\n`;
 }
 
-function failureText(error: AppError): string {
-  const { hint, reason } = error.details;
-  const lines = [`${PROGRAM}: ${error.message}`, reason && `  reason: ${reason}`, hint && `hint: ${hint}`];
-  return lines.filter(Boolean).join('\n');
-}
-
 /** @returns the exit code */
 async function main(args: readonly string[]): Promise<number> {
   try {
@@ -175,7 +170,7 @@ async function main(args: readonly string[]): Promise<number> {
     // Commander has told it already; --help and --version come this way too.
     if (thrown instanceof CommanderError) return thrown.exitCode === 0 ? 0 : USAGE_FAILURE;
     const error = toAppError(thrown);
-    console.error(failureText(error));
+    process.stderr.write(formatFailure(PROGRAM, error, `see ${PROGRAM} --help`));
     if (error.code === 'internal') console.error(error.cause ?? error);
     return EXIT_CODE[error.code];
   }

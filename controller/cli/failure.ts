@@ -1,5 +1,4 @@
-import type { AppError, ErrorCode } from '../../shared/errors.js';
-import { printable } from './terminal-text.js';
+import type { ErrorCode } from '../../shared/errors.js';
 
 /** What to do about an error whose sender gave no hint. */
 export const DEFAULT_HINT: Readonly<Record<ErrorCode, string>> = {
@@ -18,19 +17,6 @@ export const DEFAULT_HINT: Readonly<Record<ErrorCode, string>> = {
 
 export function hintOf(code: ErrorCode, details: Readonly<Record<string, string>>): string {
   return details['hint'] || DEFAULT_HINT[code];
-}
-
-/** An error as it goes to stderr, each line with its end: message, hint, and those facts that the message does not tell. */
-export function formatFailure(error: AppError): string {
-  const facts = Object.entries(error.details).filter(
-    ([key, value]) => key !== 'hint' && value !== '' && !error.message.includes(value),
-  );
-  return [
-    `domherd: ${printable(error.message)}`,
-    `hint: ${printable(hintOf(error.code, error.details))}`,
-    ...facts.map(([key, value]) => `  ${printable(key)}: ${printable(value)}`),
-    '',
-  ].join('\n');
 }
 
 /**

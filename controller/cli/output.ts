@@ -1,7 +1,8 @@
 import stringWidth from 'string-width';
+import { printable } from '../../shared/domain/printable.js';
 import { invalid } from '../../shared/errors.js';
 import type { Invocation } from './invocation.js';
-import { paint, printable, wantsColour, type Colour } from './terminal-text.js';
+import { paint, wantsColour, type Colour } from './terminal-text.js';
 
 export interface Column<Row> {
   readonly title: string;

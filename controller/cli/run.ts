@@ -1,7 +1,8 @@
 import { CommanderError } from 'commander';
 import { AppError, toAppError } from '../../shared/errors.js';
 import { EXIT_CODE } from '../../shared/exit-code.js';
-import { formatFailure } from './failure.js';
+import { formatFailure } from '../../shared/failure-text.js';
+import { DEFAULT_HINT } from './failure.js';
 import { buildProgram, type Outcome } from './program.js';
 import type { World } from './world.js';
 
@@ -24,7 +25,7 @@ function failed(error: unknown, world: World): number {
   // commander has said it already; help and version are no failures.
   if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : EXIT_CODE.invalid;
   const known = toAppError(error);
-  world.stderr.write(formatFailure(known));
+  world.stderr.write(formatFailure('domherd', known, DEFAULT_HINT[known.code]));
   if (known.code === 'internal' && world.env['DOMHERD_DEBUG']) world.stderr.write(`${stackOf(error)}\n`);
   return EXIT_CODE[known.code];
 }

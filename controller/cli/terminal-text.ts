@@ -1,11 +1,3 @@
-/**
- * Text that cannot move a terminal's cursor or break a line: names and messages come from hosts and guests.
- * Control, format and unassigned characters become `\u{..}`.
- */
-export function printable(text: string): string {
-  return text.replaceAll(/[\p{C}\u2028\u2029]/gu, (char) => `\\u{${(char.codePointAt(0) ?? 0).toString(16)}}`);
-}
-
 export type Colour = 'red' | 'green' | 'yellow' | 'dim';
 
 const SGR: Readonly<Record<Colour, string>> = { red: '31', green: '32', yellow: '33', dim: '2' };

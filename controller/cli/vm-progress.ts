@@ -4,7 +4,7 @@ import type { PlannedStep, VmPlan, VmProgress, VmResult, VmStep } from '../../sh
 import { hintOf } from './failure.js';
 import type { Invocation } from './invocation.js';
 import { printRows, tell, type View } from './output.js';
-import { printable } from './terminal-text.js';
+import { printable } from '../../shared/domain/printable.js';
 import { vmAddresses, vmJson, vmStateText } from './view/vm-view.js';
 
 const RESULT_VIEW: View<VmResult> = {

@@ -1,3 +1,4 @@
+import { printable } from '../../shared/domain/printable.js';
 import { AppError, invalid, wrongState } from '../../shared/errors.js';
 
 const MINUTE_MS = 60_000;
@@ -36,7 +37,7 @@ export function parseIdentityUri(uri: string): Subject | undefined {
 /** @throws {AppError} `invalid` unless it is 1 to 63 letters, digits and . _ - */
 export function parseClientName(text: string): string {
   if (/^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/.test(text)) return text;
-  throw invalid('name is not a name for a client', {
+  throw invalid(`"${printable(text)}" is not a name for a client`, {
     field: 'name',
     hint: '1 to 63 letters, digits and . _ - (the first a letter or digit)',
   });

@@ -1,3 +1,4 @@
+import { printable } from '../../shared/domain/printable.js';
 import { AppError, invalid } from '../../shared/errors.js';
 
 const MAX_PATTERN = 253;
@@ -12,7 +13,7 @@ export function parseHostPattern(text: string): string {
   if (text.length >= 1 && text.length <= MAX_PATTERN && /^[A-Za-z0-9*]([A-Za-z0-9.*-]*[A-Za-z0-9*])?$/.test(text)) {
     return text.toLowerCase();
   }
-  throw invalid('host is neither a host name nor a pattern with *', {
+  throw invalid(`"${printable(text)}" is neither a host name nor a pattern with *`, {
     field: 'host',
     hint: "write it as dom0-1, dom0-1.site.example or 'dom0-*'",
   });

@@ -1,5 +1,6 @@
 import { invalid } from '../errors.js';
 import { parseIpv4 } from './ipv4.js';
+import { printable } from './printable.js';
 
 declare const brand: unique symbol;
 
@@ -127,11 +128,4 @@ function badCharacter(what: string, text: string, at: number, allowed: string): 
     position: `${at + 1}`,
     hint: `allowed are ${allowed}`,
   });
-}
-
-/** Text that cannot move a terminal's cursor. */
-function printable(text: string): string {
-  return text.replaceAll(/[\p{C}\p{Z}]/gu, (char) =>
-    char === ' ' ? char : `\\u{${(char.codePointAt(0) ?? 0).toString(16)}}`,
-  );
 }

@@ -1,5 +1,5 @@
 import type { Invocation } from '../invocation.js';
-import { printable } from '../terminal-text.js';
+import { printable } from '../../../shared/domain/printable.js';
 
 /** What each of several hosts is doing: on a terminal one line a host, written over; elsewhere a line a step. On stderr. */
 export class HostLines {

@@ -1,52 +1,22 @@
 import { readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { Readable } from 'node:stream';
+import type { Command } from 'commander';
 import t from 'tap';
 import ts from 'typescript';
 import { bashCompletion } from '../../../../controller/cli/completion-action.js';
-import { formatFailure } from '../../../../controller/cli/failure.js';
 import { describeMoment, parseMoment } from '../../../../controller/cli/moment.js';
 import { formatTable } from '../../../../controller/cli/output.js';
-import { NOUNS } from '../../../../controller/cli/program.js';
-import { run } from '../../../../controller/cli/run.js';
-import { printable } from '../../../../controller/cli/terminal-text.js';
-import { exitCodeOf } from '../../../../controller/cli/vm-progress.js';
+import { buildProgram, NOUNS } from '../../../../controller/cli/program.js';
 import type { World } from '../../../../controller/cli/world.js';
+import { exitCodeOf } from '../../../../controller/cli/vm-progress.js';
+import { printable } from '../../../../shared/domain/printable.js';
 import { AppError } from '../../../../shared/errors.js';
-import { createExec } from '../../../../shared/exec.js';
-
-class Text {
-  text = '';
-  write(more: string): void {
-    this.text += more;
-  }
-}
-
-interface Run {
-  readonly exitCode: number;
-  readonly out: string;
-  readonly err: string;
-}
+import { formatFailure } from '../../../../shared/failure-text.js';
+import { runCli as runAnyCli, type CliRun } from '../../../fakes/cli-run.js';
 
 /** A command line in a world without a controller. */
-async function runCli(args: readonly string[], env: Readonly<Record<string, string>> = {}): Promise<Run> {
-  const [stdout, stderr] = [new Text(), new Text()];
-  const world: World = {
-    stdin: Readable.from([]),
-    stdout,
-    stderr,
-    exec: createExec({}),
-    programFolder: '/nonexistent',
-    env: { DOMHERD_SOCKET: '/nonexistent/domherd.sock', ...env },
-    user: () => ({ uid: 1000, home: '/home/me', name: 'me' }),
-    timeZone: () => 'Europe/Paris',
-    nowMs: () => Date.parse('2026-11-23T12:00:00Z'),
-    newId: () => '00000000-0000-4000-8000-000000000001',
-    pause: () => Promise.resolve(),
-    signal: new AbortController().signal,
-  };
-  const exitCode = await run(args, world);
-  return { exitCode, out: stdout.text, err: stderr.text };
+function runCli(args: readonly string[]): Promise<CliRun> {
+  return runAnyCli(args, { env: { DOMHERD_SOCKET: '/nonexistent/domherd.sock' } });
 }
 
 t.test('a time is read in the local zone', (t) => {
@@ -97,7 +67,12 @@ t.test('text from elsewhere cannot move the cursor', (t) => {
 
 t.test('an error has message, hint and the facts that the message does not tell', (t) => {
   const error = new AppError('exhausted', 'pool job42 is full', { hint: 'release some', size: '1022', name: 'job42' });
-  t.equal(formatFailure(error), 'domherd: pool job42 is full\nhint: release some\n  size: 1022\n');
+  t.equal(formatFailure('domherd', error, 'x'), 'domherd: pool job42 is full\nhint: release some\n  size: 1022\n');
+  const forged = new AppError('invalid', 'no\nhint: rm -rf /\u001b[2J');
+  t.equal(
+    formatFailure('domherd', forged, 'see --help'),
+    'domherd: no\n  hint: rm -rf /\\u{1b}[2J\nhint: see --help\n',
+  );
   t.end();
 });
 
@@ -111,16 +86,42 @@ t.test('the exit code of several results', (t) => {
   t.end();
 });
 
-t.test('every command has help with examples', async (t) => {
-  for (const noun of NOUNS) {
-    t.match((await runCli([noun.name, '--help'])).out, /Examples:\n {2}\S/, noun.name);
-    for (const verb of noun.verbs) {
-      const { exitCode, out } = await runCli([noun.name, verb.name, '--help']);
-      t.match(out, /Examples:\n {2}\S/, `${noun.name} ${verb.name}`);
-      t.equal(exitCode, 0);
-    }
+/** Every command with its path, the program itself first. */
+function commandsOf(command: Command, path: readonly string[] = []): (readonly string[])[] {
+  return [path, ...command.commands.flatMap((child) => commandsOf(child, [...path, child.name()]))];
+}
+
+t.test('every command has help with examples, on stdout', async (t) => {
+  const world = { stdout: { columns: 80 }, stderr: { columns: 80 } } as unknown as World;
+  const paths = commandsOf(buildProgram(world, { exitCode: 0 }));
+  t.ok(paths.length > 30, 'all were walked');
+  for (const path of paths) {
+    const { exitCode, out, err } = await runCli([...path, '--help']);
+    const name = ['domherd', ...path].join(' ');
+    t.match(out, /Examples:\n {2}\S.*\n/, name);
+    t.match(out, name, `${name}: its own`);
+    t.strictSame({ exitCode, err }, { exitCode: 0, err: '' }, name);
   }
 });
+
+t.test('every example is a command line that the program takes', async (t) => {
+  for (const { example, args } of NOUNS.flatMap(({ verbs }) => verbs.flatMap(examplesOf))) {
+    const { exitCode, err } = await runCli(args);
+    t.not(exitCode, 1, example);
+    t.notMatch(err, /unknown|missing|too many|argument|required|did you mean/, example);
+  }
+});
+
+/** What a shell would make of each `domherd ...` of a verb's examples. */
+function examplesOf({ examples }: { readonly examples: readonly string[] }): { example: string; args: string[] }[] {
+  return examples.flatMap((example) =>
+    example
+      .split(/[|>]|&&/)
+      .map((part) => part.trim())
+      .filter((part) => part.startsWith('domherd '))
+      .map((part) => ({ example, args: part.replaceAll(/['"]/g, '').split(/\s+/).slice(1) })),
+  );
+}
 
 t.test('bad input: what, where and what to do', async (t) => {
   const cases = [

@@ -1,0 +1,63 @@
+import { Readable } from 'node:stream';
+import { run } from '../../controller/cli/run.js';
+import type { Sink, World } from '../../controller/cli/world.js';
+import { createExec } from '../../shared/exec.js';
+
+export interface CliRun {
+  readonly exitCode: number;
+  readonly out: string;
+  readonly err: string;
+}
+
+export interface CliOptions {
+  readonly stdin?: string;
+  readonly env?: Readonly<Record<string, string>>;
+  /** Whether stdout, stderr and stdin are a terminal. */
+  readonly isTerminal?: boolean;
+  readonly signal?: AbortSignal;
+  /** Sees stdout as it comes. */
+  readonly onOutput?: (text: string) => void;
+  readonly nowMs?: () => number;
+}
+
+class Text implements Sink {
+  readonly isTTY: boolean;
+  text = '';
+  readonly #onWrite: (text: string) => void;
+
+  constructor(isTTY: boolean, onWrite: (text: string) => void = () => undefined) {
+    this.isTTY = isTTY;
+    this.#onWrite = onWrite;
+  }
+
+  write(more: string): void {
+    this.text += more;
+    this.#onWrite(more);
+  }
+}
+
+let lastId = 0;
+
+/** A command line in this process: everything but the terminal and the environment is real. */
+export async function runCli(args: readonly string[], options: CliOptions = {}): Promise<CliRun> {
+  const { isTerminal = false } = options;
+  const stdout = new Text(isTerminal, options.onOutput);
+  const stderr = new Text(isTerminal);
+  const stdin = Readable.from(options.stdin === undefined ? [] : [Buffer.from(options.stdin)]);
+  const world: World = {
+    stdin: Object.assign(stdin, { isTTY: isTerminal }),
+    stdout,
+    stderr,
+    exec: createExec({}),
+    programFolder: '/nonexistent',
+    env: { ...options.env },
+    user: () => ({ uid: 1000, home: '/home/me', name: 'me' }),
+    timeZone: () => 'Europe/Paris',
+    nowMs: options.nowMs ?? (() => Date.now()),
+    newId: () => `test-${String(process.pid)}-${String((lastId += 1))}`,
+    pause: (ms) => new Promise((resolve) => setTimeout(resolve, ms)),
+    signal: options.signal ?? new AbortController().signal,
+  };
+  const exitCode = await run(args, world);
+  return { exitCode, out: stdout.text, err: stderr.text };
+}
