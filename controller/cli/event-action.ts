@@ -1,12 +1,12 @@
-import { AppError } from '../../shared/errors.js';
-import { EventServiceClient, type Event, type EventFilter } from '../../shared/gen/domherd/v1/event.js';
+import { EventServiceClient, type EventFilter } from '../../shared/gen/domherd/v1/event.js';
 import { VmServiceClient } from '../../shared/gen/domherd/v1/vm.js';
 import { callStream, callUnary } from '../../shared/grpc/client.js';
 import { withClient } from './connection.js';
+import { followEvents, newestEvents, printEvent, type WatchEvents } from './follow.js';
 import type { Invocation } from './invocation.js';
 import { CALL } from './limit.js';
-import { printRows, tell } from './output.js';
-import { eventJson, eventLine, eventView } from './view/event-view.js';
+import { printRows } from './output.js';
+import { eventView } from './view/event-view.js';
 
 export interface EventOptions {
   readonly follow?: boolean;
@@ -20,20 +20,25 @@ export interface EventOptions {
 
 const LIMIT = 100;
 const LIMIT_BEFORE_FOLLOWING = 10;
-const RECONNECT_MS = 1_000;
 
 export async function listEvents(call: Invocation, options: EventOptions): Promise<number> {
   const filter = await toFilter(call, options);
   const limit = options.limit ?? (options.follow ? LIMIT_BEFORE_FOLLOWING : LIMIT);
-  const { events } = await withClient(call, EventServiceClient, (client) =>
-    callUnary(client.list.bind(client), { filter, afterEvent: 0n, limit }, CALL),
-  );
+  const events = await newestEvents(call, filter, limit);
   if (!options.follow) {
     printRows(call, events, eventView(call.world.timeZone()));
     return 0;
   }
   for (const event of events) printEvent(call, event);
-  return follow(call, filter, events.at(-1)?.id ?? 0n);
+  return followEvents(call, watchOf(call, filter), events.at(-1)?.id ?? 0n);
+}
+
+function watchOf(call: Invocation, filter: EventFilter): WatchEvents {
+  return (afterEvent, signal, show) =>
+    withClient(call, EventServiceClient, async (client) => {
+      const request = { filter, afterEvent };
+      for await (const { event } of callStream(client.watch.bind(client), request, { signal })) show(event);
+    });
 }
 
 async function toFilter(call: Invocation, options: EventOptions): Promise<EventFilter> {
@@ -53,33 +58,4 @@ export async function findVmId(call: Invocation, name: string): Promise<number> 
     callUnary(client.get.bind(client), { name }, CALL),
   );
   return vm?.id ?? 0;
-}
-
-/** Until Ctrl-C; a dropped connection is taken up after the last event that was shown. */
-async function follow(call: Invocation, filter: EventFilter, after: bigint): Promise<number> {
-  const { signal } = call.world;
-  let last = after;
-  for (;;) {
-    try {
-      await withClient(call, EventServiceClient, async (client) => {
-        const request = { filter, afterEvent: last };
-        for await (const { event } of callStream(client.watch.bind(client), request, { signal })) {
-          if (event === undefined) continue;
-          printEvent(call, event);
-          last = event.id;
-        }
-      });
-    } catch (error) {
-      if (signal.aborted) throw error;
-      if (!(error instanceof AppError) || !['unavailable', 'exhausted'].includes(error.code)) throw error;
-      tell(call, `${error.message}; trying again`);
-      await call.world.pause(RECONNECT_MS, signal);
-    }
-  }
-}
-
-/** One line an event; JSON likewise, one object a line. */
-function printEvent(call: Invocation, event: Event): void {
-  const text = call.format === 'json' ? JSON.stringify(eventJson(event)) : eventLine(event, call.world.timeZone());
-  call.world.stdout.write(`${text}\n`);
 }

@@ -9,12 +9,13 @@ import { callStream, callUnary } from '../../shared/grpc/client.js';
 import { confirm } from './confirm.js';
 import { withClient } from './connection.js';
 import { findVmId } from './event-action.js';
+import { followEvents, newestEvents, type WatchEvents } from './follow.js';
 import type { Invocation } from './invocation.js';
 import { CALL, LONG_CALL } from './limit.js';
 import { parseCount } from './option.js';
 import { printRows, tell, type View } from './output.js';
 import { enumValue } from './view/enum-text.js';
-import { eventLine, eventView } from './view/event-view.js';
+import { eventView } from './view/event-view.js';
 import { leaseView } from './view/lease-view.js';
 
 export interface LeaseListOptions {
@@ -38,9 +39,22 @@ export interface ReleaseOptions {
 const MOST_CLAIMS = 4_096;
 
 export async function listLeases(call: Invocation, options: LeaseListOptions): Promise<number> {
+  // Before the list, so that no change falls between both; one that comes after it and is in it is told again.
+  const [newest] = options.watch ? await newestEvents(call, ANY_EVENT, 1) : [];
   const leases = await withClient(call, LeaseServiceClient, (client) => readLeases(client, options));
   printLeases(call, leases);
-  return options.watch ? watchLeases(call, options) : 0;
+  if (!options.watch) return 0;
+  return followEvents(call, watchOf(call, options.reservation ?? ''), newest?.id ?? 0n);
+}
+
+const ANY_EVENT = { kinds: [], host: '', reservation: '', address: '', mac: '', vmId: 0 };
+
+function watchOf(call: Invocation, reservation: string): WatchEvents {
+  return (afterEvent, signal, show) =>
+    withClient(call, LeaseServiceClient, async (client) => {
+      const request = { reservation, afterEvent };
+      for await (const { event } of callStream(client.watch.bind(client), request, { signal })) show(event);
+    });
 }
 
 async function readLeases(client: LeaseServiceClient, options: LeaseListOptions): Promise<readonly Lease[]> {
@@ -54,18 +68,6 @@ async function readLeases(client: LeaseServiceClient, options: LeaseListOptions)
   const leases: Lease[] = [];
   for await (const batch of callStream(client.list.bind(client), request, LONG_CALL)) leases.push(...batch.leases);
   return leases;
-}
-
-/** Until Ctrl-C. */
-async function watchLeases(call: Invocation, options: LeaseListOptions): Promise<number> {
-  const { signal, stdout, timeZone } = call.world;
-  await withClient(call, LeaseServiceClient, async (client) => {
-    const request = { reservation: options.reservation ?? '', afterEvent: 0n };
-    for await (const { event } of callStream(client.watch.bind(client), request, { signal })) {
-      if (event) stdout.write(`${eventLine(event, timeZone())}\n`);
-    }
-  });
-  return 0;
 }
 
 export async function nextAddresses(
