@@ -1,5 +1,5 @@
 import { execFile, spawn, type ChildProcess } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -16,6 +16,12 @@ export interface CommandResult {
   readonly stderr: string;
 }
 
+/** host:port of the controller's network listeners. */
+export interface Endpoints {
+  readonly listen: string;
+  readonly joinListen: string;
+}
+
 /**
  * A controller and simulated dom0s as real processes of the built programs, in a temporary folder. Everything listens on
  * loopback; `stop` ends all of it and removes the folder.
@@ -23,6 +29,8 @@ export interface CommandResult {
 export class Fleet {
   readonly folder = mkdtempSync(join(tmpdir(), 'domherd-fleet-'));
   readonly #children: { readonly name: string; readonly process: ChildProcess }[] = [];
+  /** As the first start bound them: agents dial the same ones after a restart. */
+  #endpoints: Endpoints = { listen: '127.0.0.1:0', joinListen: '127.0.0.1:0' };
 
   get socket(): string {
     return join(this.folder, 'controller.sock');
@@ -32,11 +40,17 @@ export class Fleet {
     return join(this.folder, 'controller');
   }
 
-  /** Safe to call again after {@link killController}: data and socket are the same. */
+  get endpoints(): Endpoints {
+    return this.#endpoints;
+  }
+
+  /** Safe to call again after it ended: data, socket and ports are the same. */
   async startController(): Promise<void> {
+    const { listen, joinListen } = this.#endpoints;
     const args = ['serve', '--data-dir', this.dataDir, '--socket', this.socket];
-    const network = ['--listen', '127.0.0.1:0', '--join-listen', '127.0.0.1:0', '--advertise', '127.0.0.1'];
+    const network = ['--listen', listen, '--join-listen', joinListen, '--advertise', '127.0.0.1'];
     await this.#start('controller', 'controller/domherd-controller.mjs', [...args, ...network], /ready/);
+    this.#endpoints = JSON.parse(readFileSync(join(this.dataDir, 'endpoints.json'), 'utf8')) as Endpoints;
   }
 
   /** Joins by a fresh token and runs. @param vms domUs of the tutorial's image on it */
@@ -57,8 +71,24 @@ export class Fleet {
   }
 
   /** SIGKILL, as a power cut for the program; resolves when it is gone. */
-  killController(): Promise<void> {
-    return this.#end('controller', 'SIGKILL');
+  async killController(): Promise<void> {
+    await this.#end('controller', 'SIGKILL');
+  }
+
+  /** SIGTERM; resolves with its exit code when it is gone. */
+  stopController(): Promise<number | null> {
+    return this.#end('controller', 'SIGTERM');
+  }
+
+  /** `domherd-controller` with these arguments, until it ends by itself. */
+  controller(args: readonly string[]): Promise<CommandResult> {
+    return runProgram('controller/domherd-controller.mjs', args, { stdin: '' });
+  }
+
+  /** `domherd-agent join` of a host that does not run. @param token as `host token` printed it */
+  join(host: string, token: string): Promise<CommandResult> {
+    const args = ['join', '--host', host, '--state-dir', join(this.folder, host), '--toolstack', 'sim'];
+    return runProgram('agent/domherd-agent.mjs', args, { stdin: token });
   }
 
   async stop(): Promise<void> {
@@ -66,12 +96,12 @@ export class Fleet {
     rmSync(this.folder, { recursive: true, force: true });
   }
 
-  async #end(name: string, signal: NodeJS.Signals): Promise<void> {
+  async #end(name: string, signal: NodeJS.Signals): Promise<number | null> {
     const child = this.#children.findLast((one) => one.name === name)?.process;
-    if (!child || child.exitCode !== null || child.signalCode !== null) return;
-    const gone = new Promise((resolve) => child.once('exit', resolve));
+    if (!child || child.exitCode !== null || child.signalCode !== null) return child?.exitCode ?? null;
+    const gone = new Promise<number | null>((resolve) => child.once('exit', resolve));
     child.kill(signal);
-    await gone;
+    return gone;
   }
 
   /** Resolves when the program's output matches. */
