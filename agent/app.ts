@@ -19,10 +19,12 @@ import type { KeyMaker } from './ports/key-maker.js';
 import type { OrderJournal } from './ports/order-journal.js';
 import type { Toolstack } from './ports/toolstack.js';
 import type { WireProbe } from './ports/wire-probe.js';
+import { BacklogNews } from './services/backlog-news.js';
 import { makeCarryOut } from './services/carry-out.js';
 import { VmConfigurer } from './services/configure-vm.js';
 import { Observer } from './services/observe.js';
 import { OrderRunner } from './services/order-runner.js';
+import { rememberLeases } from './services/remember-leases.js';
 import { JOIN_HINT, Renewal } from './services/renewal.js';
 import { ResultOutbox } from './services/result-outbox.js';
 import { SessionKeeper } from './services/session-keeper.js';
@@ -74,7 +76,7 @@ export class AgentApp {
     const configurer = new VmConfigurer(parts);
     this.#orders = new OrderRunner({
       ...parts,
-      carryOut: makeCarryOut(observer, parts.toolstack, configurer, parts.bridges),
+      carryOut: rememberLeases(makeCarryOut(observer, parts.toolstack, configurer, parts.bridges), parts),
       findVm: (key) => observer.find(key),
       listener: {
         progressed: (progress) => this.#keeper.progressed(progress),
@@ -87,6 +89,7 @@ export class AgentApp {
       observer,
       orders: this.#orders,
       outbox: new ResultOutbox(),
+      news: new BacklogNews(parts),
       renewal: new Renewal(parts),
       about: { version: VERSION, pid: parts.pid, startedAtMs: parts.clock.nowMs() },
     });

@@ -20,6 +20,8 @@ export interface VifSettings {
   readonly address: Ipv4;
   readonly settings: InterfaceSettings;
   readonly hasDefaultRoute: boolean;
+  /** When its reservation is over, milliseconds since 1970; `undefined`: not known. */
+  readonly leaseEndsAtMs?: number | undefined;
   /** Asked for, should the cfg name none that exists. */
   readonly bridge?: string | undefined;
 }

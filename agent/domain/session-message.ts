@@ -1,4 +1,5 @@
 import type { HostBridges } from '../../shared/domain/bridge.js';
+import type { HostEvent } from './host-event.js';
 import type { Order, OrderProgress, OrderResult } from './order.js';
 import type { ObservedVm, VmMetrics } from './vm.js';
 
@@ -59,6 +60,8 @@ export interface FullState {
 export type UpMessage =
   | FullState
   | { readonly kind: 'change'; readonly change: StateChange }
+  /** What happened, for the history. */
+  | { readonly kind: 'event'; readonly event: HostEvent }
   | { readonly kind: 'progress'; readonly progress: OrderProgress }
   | { readonly kind: 'result'; readonly result: OrderResult }
   | { readonly kind: 'heartbeat'; readonly heartbeat: Heartbeat };

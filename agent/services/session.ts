@@ -14,6 +14,7 @@ import type { Clock } from '../ports/clock.js';
 import type { SessionChannel } from '../ports/controller-link.js';
 import type { HostReport } from '../ports/host-report.js';
 import type { Toolstack } from '../ports/toolstack.js';
+import type { BacklogNews } from './backlog-news.js';
 import type { Observer } from './observe.js';
 import type { OrderRunner } from './order-runner.js';
 import type { ResultOutbox } from './result-outbox.js';
@@ -32,6 +33,7 @@ export interface SessionParts {
   readonly hostReport: HostReport;
   readonly orders: Pick<OrderRunner, 'submit' | 'cancel'>;
   readonly outbox: ResultOutbox;
+  readonly news: BacklogNews;
   readonly log: Logger;
 }
 
@@ -110,6 +112,7 @@ export class Session {
     this.#sentBridges = await this.#readBridges();
     await this.#channel.send({ kind: 'fullState', vms: this.#sentVms, bridges: this.#sentBridges });
     for (const result of this.#parts.outbox.reopen()) this.sendAgain(result);
+    await this.#parts.news.tell(this.#channel);
   }
 
   async #receive(): Promise<void> {
@@ -156,11 +159,12 @@ export class Session {
   }
 
   async #beat(signal: AbortSignal): Promise<void> {
-    const { clock, outbox, hostReport } = this.#parts;
+    const { clock, outbox, news, hostReport } = this.#parts;
     while (!signal.aborted) {
       const [memoryFreeMib, metrics] = await Promise.all([hostReport.readMemoryFreeMib(), this.#sample()]);
       await this.#channel.send({ kind: 'heartbeat', heartbeat: { memoryFreeMib, metrics } });
       outbox.settle(clock.nowMs());
+      await news.settle();
       if (clock.nowMs() - this.#observedAtMs >= RESYNC_MS) this.stateChanged();
       await sleep(clock, this.#channel.welcome.heartbeatMs, signal);
     }

@@ -20,6 +20,8 @@ export interface ConfigureVif {
   readonly hasDefaultRoute: boolean;
   /** Asked for, should the cfg name none that exists; `undefined`: the host chooses. */
   readonly bridge?: string | undefined;
+  /** Of the lease's reservation, milliseconds since 1970. */
+  readonly leaseEndsAtMs?: number | undefined;
 }
 
 export interface Order {

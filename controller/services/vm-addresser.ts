@@ -240,14 +240,13 @@ function parsed<T>(text: string | undefined, parse: (text: string) => T): T | un
 function configureAction(
   vm: Vm,
   leases: readonly Lease[],
-  { settings }: Reservation,
+  { settings, endsAtMs }: Reservation,
   bridge: string | undefined,
 ): OrderAction {
   const vifs = vm.vifs.flatMap((vif, n) => {
     const lease = leases[n];
-    return lease
-      ? [{ index: vif.index, mac: lease.mac, address: lease.address, settings, hasDefaultRoute: n === 0, bridge }]
-      : [];
+    const base = { index: vif.index, settings, hasDefaultRoute: n === 0, bridge, leaseEndsAtMs: endsAtMs };
+    return lease ? [{ ...base, mac: lease.mac, address: lease.address }] : [];
   });
   // A domU's name may hold characters that no hostname has: then the guest keeps its own.
   const isHostname = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/i.test(vm.name);

@@ -10,8 +10,9 @@ import { systemClock } from '../../agent/adapters/system/system-clock.js';
 import { SystemHostReport } from '../../agent/adapters/system/system-host-report.js';
 import { joinController } from '../../agent/services/joining.js';
 import { openSimParts } from '../../agent/sim-parts.js';
+import { parseIpv4 } from '../../shared/domain/ipv4.js';
 import { VmState } from '../../shared/gen/domherd/v1/vm.js';
-import { TestController, configureOrder } from './agent-test-controller.js';
+import { LEASE_ENDS_AT, TestController, configureOrder } from './agent-test-controller.js';
 
 const LOG = pino({ level: process.env['AGENT_TEST_LOG'] ?? 'silent' }, pino.destination({ dest: 2, sync: true }));
 const NEVER = new AbortController().signal;
@@ -69,7 +70,9 @@ t.test('joining', (t) => {
     const identity = await joinController(` ${token}\n`, 'Dom0-1', parts, NEVER);
     t.match(identity, { host: 'dom0-1', addresses: [controller.sessionAddress] });
     t.strictSame(await parts.identities.load(), identity);
-    t.match(controller.joins, [{ host: 'dom0-1', deploymentId: await parts.deployment.readDeploymentId() }]);
+    const deployment = await parts.deployment.readDeployment();
+    t.match(controller.joins, [{ host: 'dom0-1', deploymentId: deployment.id }]);
+    t.strictSame(await parts.deploymentRecord.read(), deployment, 'the next boot is no new deployment');
     t.ok(identity.keyPem.includes('PRIVATE KEY'));
     t.notOk(existsSync(join(stateDir, 'join.key')));
   });
@@ -121,8 +124,10 @@ t.test('joining', (t) => {
 
 t.test('a session', (t) => {
   t.test('tells everything, carries out orders and tells what changed', async (t) => {
-    const { controller, run, join: joinHost, key } = await makeRig(t);
+    const { controller, run, join: joinHost, key, stateDir, open } = await makeRig(t);
     await joinHost();
+    const held = { kind: 'vm.held', message: 'held', vmKey: key('domU'), details: { path: '/auto' } };
+    await (await open()).backlog.append([held]);
     await run();
     const session = await controller.session(1);
     t.match(session.hello, { simulated: true, sessionCounter: 1, protocol: { major: 1 }, facts: { xenVersion: '' } });
@@ -134,6 +139,16 @@ t.test('a session', (t) => {
     const configured = await session.order('c', key('domU'), configureOrder('10.180.0.7', '00:16:3e:b4:00:07'));
     t.match(configured, { errorCode: '', vm: { vifs: [{ mac: '00:16:3e:b4:00:07', guestAddress: '10.180.0.7' }] } });
     t.match(readFileSync(key('domU'), 'latin1'), "vif         = [ 'mac=00:16:3e:b4:00:07, bridge=xenbr0' ]");
+    const leases = JSON.parse(readFileSync(join(stateDir, 'leases.json'), 'utf8')) as unknown;
+    const record = {
+      cfgPath: key('domU'),
+      vifIndex: 0,
+      address: parseIpv4('10.180.0.7'),
+      endsAtMs: LEASE_ENDS_AT.getTime(),
+    };
+    t.match(leases, [record], 'a boot without the controller knows it');
+    const told = await session.wait((one) => (one.$case === 'event' ? one.value : undefined));
+    t.strictSame(told, held);
     const started = await session.order('s', key('domU'), { $case: 'start', value: {} });
     t.equal(started.errorCode, '');
     await session.wait((one) =>

@@ -207,10 +207,12 @@ export class TestController {
   }
 }
 
+export const LEASE_ENDS_AT = new Date('2030-01-01T00:00:00Z');
+
 /** What gives vif 0 this address, with a /14's settings. */
 export function configureOrder(address: string, mac: string): { $case: 'configure'; value: ConfigureVm } {
   const settings = { prefixLength: 14, broadcast: '10.183.255.255', gateway: '10.183.255.254', dns: [], domain: '' };
-  const vif = { index: 0, mac, address, settings, defaultRoute: true, bridge: '' };
+  const vif = { index: 0, mac, address, settings, defaultRoute: true, bridge: '', leaseEndsAt: LEASE_ENDS_AT };
   return { $case: 'configure', value: { vifs: [vif], hostname: 'domU' } };
 }
 

@@ -58,6 +58,10 @@ await t.test('address', async (t) => {
     const action = agents[0]!.ran[0]!.action;
     t.match(action, { kind: 'configure', hostname: 'domU' });
     t.same(action.kind === 'configure' && action.vifs.map(({ hasDefaultRoute }) => hasDefaultRoute), [true, false]);
+    t.ok(
+      action.kind === 'configure' &&
+        action.vifs.every(({ leaseEndsAtMs }) => (leaseEndsAtMs ?? 0) > world.clock.nowMs()),
+    );
   });
 
   await t.test('a dry run tells the plan and does nothing', async (t) => {

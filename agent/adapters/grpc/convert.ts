@@ -7,6 +7,7 @@ import type { HostBridges as WireBridges } from '../../../shared/gen/domherd/v1/
 import type { InterfaceSettings as WireSettings } from '../../../shared/gen/domherd/v1/reservation.js';
 import { VmState as WireState, type VmMetrics as WireMetrics } from '../../../shared/gen/domherd/v1/vm.js';
 import { PROTOCOL } from '../../../shared/version.js';
+import type { HostEvent } from '../../domain/host-event.js';
 import type { GuestSettings, InterfaceSettings, Order, OrderAction, VifSettings } from '../../domain/order.js';
 import type { OrderProgress, OrderResult } from '../../domain/order.js';
 import type { DownMessage, FullState, Hello, StateChange, UpMessage, Welcome } from '../../domain/session-message.js';
@@ -35,6 +36,8 @@ export function upToWire(message: UpMessage): wire.AgentMessage {
       return { message: { $case: 'fullState', value: fullStateToWire(message) } };
     case 'change':
       return { message: { $case: 'change', value: changeToWire(message.change) } };
+    case 'event':
+      return { message: { $case: 'event', value: eventToWire(message.event) } };
     case 'progress':
       return { message: { $case: 'progress', value: progressToWire(message.progress) } };
     case 'result':
@@ -133,6 +136,7 @@ function parseVif(vif: wire.ConfigureVif): VifSettings {
     address: parseIpv4(vif.address),
     settings: parseSettings(vif.settings),
     hasDefaultRoute: vif.defaultRoute,
+    leaseEndsAtMs: vif.leaseEndsAt?.getTime(),
     ...(vif.bridge !== '' && { bridge: vif.bridge }),
   };
 }
@@ -166,6 +170,10 @@ function vifToWire({ index, mac, bridge, guestAddress }: ObservedVif): wire.Obse
 
 function textOf(address: Ipv4 | undefined): string {
   return address === undefined ? '' : formatIpv4(address);
+}
+
+function eventToWire({ kind, message, vmKey, details }: HostEvent): wire.HostEvent {
+  return { kind, message, vmKey: vmKey ?? '', details: { ...details } };
 }
 
 function progressToWire({ orderId, message, percent }: OrderProgress): wire.OrderProgress {

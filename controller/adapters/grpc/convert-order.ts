@@ -4,6 +4,7 @@ import { formatIpv4 } from '../../../shared/domain/ipv4.js';
 import { formatMac } from '../../../shared/domain/mac.js';
 import type { InterfaceSettings } from '../../domain/reservation.js';
 import type { ConfigureVif, Order, OrderAction, OrderOutcome } from '../../ports/agent-link.js';
+import { timestampFromMs } from './convert.js';
 import { detailsFrom, observedVmFrom, textFrom } from './convert-observation.js';
 
 export function orderToWire(order: Order): WireOrder {
@@ -35,6 +36,7 @@ function vifToWire(vif: ConfigureVif): WireVif {
     settings: settingsToWire(vif.settings),
     defaultRoute: vif.hasDefaultRoute,
     bridge: vif.bridge ?? '',
+    leaseEndsAt: vif.leaseEndsAtMs === undefined ? undefined : timestampFromMs(vif.leaseEndsAtMs),
   };
 }
 

@@ -213,6 +213,8 @@ export interface ConfigureVif {
   defaultRoute: boolean;
   /** For a vif whose cfg names no bridge that exists; empty: the host chooses, or refuses (FAILED_PRECONDITION). */
   bridge: string;
+  /** When the lease's reservation is over: a host that boots without its controller starts nothing by itself after that. */
+  leaseEndsAt: Date | undefined;
 }
 
 export interface StartVm {
@@ -2134,7 +2136,15 @@ export const ConfigureVm: MessageFns<ConfigureVm> = {
 };
 
 function createBaseConfigureVif(): ConfigureVif {
-  return { index: 0, mac: "", address: "", settings: undefined, defaultRoute: false, bridge: "" };
+  return {
+    index: 0,
+    mac: "",
+    address: "",
+    settings: undefined,
+    defaultRoute: false,
+    bridge: "",
+    leaseEndsAt: undefined,
+  };
 }
 
 export const ConfigureVif: MessageFns<ConfigureVif> = {
@@ -2156,6 +2166,9 @@ export const ConfigureVif: MessageFns<ConfigureVif> = {
     }
     if (message.bridge !== "") {
       writer.uint32(50).string(message.bridge);
+    }
+    if (message.leaseEndsAt !== undefined) {
+      Timestamp.encode(toTimestamp(message.leaseEndsAt), writer.uint32(58).fork()).join();
     }
     return writer;
   },
@@ -2221,6 +2234,14 @@ export const ConfigureVif: MessageFns<ConfigureVif> = {
             message.bridge = reader.string();
             continue;
           }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.leaseEndsAt = fromTimestamp(Timestamp.decode(reader, reader.uint32()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2246,6 +2267,7 @@ export const ConfigureVif: MessageFns<ConfigureVif> = {
       : undefined;
     message.defaultRoute = object.defaultRoute ?? false;
     message.bridge = object.bridge ?? "";
+    message.leaseEndsAt = object.leaseEndsAt ?? undefined;
     return message;
   },
 };

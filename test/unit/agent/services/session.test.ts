@@ -4,14 +4,17 @@ import { pino } from 'pino';
 import t, { type Test } from 'tap';
 import { AppError } from '../../../../shared/errors.js';
 import type { Identity } from '../../../../agent/domain/identity.js';
+import type { HostEvent } from '../../../../agent/domain/host-event.js';
 import type { Order, OrderResult } from '../../../../agent/domain/order.js';
 import type { DownMessage, Hello, UpMessage } from '../../../../agent/domain/session-message.js';
 import type { ObservedVm } from '../../../../agent/domain/vm.js';
 import type { AgentStatus } from '../../../../agent/ports/agent-record.js';
+import type { EventBacklog } from '../../../../agent/ports/boot-record.js';
 import type { ControllerLink, SessionChannel } from '../../../../agent/ports/controller-link.js';
 import type { IdentityStore } from '../../../../agent/ports/identity-store.js';
 import type { Joiner, JoinRequest } from '../../../../agent/ports/joiner.js';
 import type { KeyMaker } from '../../../../agent/ports/key-maker.js';
+import { BacklogNews } from '../../../../agent/services/backlog-news.js';
 import { Observer } from '../../../../agent/services/observe.js';
 import { Renewal } from '../../../../agent/services/renewal.js';
 import { ResultOutbox } from '../../../../agent/services/result-outbox.js';
@@ -98,8 +101,25 @@ class MemoryIdentities implements IdentityStore {
   }
 }
 
+class MemoryBacklog implements EventBacklog {
+  events: readonly HostEvent[] = [];
+
+  async list(): Promise<readonly HostEvent[]> {
+    return this.events;
+  }
+
+  async append(events: readonly HostEvent[]): Promise<void> {
+    this.events = [...this.events, ...events];
+  }
+
+  async dropFirst(count: number): Promise<void> {
+    this.events = this.events.slice(count);
+  }
+}
+
 function makeKeeper(t: Test, prepare: (identities: MemoryIdentities, clock: ManualClock) => void = () => undefined) {
   const clock = new ManualClock();
+  const backlog = new MemoryBacklog();
   const host = new FakeHost();
   const channels: FakeChannel[] = [];
   const hellos: Hello[] = [];
@@ -155,6 +175,7 @@ function makeKeeper(t: Test, prepare: (identities: MemoryIdentities, clock: Manu
     hostReport: host,
     orders: { submit: (one) => void submitted.push(one), cancel: (id) => void host.calls.push(`cancel ${id}`) },
     outbox: new ResultOutbox(),
+    news: new BacklogNews({ backlog, clock, log: LOG }),
     log: LOG,
     link,
     renewal: new Renewal({ clock, identities, keys: keyMaker, joiner, log: LOG }),
@@ -173,7 +194,21 @@ function makeKeeper(t: Test, prepare: (identities: MemoryIdentities, clock: Manu
     await running;
     if (clock.timers !== 0) throw new Error(`${clock.timers} timers are left`);
   });
-  return { clock, host, channels, hellos, statuses, joins, submitted, identities, refusals, keeper, abort, running };
+  return {
+    backlog,
+    clock,
+    host,
+    channels,
+    hellos,
+    statuses,
+    joins,
+    submitted,
+    identities,
+    refusals,
+    keeper,
+    abort,
+    running,
+  };
 }
 
 /** What there is on the host, by the session's own eyes. */
@@ -203,6 +238,25 @@ t.test('the session', async (t) => {
     const beat = channels[0]?.sent.at(-1);
     t.match(beat, { kind: 'heartbeat', heartbeat: { memoryFreeMib: 500 } });
     if (beat?.kind === 'heartbeat') t.strictSame([...beat.heartbeat.metrics.keys()], [key]);
+  });
+
+  t.test('tells what happened without a controller, until it has arrived', async (t) => {
+    const { channels, clock, backlog } = makeKeeper(t);
+    const event = (n: number): HostEvent => ({ kind: 'vm.held', message: `${n}`, vmKey: undefined, details: {} });
+    await backlog.append([event(1), event(2)]);
+    await clock.advance(0);
+    t.strictSame(channels[0]?.kinds(), ['fullState', 'event', 'event', 'heartbeat']);
+    await clock.advance(20_000);
+    t.equal(backlog.events.length, 2, 'the network may have lost them');
+    channels[0]?.say(new AppError('unavailable', 'cut'));
+    await clock.advance(1000);
+    t.strictSame(channels[1]?.kinds(), ['fullState', 'event', 'event', 'heartbeat']);
+    await backlog.append([event(3)]);
+    await clock.advance(40_000);
+    t.strictSame(backlog.events, [event(3)]);
+    channels[1]?.say(new AppError('unavailable', 'cut'));
+    await clock.advance(1000);
+    t.match(channels[2]?.sent[1], { kind: 'event', event: event(3) });
   });
 
   t.test('tells of bridges, again when they changed, and of VMs though they cannot be read', async (t) => {
