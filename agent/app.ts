@@ -14,6 +14,7 @@ import type { ControllerLink } from './ports/controller-link.js';
 import type { GuestDisk } from './ports/guest-disk.js';
 import type { DeploymentSource, HostReport } from './ports/host-report.js';
 import type { IdentityStore } from './ports/identity-store.js';
+import type { IntentLog } from './ports/intent-log.js';
 import type { Joiner } from './ports/joiner.js';
 import type { KeyMaker } from './ports/key-maker.js';
 import type { OrderJournal } from './ports/order-journal.js';
@@ -52,6 +53,8 @@ export interface AgentParts {
   readonly backlog: EventBacklog;
   readonly journal: OrderJournal;
   readonly record: AgentRecord;
+  /** Changes of VMs that are under way. */
+  readonly intents: IntentLog;
   /** 0 (included) to 1 (excluded). */
   readonly random: () => number;
   readonly pid: number;
@@ -62,6 +65,7 @@ export interface AgentParts {
 export class AgentApp {
   readonly #parts: AgentParts;
   readonly #log: Logger;
+  readonly #configurer: VmConfigurer;
   readonly #orders: OrderRunner;
   readonly #keeper: SessionKeeper;
   readonly #end = new AbortController();
@@ -73,10 +77,10 @@ export class AgentApp {
     this.#parts = parts;
     this.#log = parts.log;
     const observer = new Observer(parts.toolstack, parts.cfgFolder, parts.guestDisk);
-    const configurer = new VmConfigurer(parts);
+    this.#configurer = new VmConfigurer(parts);
     this.#orders = new OrderRunner({
       ...parts,
-      carryOut: rememberLeases(makeCarryOut(observer, parts.toolstack, configurer, parts.bridges), parts),
+      carryOut: rememberLeases(makeCarryOut(observer, parts.toolstack, this.#configurer, parts.bridges), parts),
       findVm: (key) => observer.find(key),
       listener: {
         progressed: (progress) => this.#keeper.progressed(progress),
@@ -104,6 +108,7 @@ export class AgentApp {
   async start(signal: AbortSignal): Promise<void> {
     const { toolstack, cfgFolder } = this.#parts;
     const { host, deploymentId } = await this.#boundIdentity();
+    await this.#configurer.recover();
     await this.#orders.start();
     const changed = (): void => this.#keeper.stateChanged();
     this.#endWatches = [toolstack.watch(changed), cfgFolder.watch(changed)];

@@ -4,8 +4,10 @@ import type { Logger } from 'pino';
 import { FileDeploymentRecord, FileEventBacklog, FileLeaseBook } from './adapters/disk/boot-record.js';
 import { DirCfgFolder } from './adapters/disk/dir-cfg-folder.js';
 import { DirIdentityStore } from './adapters/disk/dir-identity-store.js';
+import { DirRecordStore } from './adapters/disk/dir-record-store.js';
 import { FileAgentRecord } from './adapters/disk/file-agent-record.js';
 import { FileOrderJournal } from './adapters/disk/file-order-journal.js';
+import { RecordIntentLog } from './adapters/disk/record-intent-log.js';
 import { GrpcControllerLink } from './adapters/grpc/grpc-controller-link.js';
 import { GrpcJoiner } from './adapters/grpc/grpc-joiner.js';
 import { openSimHost } from './adapters/sim/sim-host.js';
@@ -56,6 +58,7 @@ export async function openSimParts(options: SimAgentOptions): Promise<AgentParts
     hostReport: options.hostReport ?? new SystemHostReport(options.build),
     journal: new FileOrderJournal(join(stateDir, 'orders.journal')),
     record: new FileAgentRecord(stateDir),
+    intents: new RecordIntentLog(new DirRecordStore(join(stateDir, 'intents'))),
     random: Math.random,
     pid: process.pid,
     log: log.child({ toolstack: 'simulated' }),

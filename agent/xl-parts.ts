@@ -1,25 +1,28 @@
-import { mkdir } from 'node:fs/promises';
+import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Logger } from 'pino';
-import { AppError, wrongState } from '../shared/errors.js';
+import { AppError } from '../shared/errors.js';
 import type { Exec, Follow } from '../shared/exec.js';
 import { SysfsBridges } from './adapters/bridge/sysfs-bridges.js';
 import { FileDeploymentRecord, FileEventBacklog, FileLeaseBook } from './adapters/disk/boot-record.js';
 import { DirCfgFolder } from './adapters/disk/dir-cfg-folder.js';
 import { DirIdentityStore } from './adapters/disk/dir-identity-store.js';
+import { DirRecordStore } from './adapters/disk/dir-record-store.js';
 import { FileAgentRecord } from './adapters/disk/file-agent-record.js';
 import { FileOrderJournal } from './adapters/disk/file-order-journal.js';
+import { RecordIntentLog } from './adapters/disk/record-intent-log.js';
 import { GrpcControllerLink } from './adapters/grpc/grpc-controller-link.js';
 import { GrpcJoiner } from './adapters/grpc/grpc-joiner.js';
+import { KernelDiskUse } from './adapters/guest/disk-use.js';
+import { E2fsGuestDisk } from './adapters/guest/e2fs-guest-disk.js';
 import { SystemDeployment } from './adapters/system/deployment.js';
 import { nodeKeyMaker } from './adapters/system/node-key-maker.js';
 import { systemClock } from './adapters/system/system-clock.js';
+import { ArpingProbe } from './adapters/wire/arping-probe.js';
 import { findXenHost, type XenPlaces } from './adapters/xl/xen-host.js';
 import { XlHostReport } from './adapters/xl/xl-host-report.js';
 import { XlToolstack } from './adapters/xl/xl-toolstack.js';
 import type { AgentParts } from './app.js';
-import type { GuestDisk } from './ports/guest-disk.js';
-import type { WireProbe } from './ports/wire-probe.js';
 
 export interface XlAgentOptions {
   /** Absolute; made if it is missing. */
@@ -43,6 +46,9 @@ export async function openXlParts(options: XlAgentOptions): Promise<AgentParts> 
   const { stateDir, xenDir, places, exec, follow, log, build } = options;
   const host = await findXenHost(places);
   await mkdir(stateDir, { recursive: true, mode: 0o700 });
+  const workFolder = join(stateDir, 'work');
+  // What an agent that was killed left half made; the state folder has one agent at a time.
+  await rm(workFolder, { recursive: true, force: true });
   const clock = systemClock;
   const cfgFolder = new DirCfgFolder(xenDir, join(stateDir, 'backup'), clock);
   const hostReport = new XlHostReport({ exec, host, log, build });
@@ -51,8 +57,13 @@ export async function openXlParts(options: XlAgentOptions): Promise<AgentParts> 
   return {
     toolstack,
     cfgFolder,
-    guestDisk: NO_GUEST_DISK,
-    wire: NO_WIRE,
+    guestDisk: new E2fsGuestDisk({
+      exec,
+      use: new KernelDiskUse(),
+      changes: new DirRecordStore(join(stateDir, 'guest-changes')),
+      workFolder,
+    }),
+    wire: new ArpingProbe(exec, noBridge),
     bridges: new SysfsBridges({ xlConfPath: join(xenDir, 'xl.conf') }),
     clock,
     link: new GrpcControllerLink(clock),
@@ -66,17 +77,14 @@ export async function openXlParts(options: XlAgentOptions): Promise<AgentParts> 
     backlog: new FileEventBacklog(stateDir),
     journal: new FileOrderJournal(join(stateDir, 'orders.journal')),
     record: new FileAgentRecord(stateDir),
+    intents: new RecordIntentLog(new DirRecordStore(join(stateDir, 'intents'))),
     random: Math.random,
     pid: process.pid,
     log: log.child({ toolstack: 'xl' }),
   };
 }
 
-const NO_GUEST_DISK: GuestDisk = {
-  read: () => Promise.resolve(undefined),
-  write: ({ name }) => Promise.reject(wrongState(`${name}: this build cannot write into the disk of a guest`)),
-};
-
-const NO_WIRE: WireProbe = {
-  probe: () => Promise.reject(new AppError('unavailable', 'This build cannot ask the wire for an address')),
-};
+/** The bridge is chosen before the wire is asked; a host on which none can be is refused there, with why. */
+function noBridge(): Promise<string> {
+  return Promise.reject(new AppError('unavailable', 'The wire cannot be asked: no bridge was chosen for the vif'));
+}

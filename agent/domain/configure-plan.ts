@@ -10,6 +10,8 @@ import { formatXlCfg } from './xl-cfg/xl-cfg.js';
 
 export type ConfigureStep =
   | { readonly kind: 'probe'; readonly address: Ipv4; readonly mac: Mac; readonly bridge: string | undefined }
+  /** Made durable before anything is changed: what the cfg was, and what it is to be. */
+  | { readonly kind: 'note intent'; readonly before: string; readonly after: string }
   | { readonly kind: 'write guest'; readonly settings: GuestSettings }
   | { readonly kind: 'write cfg'; readonly before: string; readonly after: string };
 
@@ -38,8 +40,9 @@ export function planConfigure(
   const probes = placed.map(({ vif: { address, mac }, probed }) => {
     return { kind: 'probe', address, mac, bridge: probed } as const;
   });
+  const intent = { kind: 'note intent', before, after } as const;
   const writeGuest = { kind: 'write guest', settings } as const;
-  return [...probes, writeGuest, ...(before === after ? [] : [{ kind: 'write cfg', before, after } as const])];
+  return [...probes, intent, writeGuest, ...(before === after ? [] : [{ kind: 'write cfg', before, after } as const])];
 }
 
 interface PlacedVif {

@@ -16,17 +16,31 @@ export interface GuestNetwork {
   readonly hostname: string | undefined;
 }
 
-/** Undoes one write. */
+/**
+ * One write, open until it is kept or undone: an open one survives the agent's death and is found again by
+ * {@link GuestDisk.findOpen}.
+ */
 export interface GuestChange {
-  /** Puts back every byte, mode and owner that the write changed. @throws {AppError} as {@link GuestDisk.write} */
+  /** For people: what is dangerous in this guest and was left as it is. */
+  readonly warnings: readonly string[];
+
+  /**
+   * Puts back every byte, mode and owner that the write changed. Idempotent.
+   *
+   * @throws {AppError} `wrong_state` if the disk is in use, `raced` if it was changed since: nothing is put back and the
+   *   change stays open; `unavailable`
+   */
   undo(): Promise<void>;
+
+  /** It stands: what an undo would need is let go. Idempotent. @throws {AppError} `unavailable` */
+  keep(): Promise<void>;
 }
 
 /** The files inside a domU's disk, read and written without mounting it. */
 export interface GuestDisk {
   /**
-   * May be asked while the guest runs: what it says is then as old as the guest's last write. Cheap when the image did not
-   * change since the last time.
+   * May be asked while the guest runs: what it says is then as old as the guest's last write, or as the last time it was
+   * asked. Cheap when the image did not change since.
    *
    * @returns `undefined` if it cannot be told: no such image, a file system or a distribution that is not known
    */
@@ -36,8 +50,12 @@ export interface GuestDisk {
    * Gives the stopped guest these addresses, its DNS and, if there is one, its hostname. All or nothing, and durable on
    * return. Writing the same again changes nothing. Vifs that are not named are left alone.
    *
-   * @throws {AppError} `wrong_state` (something uses the disk, its file system is damaged, no room in it),
-   *   `not_found` (no such image), `invalid` (a guest whose network files are not understood), `timeout` (120 s)
+   * @throws {AppError} `wrong_state` (something uses the disk, its file system is damaged, no room in it, an earlier change
+   *   is open), `not_found` (no such image), `invalid` (a disk or guest that cannot be written), `timeout` (120 s),
+   *   `unavailable` (no room on the host, a program is missing)
    */
   write(guest: Guest, settings: GuestSettings, signal: AbortSignal): Promise<GuestChange>;
+
+  /** The open change of the guest of that cfg. @throws {AppError} `unavailable` */
+  findOpen(cfgPath: string): Promise<GuestChange | undefined>;
 }

@@ -38,7 +38,8 @@ async function act({ action }: Order, vm: ObservedVm, means: Means): Promise<voi
   const { toolstack, progress, signal } = means;
   switch (action.kind) {
     case 'configure':
-      return means.configurer.configure(vm, action, progress, signal);
+      await means.configurer.configure(vm, action, progress, signal);
+      return;
     case 'start':
       return startVm(vm, means);
     case 'shutdown':

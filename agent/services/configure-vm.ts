@@ -8,40 +8,72 @@ import type { ObservedVm } from '../domain/vm.js';
 import { parseXlCfg } from '../domain/xl-cfg/xl-cfg.js';
 import type { Bridges } from '../ports/bridges.js';
 import type { CfgFolder } from '../ports/cfg-folder.js';
-import type { Guest, GuestDisk } from '../ports/guest-disk.js';
+import type { Guest, GuestChange, GuestDisk } from '../ports/guest-disk.js';
+import type { Intent, IntentLog } from '../ports/intent-log.js';
 import type { WireProbe } from '../ports/wire-probe.js';
 import type { ReportProgress } from './order-runner.js';
-
-type Undo = () => Promise<void>;
 
 export interface VmConfigurerParts {
   readonly cfgFolder: CfgFolder;
   readonly guestDisk: GuestDisk;
   readonly wire: WireProbe;
   readonly bridges: Bridges;
+  /** Changes that are under way. */
+  readonly intents: IntentLog;
   readonly log: Logger;
 }
 
-/** Gives a stopped VM its addresses: all of it, or nothing. */
+type Undo = () => Promise<void>;
+
+/** One change of a VM: what is done to its guest is in `change`, how each step is undone in `undos`. */
+interface Work {
+  readonly undos: Undo[];
+  change: GuestChange | undefined;
+}
+
+/**
+ * Gives a stopped VM its addresses: all of it, or nothing.
+ *
+ * Invariants:
+ * - Before the first byte of guest or cfg changes, an intent is durable. Its removal is the moment from which the change
+ *   stands: whoever finds one after a death undoes what was done.
+ * - A guest's change that is open without an intent stands: only letting go of it was missed.
+ */
 export class VmConfigurer {
   readonly #cfgFolder: CfgFolder;
   readonly #guestDisk: GuestDisk;
   readonly #wire: WireProbe;
   readonly #bridges: Bridges;
+  readonly #intents: IntentLog;
   readonly #log: Logger;
 
-  constructor({ cfgFolder, guestDisk, wire, bridges, log }: VmConfigurerParts) {
+  constructor({ cfgFolder, guestDisk, wire, bridges, intents, log }: VmConfigurerParts) {
     this.#cfgFolder = cfgFolder;
     this.#guestDisk = guestDisk;
     this.#wire = wire;
     this.#bridges = bridges;
+    this.#intents = intents;
     this.#log = log;
+  }
+
+  /** Undoes what a death left half done. Before the first order; never throws: what cannot be undone now is tried again. */
+  async recover(): Promise<void> {
+    const intents = await this.#intents.list().catch((error: unknown) => {
+      this.#log.error({ err: error }, 'changes that were left half done cannot be read');
+      return [];
+    });
+    for (const { cfgPath } of intents) {
+      await this.#settle(cfgPath).catch((error: unknown) => {
+        this.#log.error({ err: error, cfgPath }, 'a change that was left half done could not be undone');
+      });
+    }
   }
 
   /**
    * An abort between two steps undoes those that were done. Repeating it changes nothing.
    *
    * @param vm as it was observed just now
+   * @returns warnings, for people
    * @throws {AppError} `wrong_state` (not stopped, no cfg, no bridge to choose, or the disk refuses), `already_exists`
    *   (somebody else answers for an address: details `address`, `seenMac`), `invalid` (a cfg or guest that cannot be edited),
    *   `not_found` (vif, or the bridge that was asked for)
@@ -51,43 +83,82 @@ export class VmConfigurer {
     settings: GuestSettings,
     progress: ReportProgress,
     signal: AbortSignal,
-  ): Promise<void> {
+  ): Promise<readonly string[]> {
     if (vm.cfgPath === undefined) throw wrongState(`${vm.name} has no cfg file: it cannot be configured`);
+    // The VM was observed before this: what it undoes concerns files, and those are read after it.
+    await this.#settle(vm.cfgPath);
     const cfg = parseXlCfg(await this.#cfgFolder.read(vm.cfgPath));
     const guest = { name: vm.name, cfgPath: vm.cfgPath, cfg };
     const steps = planConfigure(vm, cfg, settings, await this.#bridges.readBridges());
-    const undos: Undo[] = [];
+    const work: Work = { undos: [], change: undefined };
     try {
       for (const [n, step] of steps.entries()) {
         signal.throwIfAborted();
         progress(describeStep(step), Math.round((n * 100) / steps.length));
-        const undo = await this.#run(step, guest, signal);
-        if (undo !== undefined) undos.push(undo);
+        await this.#run(step, guest, work, signal);
       }
       await this.#readBack(guest, steps);
+      await this.#intents.end(guest.cfgPath);
     } catch (error) {
-      throw await this.#undoAll(undos, toAppError(error));
+      throw await this.#undoAll(guest.cfgPath, work, toAppError(error));
     }
+    await this.#letGo(guest.cfgPath, work.change);
+    return work.change?.warnings ?? [];
   }
 
-  async #run(step: ConfigureStep, guest: Guest, signal: AbortSignal): Promise<Undo | undefined> {
+  async #run(step: ConfigureStep, guest: Guest, work: Work, signal: AbortSignal): Promise<void> {
     switch (step.kind) {
       case 'probe':
         return this.#probe(step, signal);
+      case 'note intent':
+        return this.#intents.begin({ cfgPath: guest.cfgPath, before: step.before, after: step.after });
       case 'write guest': {
         const change = await this.#guestDisk.write(guest, step.settings, signal);
-        return () => change.undo();
+        work.change = change;
+        work.undos.push(() => change.undo());
+        return;
       }
       case 'write cfg':
         await this.#cfgFolder.replace(guest.cfgPath, step.before, step.after);
-        return () => this.#cfgFolder.replace(guest.cfgPath, step.after, step.before);
+        work.undos.push(() => this.#cfgFolder.replace(guest.cfgPath, step.after, step.before));
     }
   }
 
-  async #probe(step: Extract<ConfigureStep, { kind: 'probe' }>, signal: AbortSignal): Promise<undefined> {
+  /** After a death: an intent's change is undone, one without an intent stands. @throws {AppError} if it cannot be done now */
+  async #settle(cfgPath: string): Promise<void> {
+    const intent = await this.#intents.find(cfgPath);
+    const change = await this.#guestDisk.findOpen(cfgPath);
+    if (intent === undefined) return change?.keep();
+    await this.#undoCfg(intent);
+    await change?.undo().catch((error: unknown) => {
+      // The guest ran in the meantime: its disk cannot be put back, and is written anew when it is addressed again.
+      if (toAppError(error).code !== 'raced') throw error;
+      this.#log.error(
+        { err: error, cfgPath },
+        'the guest ran between a change and its undoing: its files stay as they are',
+      );
+      return change.keep();
+    });
+    await this.#intents.end(cfgPath);
+    this.#log.warn({ cfgPath }, 'a change that was left half done was undone');
+  }
+
+  async #undoCfg({ cfgPath, before, after }: Intent): Promise<void> {
+    const now = await this.#cfgFolder.read(cfgPath).catch(() => undefined);
+    // Gone, or edited by hand since: that is not this change's any more.
+    if (now === after && before !== after) await this.#cfgFolder.replace(cfgPath, after, before);
+  }
+
+  async #letGo(cfgPath: string, change: GuestChange | undefined): Promise<void> {
+    await change?.keep().catch((error: unknown) => {
+      this.#log.warn({ err: error, cfgPath }, 'what an undo would need could not be let go');
+    });
+  }
+
+  async #probe(step: Extract<ConfigureStep, { kind: 'probe' }>, signal: AbortSignal): Promise<void> {
     const answer = await this.#wire.probe(step.address, step.bridge, signal);
     // An answer from the MAC of the lease is its owner: the VM itself, a moment ago.
-    if (answer.kind === 'silent' || answer.mac === step.mac) return undefined;
+    if (answer.kind === 'silent' || answer.mac === step.mac) return;
     const address = formatIpv4(step.address);
     const seenMac = formatMac(answer.mac);
     throw new AppError('already_exists', `${address} is in use on the wire: ${seenMac} answers`, { address, seenMac });
@@ -107,7 +178,7 @@ export class VmConfigurer {
   }
 
   /** @returns the error to report: the first one, with what could not be undone */
-  async #undoAll(undos: readonly Undo[], cause: AppError): Promise<AppError> {
+  async #undoAll(cfgPath: string, { undos }: Work, cause: AppError): Promise<AppError> {
     const failures: string[] = [];
     for (const undo of undos.toReversed()) {
       await undo().catch((error: unknown) => {
@@ -115,6 +186,9 @@ export class VmConfigurer {
         failures.push(messageOf(error));
       });
     }
+    // With something not undone the intent stays: it is tried again at the next order for this VM, or the next start.
+    if (failures.length === 0)
+      await this.#intents.end(cfgPath).catch((error: unknown) => failures.push(messageOf(error)));
     if (failures.length === 0) return cause;
     return new AppError(cause.code, cause.message, { ...cause.details, notUndone: failures.join('; ') }, cause);
   }

@@ -29,7 +29,26 @@ export class SimGuestDisk implements GuestDisk {
     const before = this.#world.guestOf(guest.cfgPath) ?? FRESH;
     const given = settings.vifs.map((vif) => [`${vif.index}`, formatIpv4(vif.address)] as const);
     const addresses = { ...before.addresses, ...Object.fromEntries(given) };
-    await this.#world.putGuest(guest.cfgPath, { addresses, hostname: settings.hostname ?? before.hostname });
-    return { undo: () => this.#world.putGuest(guest.cfgPath, before) };
+    const hostname = settings.hostname ?? before.hostname;
+    await this.#world.putGuest(guest.cfgPath, { addresses, hostname, before: filesOf(before) });
+    return this.#change(guest.cfgPath);
   }
+
+  findOpen(cfgPath: string): Promise<GuestChange | undefined> {
+    const isOpen = this.#world.guestOf(cfgPath)?.before !== undefined;
+    return Promise.resolve(isOpen ? this.#change(cfgPath) : undefined);
+  }
+
+  #change(cfgPath: string): GuestChange {
+    const put = async (pick: (guest: SimGuest) => SimGuest | undefined): Promise<void> => {
+      const guest = this.#world.guestOf(cfgPath);
+      const files = guest && pick(guest);
+      if (guest?.before !== undefined && files !== undefined) await this.#world.putGuest(cfgPath, filesOf(files));
+    };
+    return { warnings: [], undo: () => put(({ before }) => before), keep: () => put((guest) => guest) };
+  }
+}
+
+function filesOf({ addresses, hostname }: SimGuest): SimGuest {
+  return { addresses, hostname };
 }

@@ -23,10 +23,16 @@ const SimDomainSchema = v.object({
   stopsAtMs: v.optional(v.number()),
 });
 
-const SimGuestSchema = v.object({
+const SimFiles = {
   /** By vif index. */
   addresses: v.record(v.string(), v.string()),
   hostname: v.optional(v.string()),
+};
+
+const SimGuestSchema = v.object({
+  ...SimFiles,
+  /** As it was before a change that is open. */
+  before: v.optional(v.object(SimFiles)),
 });
 
 const SimStateSchema = v.object({

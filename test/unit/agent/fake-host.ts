@@ -97,12 +97,18 @@ export class FakeHost implements Toolstack, CfgFolder, GuestDisk, WireProbe, Hos
     const addresses = new Map(settings.vifs.map((vif) => [vif.index, vif.address]));
     if (!this.isDiskDeaf) this.guests.set(guest.cfgPath, { addresses, hostname: settings.hostname });
     return {
+      warnings: [],
+      keep: async () => undefined,
       undo: async () => {
         this.#call('undo');
         if (before === undefined) this.guests.delete(guest.cfgPath);
         else this.guests.set(guest.cfgPath, before);
       },
     };
+  }
+
+  async findOpen(): Promise<undefined> {
+    return undefined;
   }
 
   async probe(address: Ipv4, bridge: string | undefined): Promise<WireAnswer> {

@@ -6,12 +6,14 @@ import { AppError } from '../../../../shared/errors.js';
 import { parseIpv4 } from '../../../../shared/domain/ipv4.js';
 import { parseMac } from '../../../../shared/domain/mac.js';
 import type { Order, OrderAction, OrderProgress, OrderResult } from '../../../../agent/domain/order.js';
+import { RecordIntentLog } from '../../../../agent/adapters/disk/record-intent-log.js';
 import { makeCarryOut } from '../../../../agent/services/carry-out.js';
 import { VmConfigurer } from '../../../../agent/services/configure-vm.js';
 import { Observer } from '../../../../agent/services/observe.js';
 import { OrderRunner, type CarryOut } from '../../../../agent/services/order-runner.js';
 import { ResultOutbox } from '../../../../agent/services/result-outbox.js';
 import { sleep } from '../../../../agent/services/sleep.js';
+import { MemoryRecordStore } from '../../../fakes/memory-record-store.js';
 import { bridgesOf, FakeHost, MemoryJournal } from '../fake-host.js';
 import { ManualClock, settle } from '../manual-clock.js';
 
@@ -36,8 +38,15 @@ function order(orderId: string, vmKey: string, action: OrderAction = { kind: 'st
   return { orderId, vmKey, timeoutMs, action };
 }
 
-function configurerOf(host: FakeHost): VmConfigurer {
-  return new VmConfigurer({ cfgFolder: host, guestDisk: host, wire: host, bridges: host, log: LOG });
+function makeConfigurer(host: FakeHost, records = new MemoryRecordStore()): VmConfigurer {
+  return new VmConfigurer({
+    cfgFolder: host,
+    guestDisk: host,
+    wire: host,
+    bridges: host,
+    intents: new RecordIntentLog(records),
+    log: LOG,
+  });
 }
 
 interface RunnerRig {
@@ -64,7 +73,7 @@ function makeRunner(carryOut: CarryOut, journal = new MemoryJournal()): RunnerRi
 t.test('configuring a VM', async (t) => {
   const configure = async (host: FakeHost, key: string, action = configureAction()): Promise<void> => {
     const observer = new Observer(host, host, host);
-    const carryOut = makeCarryOut(observer, host, configurerOf(host), host);
+    const carryOut = makeCarryOut(observer, host, makeConfigurer(host), host);
     await carryOut(order('o', key, action), () => undefined, NEVER);
   };
 
@@ -171,7 +180,7 @@ t.test('orders are about where a VM shall be', async (t) => {
   const host = new FakeHost();
   const key = host.addVm('domU');
   host.files.set('/xen/py.cfg', 'import os\n');
-  const carryOut = makeCarryOut(new Observer(host, host, host), host, configurerOf(host), host);
+  const carryOut = makeCarryOut(new Observer(host, host, host), host, makeConfigurer(host), host);
   const act = (vmKey: string, action: OrderAction) => carryOut(order('o', vmKey, action), () => undefined, NEVER);
   t.match(await act(key, { kind: 'destroy' }), { state: 'stopped' });
   t.match(await act(key, { kind: 'start' }), { state: 'running' });
@@ -191,7 +200,7 @@ t.test('orders are about where a VM shall be', async (t) => {
 
 t.test('no domain is made of a cfg that leaves its bridge to chance', async (t) => {
   const host = new FakeHost();
-  const carryOut = makeCarryOut(new Observer(host, host, host), host, configurerOf(host), host);
+  const carryOut = makeCarryOut(new Observer(host, host, host), host, makeConfigurer(host), host);
   const start = (key: string) => carryOut(order('o', key), () => undefined, NEVER);
   const key = host.addVm('domU', 'mac=00:16:3e:00:00:01');
   const cases = [

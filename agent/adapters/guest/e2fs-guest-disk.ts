@@ -1,0 +1,298 @@
+// Guests whose root is one ext2, ext3 or ext4 file system in a raw file or on a block device.
+//
+// A write edits a copy of the file system's metadata (a few MB, sparse, whatever the size of the disk), lets e2fsck judge the
+// copy, and then has a list of blocks with the bytes before and after. That list is made durable, and only then does the
+// disk change: so a full disk or a refusal leaves the disk as it was, and a death in the middle is put right from the list.
+//
+// Invariants:
+// - The file system is never given to dom0's kernel. Nothing is written while anybody uses the disk.
+// - Only what was read back from the disk, and passed e2fsck there, is a success.
+// - What comes before is a replay of the disk's own journal (e2fsck -p), as its guest would do at the next boot; a disk that
+//   is clean is not even touched by that.
+import { createHash } from 'node:crypto';
+import { mkdir, mkdtemp, open, readFile, realpath, rm, stat, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { AppError, invalid, messageOf, notFound, wrongState } from '../../../shared/errors.js';
+import type { Exec } from '../../../shared/exec.js';
+import { editCommands } from '../../domain/guest/debugfs-text.js';
+import { DISK_HEAD_BYTES, diskContent } from '../../domain/guest/disk-content.js';
+import { type NicOptions, planGuest, readGuest } from '../../domain/guest/guest-plan.js';
+import type { GuestEdit, GuestTree } from '../../domain/guest/guest-tree.js';
+import { rootDisks } from '../../domain/guest/root-disk.js';
+import type { GuestSettings } from '../../domain/order.js';
+import type { XlCfg } from '../../domain/xl-cfg/syntax.js';
+import { listVifs } from '../../domain/xl-cfg/vif.js';
+import { getString } from '../../domain/xl-cfg/xl-cfg.js';
+import type { Guest, GuestChange, GuestDisk, GuestNetwork } from '../../ports/guest-disk.js';
+import type { RecordStore } from '../../ports/record-store.js';
+import { type BlockChange, formatBlockChange, parseBlockChange, readPieces, writePieces } from './block-change.js';
+import type { DiskUse } from './disk-use.js';
+import { E2fsTools } from './e2fs-tools.js';
+import { readGuestTree } from './guest-tree-reader.js';
+
+/** Of one write: the checks of a large disk take most of it. */
+const WRITE_MS = 120_000;
+
+export interface E2fsGuestDiskOptions {
+  readonly exec: Exec;
+  readonly use: DiskUse;
+  /** The changes that are open. */
+  readonly changes: RecordStore;
+  /** Absolute, for files that need not outlive the process; made when first needed. */
+  readonly workFolder: string;
+}
+
+interface KnownGuest {
+  readonly signature: string;
+  readonly network: GuestNetwork | undefined;
+}
+
+interface RootDisk {
+  /** Its real path. */
+  readonly disk: string;
+  readonly isClean: boolean;
+}
+
+export class E2fsGuestDisk implements GuestDisk {
+  readonly #options: E2fsGuestDiskOptions;
+  readonly #tools: E2fsTools;
+  /** By cfg path. */
+  readonly #known = new Map<string, KnownGuest>();
+  readonly #busyDisks = new Set<string>();
+
+  constructor(options: E2fsGuestDiskOptions) {
+    this.#options = options;
+    this.#tools = new E2fsTools(options.exec);
+  }
+
+  async read(guest: Guest): Promise<GuestNetwork | undefined> {
+    const paths = rootDisks(guest.cfg).map(({ target }) => target);
+    const known = this.#known.get(guest.cfgPath);
+    const signature = `${guest.cfg.text}\n${(await Promise.all(paths.map(signatureOf))).join('\n')}`;
+    if (known?.signature === signature) return known.network;
+    // A running guest writes all the time; what it was given is read again when it has stopped.
+    if (known !== undefined && (await this.#isAttached(paths))) return known.network;
+    const network = await this.#readNow(guest).catch(() => undefined);
+    this.#known.set(guest.cfgPath, { signature, network });
+    return network;
+  }
+
+  async write(guest: Guest, settings: GuestSettings, signal: AbortSignal): Promise<GuestChange> {
+    const { disk, isClean } = await findRoot(guest.cfg);
+    return this.#alone(disk, signal, async (work, limited) => {
+      await this.#refuseOpen(guest.cfgPath);
+      await this.#refuseInUse(disk);
+      if (!isClean) await this.#tools.repair(disk, limited);
+      const tree = await readGuestTree(this.#tools, disk, work, limited);
+      const { edits, warnings } = planGuest(tree, settings, nicOptions(guest.cfg));
+      if (edits.length === 0) return doneAlready(warnings);
+      const change = await this.#prepare({ cfgPath: guest.cfgPath, disk, warnings }, edits, tree, work, limited);
+      await this.#apply(change, edits, work, limited);
+      return this.#openChange(change);
+    });
+  }
+
+  async findOpen(cfgPath: string): Promise<GuestChange | undefined> {
+    const bytes = await this.#options.changes.read(keyOf(cfgPath));
+    return bytes === undefined ? undefined : this.#openChange(parseBlockChange(bytes));
+  }
+
+  async #readNow(guest: Guest): Promise<GuestNetwork | undefined> {
+    const { disk } = await findRoot(guest.cfg);
+    return this.#inWorkFolder(async (work) => {
+      const tree = await readGuestTree(this.#tools, disk, work, AbortSignal.timeout(WRITE_MS));
+      return readGuest(tree, nicOptions(guest.cfg));
+    });
+  }
+
+  /** Edits a copy of the metadata. Nothing of the disk is changed. */
+  async #prepare(
+    about: Omit<BlockChange, 'pieces'>,
+    edits: readonly GuestEdit[],
+    tree: GuestTree,
+    work: string,
+    signal: AbortSignal,
+  ): Promise<BlockChange> {
+    const metadata = join(work, 'metadata');
+    const sources = edits.map((_, n) => join(work, `new-${n}`));
+    await this.#tools.copyMetadata(about.disk, metadata, signal);
+    for (const [n, edit] of edits.entries()) {
+      if (edit.kind === 'write') await writeFile(sources[n] ?? '', edit.text, 'latin1');
+    }
+    const ranges = await this.#tools.edit(metadata, editCommands(edits, tree, sources), work, signal);
+    await this.#checkEdits(metadata, about.disk, edits, work, signal);
+    return { ...about, pieces: await readPieces(about.disk, metadata, ranges) };
+  }
+
+  async #apply(change: BlockChange, edits: readonly GuestEdit[], work: string, signal: AbortSignal): Promise<void> {
+    const { changes } = this.#options;
+    signal.throwIfAborted();
+    await this.#refuseInUse(change.disk);
+    await changes.write(keyOf(change.cfgPath), formatBlockChange(change));
+    try {
+      await writePieces(change, 'after');
+      await this.#checkEdits(change.disk, change.disk, edits, work, signal);
+    } catch (error) {
+      // What cannot be put back now stays recorded, and is put back by whoever finds it open.
+      await writePieces(change, 'before');
+      await changes.remove(keyOf(change.cfgPath));
+      throw error;
+    }
+  }
+
+  /** debugfs says nothing of its failures: the files are read, and e2fsck is asked. */
+  async #checkEdits(
+    image: string,
+    name: string,
+    edits: readonly GuestEdit[],
+    work: string,
+    signal: AbortSignal,
+  ): Promise<void> {
+    await this.#tools.verify(image, name, signal);
+    const tree = await readGuestTree(this.#tools, image, work, signal);
+    const wrong = edits.find((edit) => !holds(tree, edit, edits));
+    if (wrong === undefined) return;
+    throw wrongState(`${wrong.path} could not be written into ${name}`, {
+      hint: 'is there room in the guest? dumpe2fs -h tells its free blocks and inodes',
+    });
+  }
+
+  #openChange(change: BlockChange): GuestChange {
+    const key = keyOf(change.cfgPath);
+    const { changes } = this.#options;
+    return {
+      warnings: change.warnings,
+      keep: () => changes.remove(key),
+      undo: async () => {
+        if ((await changes.read(key)) === undefined) return;
+        await this.#refuseInUse(change.disk);
+        await writePieces(change, 'before');
+        await changes.remove(key);
+      },
+    };
+  }
+
+  async #refuseOpen(cfgPath: string): Promise<void> {
+    if ((await this.#options.changes.read(keyOf(cfgPath))) === undefined) return;
+    throw wrongState(`An earlier change of the guest of ${cfgPath} is open`, { hint: 'restart domherd-agent' });
+  }
+
+  async #refuseInUse(disk: string): Promise<void> {
+    const user = await this.#options.use.userOf(disk);
+    if (user !== undefined) throw wrongState(`The disk ${disk} is in use by ${user}`, { disk, user });
+  }
+
+  async #isAttached(paths: readonly string[]): Promise<boolean> {
+    const found = await Promise.all(
+      paths.map(async (path) => this.#options.use.attachmentOf(await realpath(path).catch(() => path))),
+    );
+    return found.some((each) => each !== undefined);
+  }
+
+  /** One write at a time to a disk, within its limit. */
+  async #alone<T>(
+    disk: string,
+    signal: AbortSignal,
+    use: (work: string, limited: AbortSignal) => Promise<T>,
+  ): Promise<T> {
+    if (this.#busyDisks.has(disk)) throw wrongState(`The disk ${disk} is being written for another VM`, { disk });
+    const limit = new AbortController();
+    const late = new AppError('timeout', `${disk} was not written in ${WRITE_MS / 1000} s`, { disk });
+    const timer = setTimeout(() => limit.abort(late), WRITE_MS);
+    this.#busyDisks.add(disk);
+    try {
+      return await this.#inWorkFolder((work) => use(work, AbortSignal.any([signal, limit.signal])));
+    } finally {
+      clearTimeout(timer);
+      this.#busyDisks.delete(disk);
+    }
+  }
+
+  async #inWorkFolder<T>(use: (work: string) => Promise<T>): Promise<T> {
+    const { workFolder } = this.#options;
+    let work: string | undefined;
+    try {
+      await mkdir(workFolder, { recursive: true, mode: 0o700 });
+      work = await mkdtemp(join(workFolder, 'guest-'));
+      return await use(work);
+    } catch (error) {
+      if (error instanceof AppError) throw error;
+      throw new AppError('unavailable', `The disk of a guest cannot be edited: ${messageOf(error)}`, {}, error);
+    } finally {
+      if (work !== undefined) await rm(work, { recursive: true, force: true });
+    }
+  }
+}
+
+/** The first disk that holds an ext file system. */
+async function findRoot(cfg: XlCfg): Promise<RootDisk> {
+  let refusal: AppError | undefined;
+  for (const { target } of rootDisks(cfg)) {
+    const path = await realpath(target).catch(() => undefined);
+    if (path === undefined) {
+      refusal ??= notFound(`There is no disk ${target}`, { disk: target, hint: 'look at disk= of the cfg' });
+      continue;
+    }
+    const content = diskContent(await headOf(path));
+    if (content.kind === 'ext') return { disk: path, isClean: content.isClean };
+    refusal ??= invalid(`The disk ${target} is not ext2, ext3 or ext4: it holds ${content.what}`, {
+      disk: target,
+      hint: content.hint,
+    });
+  }
+  throw refusal ?? invalid('The cfg has no disk that can hold a root');
+}
+
+async function headOf(path: string): Promise<Uint8Array> {
+  const found = await stat(path);
+  if (!found.isFile() && !found.isBlockDevice()) throw invalid(`The disk ${path} is neither a file nor a block device`);
+  const file = await open(path, 'r');
+  try {
+    const { buffer, bytesRead } = await file.read(Buffer.alloc(DISK_HEAD_BYTES), 0, DISK_HEAD_BYTES, 0);
+    return buffer.subarray(0, bytesRead);
+  } finally {
+    await file.close();
+  }
+}
+
+/** Changes when the disk does: for a file its times, for a device the kernel's count of what was written. */
+async function signatureOf(path: string): Promise<string> {
+  const found = await stat(path, { bigint: true }).catch(() => undefined);
+  if (found === undefined) return 'none';
+  if (!found.isBlockDevice()) {
+    return [found.dev, found.ino, found.size, found.mtimeNs, found.ctimeNs].join(' ');
+  }
+  const name = (await realpath(path)).replace(/^\/dev\//, '');
+  const counts = await readFile(`/sys/class/block/${name}/stat`, 'utf8').catch(() => '');
+  return `${found.rdev} ${counts.trim().split(/\s+/)[6] ?? ''}`;
+}
+
+function holds(tree: GuestTree, edit: GuestEdit, edits: readonly GuestEdit[]): boolean {
+  const last = edits.findLast(({ path }) => path === edit.path);
+  const node = tree.get(edit.path);
+  if (last?.kind !== 'write') return node === undefined;
+  return (
+    node?.kind === 'file' &&
+    node.text === last.text &&
+    node.mode === last.mode &&
+    node.uid === last.uid &&
+    node.gid === last.gid
+  );
+}
+
+function doneAlready(warnings: readonly string[]): GuestChange {
+  return { warnings, undo: () => Promise.resolve(), keep: () => Promise.resolve() };
+}
+
+function nicOptions(cfg: XlCfg): NicOptions {
+  const vifs = listVifs(cfg);
+  const macs = vifs.flatMap(({ index, macAsXlReads }) =>
+    macAsXlReads === undefined ? [] : [[index, macAsXlReads] as const],
+  );
+  const kernelLine = ['extra', 'cmdline', 'root'].map((key) => getString(cfg, key) ?? '').join(' ');
+  return { vifCount: vifs.length, macs: new Map(macs), kernelLine };
+}
+
+function keyOf(cfgPath: string): string {
+  return createHash('sha256').update(cfgPath).digest('hex').slice(0, 40);
+}

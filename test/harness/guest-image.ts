@@ -1,0 +1,83 @@
+import { execFileSync } from 'node:child_process';
+import { chmodSync, mkdirSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+
+/** A file with its text, one with a mode, or a link. */
+export type SampleFile = string | { readonly text: string; readonly mode: number } | { readonly link: string };
+
+export const INTERFACES = `# The loopback network interface
+auto lo
+iface lo inet loopback
+
+# The primary network interface
+auto eth0
+iface eth0 inet dhcp
+#post-up ethtool -K eth0 tx off
+`;
+
+/** What xen-tools makes: Debian with ifupdown, on DHCP. */
+export const DEBIAN: Readonly<Record<string, SampleFile>> = {
+  '/sbin/ifup': { text: '#!/bin/sh\n', mode: 0o755 },
+  '/etc/os-release': 'PRETTY_NAME="Debian GNU/Linux 6 (squeeze)"\nID=debian\nVERSION_ID="6"\n',
+  '/etc/network/interfaces': INTERFACES,
+  '/etc/hostname': 'domU\n',
+  '/etc/hosts': '127.0.0.1\tlocalhost\n127.0.1.1\tdomU.example domU\n',
+  '/etc/resolv.conf': 'nameserver 192.0.2.1\n',
+  '/etc/shadow': { text: 'root:$6$x$y:15000:0:99999:7:::\n', mode: 0o640 },
+  '/etc/cloud-is-not-here': '',
+};
+
+/** Makes a tree of files below `folder`. */
+export function makeFiles(folder: string, files: Readonly<Record<string, SampleFile>>): void {
+  mkdirSync(folder, { recursive: true });
+  for (const [path, file] of Object.entries(files)) {
+    const to = join(folder, path);
+    mkdirSync(dirname(to), { recursive: true });
+    if (typeof file === 'string') writeFileSync(to, file);
+    else if ('link' in file) symlinkSync(file.link, to);
+    else {
+      writeFileSync(to, file.text);
+      chmodSync(to, file.mode);
+    }
+  }
+}
+
+/** Makes a file system of `type` with those files in the file `image`. */
+export function makeImage(
+  image: string,
+  files: Readonly<Record<string, SampleFile>>,
+  options: { readonly type?: string; readonly size?: string; readonly mkfs?: readonly string[] } = {},
+): void {
+  const { type = 'ext4', size = '32M', mkfs = [] } = options;
+  const root = `${image}.root`;
+  makeFiles(root, files);
+  writeFileSync(image, '');
+  truncateSync(image, Number(size.slice(0, -1)) * 1024 * 1024);
+  execFileSync(`mkfs.${type}`, ['-q', '-F', ...mkfs, '-d', root, image]);
+}
+
+/** The text of a file in the image; empty if there is none. */
+export function readInImage(image: string, path: string): string {
+  return execFileSync('debugfs', ['-c', '-R', `cat ${path}`, image], {
+    stdio: ['ignore', 'pipe', 'ignore'],
+  }).toString();
+}
+
+/** Permission bits, uid and gid of a file in the image, such as "0644 0 0". */
+export function ownershipInImage(image: string, path: string): string {
+  const text = execFileSync('debugfs', ['-c', '-R', `stat ${path}`, image], {
+    stdio: ['ignore', 'pipe', 'ignore'],
+  }).toString();
+  const [, mode, uid, gid] = /Mode: +(\d+)[^]*User: +(\d+) +Group: +(\d+)/.exec(text) ?? [];
+  return `${mode ?? '?'} ${uid ?? '?'} ${gid ?? '?'}`;
+}
+
+/** Whether e2fsck finds nothing to say. */
+export function isClean(image: string): boolean {
+  try {
+    execFileSync('e2fsck', ['-fn', image], { stdio: 'ignore' });
+    return true;
+  } catch {
+    return false;
+  }
+}
