@@ -4,11 +4,12 @@ import { HostServiceClient, type Host } from '../../shared/gen/domherd/v1/host.j
 import { callUnary } from '../../shared/grpc/client.js';
 import { confirm } from './confirm.js';
 import { withClient } from './connection.js';
+import { tunnelText } from './host-tunnel-action.js';
 import type { Invocation } from './invocation.js';
 import { CALL } from './limit.js';
 import { formatLocalLong } from './local-time.js';
 import { printOne, printRows, tell } from './output.js';
-import { hostFields, hostView } from './view/host-view.js';
+import { hostFields, hostView, via } from './view/host-view.js';
 
 export interface TokenOptions {
   readonly uses?: number;
@@ -21,7 +22,7 @@ export async function listHosts(call: Invocation): Promise<number> {
   );
   printRows(call, hosts, hostView(call.world.timeZone()));
   if (hosts.length === 0 && call.format === 'table') {
-    tell(call, 'no host has joined; let one in: domherd host token NAME | ssh root@NAME domherd-agent join');
+    tell(call, 'no host has joined; let some in: domherd host add NODE..., or --file $OAR_NODE_FILE');
   }
   return 0;
 }
@@ -30,7 +31,8 @@ export async function showHost(call: Invocation, name: string): Promise<number> 
   const { host } = await withClient(call, HostServiceClient, (client) =>
     callUnary(client.get.bind(client), { name }, CALL),
   );
-  printHost(call, host, name);
+  const tunnel = host !== undefined && via(host) === 'ssh' ? await tunnelText(call, name) : '';
+  printHost(call, host, name, tunnel);
   return 0;
 }
 
@@ -68,8 +70,8 @@ export async function revokeHost(call: Invocation, name: string, options: { yes?
   return 0;
 }
 
-function printHost(call: Invocation, host: Host | undefined, name: string): void {
+function printHost(call: Invocation, host: Host | undefined, name: string, tunnel = ''): void {
   if (host === undefined) throw notFound(`the controller told nothing of host ${name}`);
   const timeZone = call.world.timeZone();
-  printOne(call, host, hostView(timeZone), hostFields(timeZone));
+  printOne(call, host, hostView(timeZone), hostFields(timeZone, tunnel));
 }

@@ -6,7 +6,7 @@ import { parseHostName, type HostName } from '../../shared/domain/name.js';
 import { readArtefact, type Artefact } from './dom0/artefact.js';
 import { ControllerSide } from './dom0/controller-side.js';
 import { dom0FolderOf, type Dom0Folder, type Dom0Record } from './dom0/dom0-folder.js';
-import { endpointsOf } from './dom0/endpoint.js';
+import { endpointsOf, type ListenFacts } from './dom0/endpoint.js';
 import { exitCodeOfAll } from './dom0/exit-code.js';
 import { fanOut } from './dom0/fan-out.js';
 import { HostLines } from './dom0/host-lines.js';
@@ -15,6 +15,7 @@ import type { Wanted } from './dom0/plan.js';
 import { setUpDom0, type SetupResult, type SetupTarget } from './dom0/setup.js';
 import { outcomeText, printPlans, printResults } from './dom0/setup-view.js';
 import { Ssh } from './dom0/ssh.js';
+import { openTunnel, tunnelTo } from './host-tunnel-action.js';
 import type { Invocation } from './invocation.js';
 
 export interface ReachOptions {
@@ -96,12 +97,12 @@ async function setUp(
     const hosts = await choose(controller);
     return Ssh.with(exec, (ssh) =>
       fanOut(hosts, options.parallel ?? PARALLEL, async (host) => {
-        const target = await targetOf(call, folder, host, verb, options);
+        const target = await targetOf(call, folder, host, controller.info, { ...options, verb });
         const result = await setUpDom0(target, {
           ...{ ssh, folder, controller, endpoints, artefact, verb, signal },
           isDryRun: options.dryRun ?? false,
           tell: (name, text, note) => lines.step(name, text, note),
-          openTunnel: () => Promise.reject(new AppError('internal', 'no tunnels yet')),
+          openTunnel: (name) => openTunnel(call, folder, name),
         });
         lines.done(host, outcomeText(result, options.dryRun ?? false));
         return result;
@@ -116,21 +117,22 @@ function artefactPath({ world }: Invocation, given: string | undefined): string 
 }
 
 async function targetOf(
-  { world }: Invocation,
+  call: Invocation,
   folder: Dom0Folder,
   host: HostName,
-  verb: Wanted['verb'],
-  options: AddOptions,
+  listen: ListenFacts,
+  { verb, ...options }: AddOptions & { readonly verb: Wanted['verb'] },
 ): Promise<SetupTarget> {
   const before = await folder.load(host);
-  const jobId = world.env['OAR_JOB_ID'] || null;
+  const jobId = call.world.env['OAR_JOB_ID'] || null;
   // Another job has deployed the node anew: its old key says nothing any more.
   const isOtherJob = verb === 'add' && before !== undefined && jobId !== null && jobId !== before.jobId;
   const record: Dom0Record = {
     user: options.user ?? before?.user ?? 'root',
     sshConfig: options.sshConfig === undefined ? (before?.sshConfig ?? null) : resolve(options.sshConfig),
     jobId: verb === 'add' ? jobId : (before?.jobId ?? null),
-    tunnel: verb === 'upgrade' ? (before?.tunnel ?? null) : null,
+    tunnel:
+      options.via === undefined ? (before?.tunnel ?? null) : options.via === 'ssh' ? tunnelTo(call, listen) : null,
   };
   return { host, record, acceptsNewKey: options.acceptNewHostKey === true || isOtherJob };
 }

@@ -37,6 +37,10 @@ export const HOST: Noun = {
       formats: NAMED,
       options: [
         option('--file <file>', 'a list of nodes, one a line, such as $OAR_NODE_FILE; - is the input'),
+        option('--via <way>', 'how agents reach the controller: direct, or through a tunnel over ssh').choices([
+          'direct',
+          'ssh',
+        ]),
         ...reachOptions(),
         parallelOption(),
         artefactOption(),
@@ -46,6 +50,7 @@ export const HOST: Noun = {
         'domherd host add --file $OAR_NODE_FILE',
         'domherd host add dom0-1 dom0-2 --dry-run',
         'domherd host add dom0-1 --accept-new-host-key',
+        'domherd host add dom0-1 --via ssh',
       ],
       run: async (call, args, options: AddOptions) =>
         (await import('./host-add-action.js')).addHosts(call, args, options),
@@ -82,6 +87,13 @@ export const HOST: Noun = {
       examples: ['domherd host remove dom0-1', 'domherd host remove dom0-1 --forget --yes'],
       run: async (call, args, options: RemoveOptions) =>
         (await import('./host-remove-action.js')).removeHosts(call, args, options),
+    }),
+    verb({
+      name: 'tunnel',
+      about: 'keep up the tunnels of hosts that were added with --via ssh; "host add" starts this by itself',
+      formats: [],
+      examples: ['nohup domherd host tunnel &'],
+      run: async (call) => (await import('./host-tunnel-action.js')).keepAllTunnels(call),
     }),
     verb({
       name: 'list',

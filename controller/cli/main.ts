@@ -1,6 +1,9 @@
+import { spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
+import { closeSync, openSync } from 'node:fs';
 import { userInfo } from 'node:os';
 import { setTimeout as delay } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
 import { createExec } from '../../shared/exec.js';
 import { run } from './run.js';
 import type { World } from './world.js';
@@ -14,11 +17,20 @@ process.on('SIGINT', () => {
 // The reader of a pipe may leave early, as `head` does: that is no failure.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 0 : 1));
 
+function startAside(args: readonly string[], logPath: string): void {
+  const log = openSync(logPath, 'a', 0o600);
+  const program = fileURLToPath(import.meta.url);
+  spawn(process.execPath, [program, ...args], { detached: true, stdio: ['ignore', log, log] }).unref();
+  closeSync(log);
+}
+
 const world: World = {
   stdin: process.stdin,
   stdout: process.stdout,
   stderr: process.stderr,
   exec: createExec(process.env),
+  startAside,
+  pid: process.pid,
   programFolder: import.meta.dirname,
   env: process.env,
   user: () => {

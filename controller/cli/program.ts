@@ -32,7 +32,7 @@ export const NOUNS: readonly Noun[] = [
 
 const EXAMPLES = [
   'g5k-subnets -a | domherd reservation import - --name job42 --ends 20:00',
-  'domherd host token dom0-1 | ssh root@dom0-1 domherd-agent join',
+  'domherd host add --file $OAR_NODE_FILE',
   'domherd vm address --all && domherd vm start --all && domherd vm wait --all --for=running',
   'domherd vm list -o ips > vms_assigned_ips.txt',
 ];

@@ -16,6 +16,9 @@ export interface World {
   /** Everything else. */
   readonly stderr: Sink;
   readonly exec: Exec;
+  /** Starts this program once more, in the background: it outlives this process. Its output is appended to a file. */
+  readonly startAside: (args: readonly string[], logPath: string) => void;
+  readonly pid: number;
   /** Where this program is, absolute: the agent to install is beside it. */
   readonly programFolder: string;
   readonly env: Readonly<Record<string, string | undefined>>;

@@ -49,6 +49,8 @@ export async function runCli(args: readonly string[], options: CliOptions = {}):
     stdout,
     stderr,
     exec: createExec({}),
+    startAside: () => undefined,
+    pid: 1,
     programFolder: '/nonexistent',
     env: { ...options.env },
     user: () => ({ uid: 1000, home: '/home/me', name: 'me' }),

@@ -27,13 +27,16 @@ export class Dom0Jail {
   readonly name: string;
   readonly port: number;
   readonly #identity: string;
+  /** Whether it shares this machine's network; else it reaches nothing, and is reached through its namespaces. */
+  readonly #isConnected: boolean;
   #process: ChildProcess | undefined;
 
-  private constructor(folder: string, name: string, port: number, identity: string) {
+  private constructor(folder: string, name: string, port: number, identity: string, isConnected: boolean) {
     this.folder = folder;
     this.name = name;
     this.port = port;
     this.#identity = identity;
+    this.#isConnected = isConnected;
   }
 
   /**
@@ -45,8 +48,9 @@ export class Dom0Jail {
     name: string,
     identity: string,
     agentOptions = '--toolstack sim --sim vms=1 --sim boot-ms=20',
+    isConnected = true,
   ): Promise<Dom0Jail> {
-    const jail = new Dom0Jail(folder, name, await freePort(), identity);
+    const jail = new Dom0Jail(folder, name, await freePort(), identity, isConnected);
     for (const part of Object.keys(MOUNTS)) mkdirSync(join(folder, part), { recursive: true });
     for (const part of ['run/sshd', 'run/systemd/system', 'local/sbin']) {
       mkdirSync(join(folder, part), { recursive: true });
@@ -75,12 +79,15 @@ export class Dom0Jail {
     copyFileSync(`${this.#identity}.pub`, join(this.folder, 'authorized_keys'));
     writeFileSync(config, this.#sshdConfig());
     const mounts = Object.entries(MOUNTS).map(([part, at]) => `${join(this.folder, part)}=${at}`);
-    const args = ['--mount', '--pid', '--fork', '--kill-child', '--mount-proc', 'bash', join(FIXTURES, 'boot')];
+    const namespaces = ['--mount', '--pid', ...(this.#isConnected ? [] : ['--net'])];
+    const args = [...namespaces, '--fork', '--kill-child', '--mount-proc', 'bash', join(FIXTURES, 'boot')];
+    const booted = join(this.folder, 'booted');
+    rmSync(booted, { force: true });
     this.#process = spawn('unshare', [...args, config, ...mounts], { stdio: ['ignore', 'ignore', 'pipe'] });
     let said = '';
     this.#process.stderr?.on('data', (piece: Buffer) => (said = (said + piece.toString()).slice(-4_000)));
     const endMs = Date.now() + READY_MS;
-    while (!(await answers(this.port))) {
+    while (!(this.#isConnected ? await answers(this.port) : await exists(booted))) {
       if (Date.now() > endMs || this.#process.exitCode !== null) throw new Error(`no sshd for ${this.name}: ${said}`);
     }
   }
@@ -96,7 +103,7 @@ export class Dom0Jail {
 
   /** Its part of a configuration for ssh. */
   sshConfig(): string {
-    const lines = [`HostName 127.0.0.1`, `Port ${String(this.port)}`, `IdentityFile ${this.#identity}`];
+    const lines = [...this.#way(), `IdentityFile ${this.#identity}`];
     return [`Host ${this.name}`, ...lines, 'IdentitiesOnly yes', 'IdentityAgent none', ''].join('\n  ');
   }
 
@@ -116,6 +123,14 @@ export class Dom0Jail {
   agentPid(): number | undefined {
     const path = this.path('run', 'domherd-agent.service.pid');
     return existsSync(path) ? Number(readFileSync(path, 'utf8')) : undefined;
+  }
+
+  #way(): readonly string[] {
+    if (this.#isConnected) return ['HostName 127.0.0.1', `Port ${String(this.port)}`];
+    const parent = String(this.#process?.pid);
+    const [pid] = readFileSync(`/proc/${parent}/task/${parent}/children`, 'utf8').split(' ');
+    const sshd = `/usr/sbin/sshd -i -f ${join(this.folder, 'sshd_config')}`;
+    return [`ProxyCommand nsenter --target ${pid ?? ''} --mount --net --pid -- ${sshd}`];
   }
 
   #sshdConfig(): string {
@@ -149,6 +164,12 @@ function freePort(): Promise<number> {
       server.close(() => resolve(port));
     });
   });
+}
+
+async function exists(path: string): Promise<boolean> {
+  if (existsSync(path)) return true;
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  return false;
 }
 
 function answers(port: number): Promise<boolean> {

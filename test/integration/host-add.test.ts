@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, readdirSync, readFileSync, readlinkSync, unlinkSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, readlinkSync, unlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { EXIT_CODE } from '../../shared/exit-code.js';
@@ -13,14 +13,21 @@ const key = makeSshKey(join(fleet.folder, 'id'));
 const sshConfig = join(fleet.folder, 'ssh_config');
 const jails: Dom0Jail[] = [];
 t.teardown(async () => {
+  endKeeper();
   for (const jail of jails) await jail.stop();
   await fleet.stop();
 });
 
-async function startJail(name: string, agentOptions?: string): Promise<Dom0Jail> {
+/** A test that fails half way leaves one. */
+function endKeeper(): void {
+  const path = join(fleet.folder, 'cli', 'ssh', 'tunnel.pid');
+  if (existsSync(path)) process.kill(Number(readFileSync(path, 'utf8')), 'SIGINT');
+}
+
+async function startJail(name: string, agentOptions?: string, isConnected = true): Promise<Dom0Jail> {
   const folder = join(fleet.folder, `jail-${name}`);
   mkdirSync(folder);
-  const jail = await Dom0Jail.start(folder, name, key, agentOptions);
+  const jail = await Dom0Jail.start(folder, name, key, agentOptions, isConnected);
   jails.push(jail);
   writeConfig();
   return jail;
@@ -189,6 +196,40 @@ t.test('hosts are removed', async (t) => {
 
   await t.test('a host that was removed may come again', async (t) => {
     t.match(await add(['dom0-3']), { exitCode: 0, stdout: /joined/ });
+  });
+});
+
+t.test('a site that lets nobody dial back is met by a tunnel over ssh', async (t) => {
+  const jail = await startJail('dom0-6', undefined, false);
+  const refused = await add(['dom0-6']);
+  t.match(refused, {
+    exitCode: EXIT_CODE.unavailable,
+    stderr: /cannot reach the controller at 127\.0\.0\.1:\d+[^]*--via ssh/,
+  });
+  const added = await add(['dom0-6', '--via', 'ssh']);
+  t.match(added, { exitCode: 0, stdout: /dom0-6 +joined/ }, added.stderr);
+  t.match((await domherd(['host', 'show', 'dom0-6'])).stdout, /Dials +by ssh: up since/);
+  t.match((await domherd(['host', 'list'])).stdout, /dom0-6 +online.* ssh /);
+  const keeper = readFileSync(join(fleet.folder, 'cli', 'ssh', 'tunnel.pid'), 'utf8');
+
+  await t.test('which comes again by itself when it breaks', async (t) => {
+    await jail.stop();
+    await jail.boot();
+    writeConfig();
+    const again = await add(['dom0-6']);
+    t.match(again, { exitCode: 0, stdout: /dom0-6 +restarted/ }, again.stderr);
+    t.equal(readFileSync(join(fleet.folder, 'cli', 'ssh', 'tunnel.pid'), 'utf8'), keeper, 'kept by the same process');
+  });
+
+  await t.test('and ends with the host', async (t) => {
+    t.match(await domherd(['host', 'remove', 'dom0-6', '--yes']), { exitCode: 0, stdout: /removed/ });
+    const endMs = Date.now() + 20_000;
+    while (existsSync(`/proc/${keeper}`) && Date.now() < endMs) await new Promise((resolve) => setTimeout(resolve, 50));
+    t.notOk(existsSync(`/proc/${keeper}`), 'nobody needs the process that kept it');
+    t.strictSame(
+      readdirSync(join(fleet.folder, 'cli', 'ssh')).filter((name) => /dom0-6|pid/.test(name)),
+      [],
+    );
   });
 });
 

@@ -1,7 +1,8 @@
 // What this account keeps of the dom0s that it reaches by ssh, below the data folder:
 //   ssh/HOST.known_hosts   the keys that the present deployment showed; nobody else's known_hosts is read or written
 //   ssh/HOST.json          how it is reached
-//   ssh/tunnel.*           the process that keeps tunnels up
+//   ssh/HOST.tunnel        how its tunnel is, where it has one
+//   ssh/tunnel.pid, .log   the process that keeps tunnels up
 import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as v from 'valibot';
@@ -70,7 +71,7 @@ export class Dom0Folder {
   async list(): Promise<readonly string[]> {
     const names = await readdir(this.path).catch(() => []);
     return names
-      .filter((name) => name.endsWith('.json') && !name.startsWith('tunnel.'))
+      .filter((name) => name.endsWith('.json'))
       .map((name) => name.slice(0, -'.json'.length))
       .sort();
   }
@@ -78,6 +79,19 @@ export class Dom0Folder {
   /** Host names have no `/` and do not begin with `.`. */
   knownHostsPath(host: string): string {
     return join(this.path, `${host}.known_hosts`);
+  }
+
+  tunnelStatePath(host: string): string {
+    return join(this.path, `${host}.tunnel`);
+  }
+
+  /** Has the number of the process that keeps tunnels. */
+  get keeperPath(): string {
+    return join(this.path, 'tunnel.pid');
+  }
+
+  get keeperLogPath(): string {
+    return join(this.path, 'tunnel.log');
   }
 
   /** The next key that the host shows is taken; what was known before is kept beside, for looking things up. */
@@ -88,7 +102,8 @@ export class Dom0Folder {
 
   async forget(host: string): Promise<void> {
     const known = this.knownHostsPath(host);
-    await Promise.all([this.recordPath(host), known, `${known}.old`].map((path) => rm(path, { force: true })));
+    const paths = [this.recordPath(host), known, `${known}.old`, this.tunnelStatePath(host)];
+    await Promise.all(paths.map((path) => rm(path, { force: true })));
   }
 
   private recordPath(host: string): string {

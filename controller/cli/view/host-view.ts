@@ -14,6 +14,11 @@ function kind(host: Host): string {
   return host.facts?.xenVersion ? `Xen ${host.facts.xenVersion}` : 'Xen';
 }
 
+/** How its agent reaches the controller. */
+export function via({ sessionAddresses }: Host): 'ssh' | 'direct' {
+  return sessionAddresses.length > 0 ? 'ssh' : 'direct';
+}
+
 const STATE_COLOUR: Readonly<Record<string, Colour>> = {
   online: 'green',
   lost: 'red',
@@ -36,6 +41,9 @@ function json(host: Host): unknown {
     deploymentId: host.deploymentId,
     bootId: host.bootId,
     clockOffsetMs: Number(host.clockOffsetMs),
+    via: via(host),
+    connectedAt: isoTime(host.connectedAt),
+    lastError: host.lastError || null,
   };
 }
 
@@ -45,6 +53,8 @@ export function hostView(timeZone: string): View<Host> {
       { title: 'NAME', text: ({ name }) => name },
       { title: 'STATE', text: state, colour: (host) => STATE_COLOUR[state(host)] },
       { title: 'TOOLSTACK', text: kind },
+      { title: 'AGENT', text: ({ facts }) => facts?.agentVersion ?? '-' },
+      { title: 'VIA', text: via },
       { title: 'VMS', text: ({ vms }) => String(vms) },
       { title: 'RUNNING', text: ({ vmsRunning }) => String(vmsRunning) },
       { title: 'CPUS', text: ({ facts }) => String(facts?.cpus ?? '-') },
@@ -53,17 +63,21 @@ export function hostView(timeZone: string): View<Host> {
         title: 'LAST SEEN',
         text: ({ lastSeenAt }) => (lastSeenAt ? formatLocal(lastSeenAt.getTime(), timeZone) : 'never'),
       },
+      { title: 'LAST ERROR', text: ({ lastError }) => lastError, colour: () => 'red' },
     ],
     json,
     name: ({ name }) => name,
   };
 }
 
-export function hostFields(timeZone: string): readonly Column<Host>[] {
+/** @param tunnel how the host's tunnel is, where it has one */
+export function hostFields(timeZone: string, tunnel = ''): readonly Column<Host>[] {
   const time = (date: Date | undefined): string => (date ? formatLocalLong(date.getTime(), timeZone) : '');
   return [
     { title: 'Name', text: ({ name }) => name },
     { title: 'State', text: state },
+    { title: 'Last error', text: ({ lastError }) => lastError, colour: () => 'red' },
+    { title: 'Dials', text: (host) => (via(host) === 'ssh' ? `by ssh: ${tunnel}` : 'the controller directly') },
     { title: 'Toolstack', text: kind },
     { title: 'VMs', text: (host) => `${String(host.vms)}, ${String(host.vmsRunning)} running` },
     { title: 'Agent', text: ({ facts }) => facts?.agentVersion ?? '' },
@@ -72,6 +86,7 @@ export function hostFields(timeZone: string): readonly Column<Host>[] {
     { title: 'CPUs', text: ({ facts }) => String(facts?.cpus ?? '') },
     { title: 'Memory', text: ({ facts }) => memoryText(facts) },
     { title: 'Joined', text: ({ joinedAt }) => time(joinedAt) },
+    { title: 'Connected since', text: ({ connectedAt }) => time(connectedAt) },
     { title: 'Last seen', text: ({ lastSeenAt }) => time(lastSeenAt) },
     { title: 'Certificate until', text: ({ certificateExpiresAt }) => time(certificateExpiresAt) },
     { title: 'Clock off by', text: ({ clockOffsetMs }) => `${String(clockOffsetMs)} ms` },
