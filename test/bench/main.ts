@@ -1,5 +1,7 @@
 import { Fleet } from '../harness/fleet.js';
+import { agentRows } from './agent.js';
 import { measureFdatasync, measureInserts } from './anchor.js';
+import { bootRows } from './boot.js';
 import { acquire, connectTls, fill, measureLeases } from './client.js';
 import { measureHelp, measureLeaseList } from './command.js';
 import { measureKea } from './kea.js';
@@ -161,6 +163,7 @@ async function main(): Promise<void> {
     await importPool(fleet, 'bench', '10.180.0.0/14');
     const kea = process.argv.includes('--with-kea') ? await measureKea(fleet.folder) : undefined;
     const rows = [...(await rateRows(fleet, kea)), ...(await poolRows()), ...(await commandRows(fleet))];
+    rows.push(...bootRows(fleet.folder), ...(await agentRows(fleet)));
     console.log(formatRows(rows));
   } finally {
     await fleet.stop();
