@@ -36,7 +36,8 @@ interface Staged {
   readonly job: ReplaceJob;
   readonly temporary: string;
   readonly backup: string;
-  readonly temporaryBackup: string;
+  /** `undefined`: the backup is there already. */
+  readonly temporaryBackup: string | undefined;
 }
 
 /** Of each file, the newest. */
@@ -98,12 +99,25 @@ class BulkReplace {
 
   #stage(job: ReplaceJob): Staged {
     const backup = join(this.#means.backupDir, `${job.backupName}.${this.#means.clock.nowMs()}`);
-    const [temporary, temporaryBackup] = [temporaryOf(job.real, this.#run), temporaryOf(backup, this.#run)];
+    const temporary = temporaryOf(job.real, this.#run);
+    const temporaryBackup = this.#backUp(job, backup);
     const { mode, uid, gid } = this.#fs.statSync(job.real);
-    const backupOwner = { mode: 0o600, uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 };
-    this.#write(temporaryBackup, job.before, backupOwner);
     this.#write(temporary, job.after, { mode, uid, gid });
     return { job, temporary, backup, temporaryBackup };
+  }
+
+  /** @returns what is to be renamed to the backup; `undefined` if that is there already */
+  #backUp({ real, before }: ReplaceJob, backup: string): string | undefined {
+    try {
+      // The old file itself, once the new one has its name: half the work of a copy, and nothing to sync.
+      this.#fs.linkSync(real, backup);
+      return undefined;
+    } catch {
+      // Another file system, or one without hard links.
+    }
+    const temporary = temporaryOf(backup, this.#run);
+    this.#write(temporary, before, { mode: 0o600, uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 });
+    return temporary;
   }
 
   #write(path: string, text: string, owner: Parameters<typeof writeNew>[3]): void {
@@ -119,13 +133,15 @@ class BulkReplace {
       if (kind === 'ok') return;
     }
     for (const { temporary, temporaryBackup } of staged) {
-      syncPath(this.#fs, temporaryBackup);
+      if (temporaryBackup !== undefined) syncPath(this.#fs, temporaryBackup);
       syncPath(this.#fs, temporary);
     }
   }
 
   #commit(staged: readonly Staged[]): readonly Staged[] {
-    for (const { temporaryBackup, backup } of staged) this.#rename(temporaryBackup, backup);
+    for (const { temporaryBackup, backup } of staged) {
+      if (temporaryBackup !== undefined) this.#rename(temporaryBackup, backup);
+    }
     if (staged.length > 0) syncPath(this.#fs, this.#means.backupDir);
     const replaced = staged.flatMap((one) => this.#attempt(one.job, () => this.#replace(one)));
     for (const folder of new Set(replaced.map(({ job }) => dirname(job.real)))) syncPath(this.#fs, folder);

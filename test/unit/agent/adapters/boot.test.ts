@@ -231,7 +231,7 @@ t.test('the boot step on files', (t) => {
     await bootHost(OPTIONS, parts);
     t.match(exec.calls, [/^sync --file-system .*state\/backup .*xen$/]);
     let synced = 0;
-    const fs = faultyFs({ fsyncSync: () => ((synced += 1), undefined) });
+    const fs = faultyFs({ fsyncSync: () => ((synced += 1), undefined), linkSync: () => 'EXDEV' });
     const places = { xenDir: join(root, 'xen'), autoDir: join(root, 'xen', 'auto'), saveDir: undefined };
     const backupDir = join(root, 'state', 'backup');
     const folder = new DirBootFolder({ ...places, backupDir }, new ManualClock(), fakeExec('missing'), fs);
