@@ -4,6 +4,7 @@
 import type { Logger } from 'pino';
 import { wrongState } from '../shared/errors.js';
 import { VERSION } from '../shared/version.js';
+import { isNewDeployment } from './domain/deployment.js';
 import type { Identity } from './domain/identity.js';
 import type { AgentRecord } from './ports/agent-record.js';
 import type { DeploymentRecord, EventBacklog, LeaseBook } from './ports/boot-record.js';
@@ -138,11 +139,15 @@ export class AgentApp {
   }
 
   async #boundIdentity(): Promise<Identity> {
-    const { identities, deployment } = this.#parts;
+    const { identities, deployment, deploymentRecord } = this.#parts;
     const identity = await identities.load();
     if (identity === undefined) throw wrongState('This host has not joined a controller', { hint: JOIN_HINT });
-    const deploymentId = await deployment.readDeploymentId();
+    const present = await deployment.readDeployment();
+    const deploymentId = present.id;
     if (identity.deploymentId === deploymentId) return identity;
+    const recorded = await deploymentRecord.read();
+    // A NIC came or went: the same deployment, by the name that it joined with.
+    if (recorded?.id === identity.deploymentId && !isNewDeployment(recorded, present)) return identity;
     const path = await identities.moveAside();
     this.#log.warn({ path, was: identity.deploymentId, deploymentId }, 'identity of another deployment moved aside');
     throw wrongState(

@@ -269,6 +269,22 @@ t.test('the certificate', (t) => {
   t.end();
 });
 
+t.test('a NIC that was plugged in makes no other deployment', async (t) => {
+  const { controller, open, join: joinHost } = await makeRig(t);
+  await joinHost();
+  const parts = await open();
+  const { id } = await parts.deployment.readDeployment();
+  const facts = { rootFs: 'ext:a:1', machine: 'b', macs: ['02:00:00:00:00:00'] };
+  await parts.deploymentRecord.write({ id, facts });
+  const present = { id: 'of-two-nics', facts: { ...facts, macs: [...facts.macs, '02:00:00:00:00:01'] } };
+  const deployment = { ...parts.deployment, readDeployment: () => Promise.resolve(present) };
+  const app = new AgentApp({ ...parts, deployment });
+  t.teardown(() => app.stop());
+  await app.start(NEVER);
+  const session = await controller.session(1);
+  t.match(session.hello, { deploymentId: id });
+});
+
 t.test('the identity is of one deployment of one machine', async (t) => {
   const { stateDir, run, join: joinHost, open } = await makeRig(t);
   await t.rejects(run(), { code: 'wrong_state' }, 'not joined');

@@ -94,9 +94,10 @@ export class SystemDeployment implements DeploymentSource {
     const names = await readdir(join(this.#root, 'sys/class/net')).catch(() => []);
     const isNic = await Promise.all(
       names.map(async (name) => {
-        // What has no device is a bridge, a bond, a vif; a virtual function gets another MAC at each boot.
+        // What has no device is a bridge or a bond. A virtual function gets another MAC at each boot, and a vif comes and goes
+        // with its domU: its device has the name of its node in xenstore.
         const has = (part: string): Promise<boolean> => this.#exists(`sys/class/net/${name}/${part}`);
-        return (await has('device')) && !(await has('device/physfn'));
+        return (await has('device')) && !(await has('device/physfn')) && !(await has('device/nodename'));
       }),
     );
     return names.filter((_, n) => isNic[n]);

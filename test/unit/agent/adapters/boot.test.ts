@@ -530,6 +530,7 @@ t.test('what tells one deployment from another', (t) => {
             eth1: nic('00:11:22:33:44:55', { device: {} }),
             eth1v0: nic('00:11:22:33:44:66', { device: { physfn: {} } }),
             br0: nic('00:11:22:33:44:77'),
+            'vif1.0': nic('fe:ff:ff:ff:ff:ff', { device: { nodename: 'backend/vif/1/0\n' } }),
           },
         },
       },
