@@ -35,9 +35,13 @@ export interface GuestSettings {
 export type OrderAction =
   | ({ readonly kind: 'configure' } & GuestSettings)
   | { readonly kind: 'start' }
+  /** `timeoutSeconds`: 1 to 3,600; a guest that is still there then is destroyed, or left alone. */
+  | { readonly kind: 'shutdown'; readonly timeoutSeconds: number; readonly isDestroyedAfter: boolean }
+  | { readonly kind: 'destroy' }
   /** `timeoutSeconds`: 1 to 3,600. */
-  | { readonly kind: 'shutdown'; readonly timeoutSeconds: number }
-  | { readonly kind: 'destroy' };
+  | { readonly kind: 'reboot'; readonly timeoutSeconds: number }
+  | { readonly kind: 'pause' }
+  | { readonly kind: 'unpause' };
 
 export interface Order {
   readonly orderId: string;

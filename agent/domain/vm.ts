@@ -38,6 +38,10 @@ export interface VmMetrics {
   /** Milliseconds since 1970. */
   readonly sampledAtMs: number;
   readonly cpuSeconds: number;
+  /** Of one CPU, since the last sample; `undefined`: not known yet. */
+  readonly cpuPercent: number | undefined;
+  /** What it has now; 0: not known. */
+  readonly memoryMib: number;
   readonly rxBytes: number;
   readonly txBytes: number;
   readonly diskReadBytes: number;

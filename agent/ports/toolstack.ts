@@ -51,6 +51,25 @@ export interface Toolstack {
    */
   destroy(name: string, signal: AbortSignal): Promise<void>;
 
+  /**
+   * Asks the guest to reboot and waits until one of its name is there anew. An abort ends the wait; the guest has been asked
+   * all the same. Not idempotent.
+   *
+   * @param timeoutSeconds 1 to 3,600
+   * @throws {AppError} `wrong_state` (no such domain, or the request failed), `timeout` when it has not then: left alone
+   */
+  reboot(name: string, timeoutSeconds: number, signal: AbortSignal): Promise<void>;
+
+  /**
+   * Takes the CPU from a domain, which keeps its memory. Idempotent.
+   *
+   * @throws {AppError} `wrong_state` (no such domain, or it failed: details `output`), `timeout` (30 s)
+   */
+  pause(name: string, signal: AbortSignal): Promise<void>;
+
+  /** The opposite. @throws {AppError} as {@link pause} */
+  unpause(name: string, signal: AbortSignal): Promise<void>;
+
   /** The counters of all domains that exist now; one that cannot be sampled is left out. */
   sample(): Promise<readonly DomainSample[]>;
 }

@@ -1,6 +1,6 @@
 import { refuseCreate } from '../../shared/domain/bridge.js';
-import { notFound, wrongState } from '../../shared/errors.js';
-import type { Order } from '../domain/order.js';
+import { AppError, notFound, wrongState } from '../../shared/errors.js';
+import type { Order, OrderAction } from '../domain/order.js';
 import type { ObservedVif, ObservedVm } from '../domain/vm.js';
 import type { Bridges } from '../ports/bridges.js';
 import type { Toolstack } from '../ports/toolstack.js';
@@ -34,6 +34,8 @@ interface Means {
   readonly signal: AbortSignal;
 }
 
+type ShutdownAction = Extract<OrderAction, { kind: 'shutdown' }>;
+
 async function act({ action }: Order, vm: ObservedVm, means: Means): Promise<void> {
   const { toolstack, progress, signal } = means;
   switch (action.kind) {
@@ -44,13 +46,48 @@ async function act({ action }: Order, vm: ObservedVm, means: Means): Promise<voi
       return startVm(vm, means);
     case 'shutdown':
       if (!hasDomain(vm)) return;
-      progress('ask the guest to power off');
-      return toolstack.shutdown(vm.name, action.timeoutSeconds, signal);
+      return shutDownVm(vm, action, means);
     case 'destroy':
       if (!hasDomain(vm)) return;
       progress('destroy');
       return toolstack.destroy(vm.name, signal);
+    case 'reboot':
+      refuseUnlessAwake(vm, 'rebooted');
+      progress('ask the guest to reboot');
+      return toolstack.reboot(vm.name, action.timeoutSeconds, signal);
+    case 'pause':
+      if (vm.state === 'paused') return;
+      refuseUnlessAwake(vm, 'paused');
+      return toolstack.pause(vm.name, signal);
+    case 'unpause':
+      if (vm.state === 'running') return;
+      if (vm.state !== 'paused') throw wrongState(`${vm.name} is ${vm.state}, not paused`, { state: vm.state });
+      return toolstack.unpause(vm.name, signal);
   }
+}
+
+async function shutDownVm(vm: ObservedVm, action: ShutdownAction, means: Means): Promise<void> {
+  const { toolstack, progress, signal } = means;
+  if (vm.state === 'paused' && !action.isDestroyedAfter) {
+    const hint = `domherd vm unpause ${vm.name}`;
+    throw wrongState(`${vm.name} is paused: it cannot hear the request`, { state: vm.state, hint });
+  }
+  progress('ask the guest to power off');
+  try {
+    await toolstack.shutdown(vm.name, action.timeoutSeconds, signal);
+  } catch (error) {
+    if (!action.isDestroyedAfter || !(error instanceof AppError) || error.code !== 'timeout') throw error;
+    signal.throwIfAborted();
+    progress('destroy: the guest ignores the request');
+    await toolstack.destroy(vm.name, signal);
+  }
+}
+
+/** A guest that is still booting hears a request when it is up. */
+function refuseUnlessAwake(vm: ObservedVm, verb: string): void {
+  if (vm.state === 'running' || vm.state === 'starting') return;
+  const why = vm.problem ?? `it is ${vm.state}`;
+  throw wrongState(`${vm.name} cannot be ${verb}: ${why}`, { state: vm.state });
 }
 
 async function startVm(vm: ObservedVm, { toolstack, bridges, progress, signal }: Means): Promise<void> {

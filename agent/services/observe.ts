@@ -1,12 +1,16 @@
-import { messageOf } from '../../shared/errors.js';
+import { messageOf, toAppError } from '../../shared/errors.js';
 import type { Ipv4 } from '../../shared/domain/ipv4.js';
 import { describeVms, type CfgFact } from '../domain/observed-vm.js';
-import type { ObservedVm } from '../domain/vm.js';
+import type { Domain, ObservedVm } from '../domain/vm.js';
 import { listVifs } from '../domain/xl-cfg/vif.js';
 import { cfgName, parseXlCfg } from '../domain/xl-cfg/xl-cfg.js';
 import type { CfgFile, CfgFolder } from '../ports/cfg-folder.js';
 import type { GuestDisk } from '../ports/guest-disk.js';
 import type { Toolstack } from '../ports/toolstack.js';
+
+type Seen =
+  | { readonly kind: 'known'; readonly domains: readonly Domain[] }
+  | { readonly kind: 'unknown'; readonly problem: string };
 
 const NO_ADDRESSES: ReadonlyMap<number, Ipv4> = new Map();
 
@@ -15,6 +19,7 @@ export class Observer {
   readonly #toolstack: Toolstack;
   readonly #cfgFolder: CfgFolder;
   readonly #guestDisk: GuestDisk;
+  #lastDomains: readonly Domain[] = [];
 
   constructor(toolstack: Toolstack, cfgFolder: CfgFolder, guestDisk: GuestDisk) {
     this.#toolstack = toolstack;
@@ -23,13 +28,30 @@ export class Observer {
   }
 
   /**
-   * A file or guest that cannot be read is a VM with a problem or without an address.
+   * A file or guest that cannot be read is a VM with a problem or without an address. While the toolstack does not answer,
+   * every VM is `unknown`, with why as its problem: nothing is known then, which is not "nothing is there".
    *
-   * @throws {AppError} `unavailable` if toolstack or folder do not answer: then nothing is known, not "nothing is there"
+   * @throws {AppError} `unavailable` if the folder does not answer
    */
   async observe(): Promise<readonly ObservedVm[]> {
-    const [files, domains] = await Promise.all([this.#cfgFolder.list(), this.#toolstack.listDomains()]);
-    return describeVms(await Promise.all(files.map((file) => this.#readFile(file))), domains);
+    const [files, seen] = await Promise.all([this.#cfgFolder.list(), this.#listDomains()]);
+    const facts = await Promise.all(files.map((file) => this.#readFile(file)));
+    if (seen.kind === 'known') return describeVms(facts, seen.domains);
+    const { problem } = seen;
+    // Those without a cfg are remembered: they may run on.
+    const forgotten = this.#lastDomains.map((domain) => ({ ...domain, state: 'unknown' }) as const);
+    return describeVms(facts, forgotten).map((vm) => ({ ...vm, state: 'unknown', problem: vm.problem ?? problem }));
+  }
+
+  async #listDomains(): Promise<Seen> {
+    try {
+      this.#lastDomains = await this.#toolstack.listDomains();
+      return { kind: 'known', domains: this.#lastDomains };
+    } catch (error) {
+      const { code, message } = toAppError(error);
+      if (code !== 'unavailable') throw error;
+      return { kind: 'unknown', problem: `the toolstack does not answer: ${message}` };
+    }
   }
 
   /** @throws {AppError} as {@link observe} */

@@ -3,7 +3,7 @@
 // - #sentVms is what the controller knows: whatever tells it of a VM is noted there, so that the next change mends it.
 // - One message is on its way at a time per kind: a slow network makes changes fewer and heartbeats rarer, not queues longer.
 import type { Logger } from 'pino';
-import { messageOf } from '../../shared/errors.js';
+import { messageOf, toAppError } from '../../shared/errors.js';
 import type { HostBridges } from '../../shared/domain/bridge.js';
 import type { OrderProgress, OrderResult } from '../domain/order.js';
 import { diffState, withBridges } from '../domain/state-diff.js';
@@ -13,7 +13,7 @@ import type { Bridges } from '../ports/bridges.js';
 import type { Clock } from '../ports/clock.js';
 import type { SessionChannel } from '../ports/controller-link.js';
 import type { HostReport } from '../ports/host-report.js';
-import type { Toolstack } from '../ports/toolstack.js';
+import type { DomainSample, Toolstack } from '../ports/toolstack.js';
 import type { BacklogNews } from './backlog-news.js';
 import type { Observer } from './observe.js';
 import type { OrderRunner } from './order-runner.js';
@@ -173,13 +173,24 @@ export class Session {
   async #sample(): Promise<ReadonlyMap<string, VmMetrics>> {
     const running = this.#sentVms.filter((vm) => vm.state === 'running');
     const keys = new Map(running.map((vm) => [vm.name, vm.cfgPath ?? vm.name]));
-    const samples = running.length === 0 ? [] : await this.#parts.toolstack.sample();
+    const samples = running.length === 0 ? [] : await this.#readCounters();
     return new Map(
       samples.flatMap(({ name, metrics }) => {
         const key = keys.get(name);
         return key === undefined ? [] : [[key, metrics] as const];
       }),
     );
+  }
+
+  /** A toolstack that does not answer ends no session: its VMs are told as unknown, at the next look. */
+  async #readCounters(): Promise<readonly DomainSample[]> {
+    try {
+      return await this.#parts.toolstack.sample();
+    } catch (error) {
+      if (toAppError(error).code !== 'unavailable') throw error;
+      this.stateChanged();
+      return [];
+    }
   }
 
   /** Not to be read is not to be known: no reason to tell nothing of the VMs. */

@@ -2,7 +2,14 @@ import type { Option } from 'commander';
 import { ADDRESSED } from './format.js';
 import { dryRunOption, option, yesOption } from './option.js';
 import { verb, type Noun } from './verb.js';
-import type { AddressOptions, DestroyOptions, ShutdownOptions, StartOptions } from './vm-order-action.js';
+import type {
+  AddressOptions,
+  DestroyOptions,
+  PauseOptions,
+  RebootOptions,
+  ShutdownOptions,
+  StartOptions,
+} from './vm-order-action.js';
 import type { WaitOptions } from './vm-wait-action.js';
 
 function allOption(): Option {
@@ -64,14 +71,18 @@ const startVerb = verb({
 const shutdownVerb = verb({
   name: 'shutdown',
   args: SELECTED,
-  about: 'ask guests to shut down; one that ignores it is left alone and reported',
+  about: 'ask guests to shut down; one that ignores it is left alone and reported, or destroyed',
   formats: ADDRESSED,
   options: [
     allOption(),
     option('--timeout <duration>', 'wait for a guest so long, 1s to 1h; else 60s'),
+    option('--then <what>', 'what becomes of a guest that is still there then; else leave').choices([
+      'leave',
+      'destroy',
+    ]),
     dryRunOption(),
   ],
-  examples: ['domherd vm shutdown domU@dom0-1', 'domherd vm shutdown --all --timeout 2m'],
+  examples: ['domherd vm shutdown domU@dom0-1', 'domherd vm shutdown --all --timeout 2m --then destroy'],
   run: async (call, args, options: ShutdownOptions) =>
     (await import('./vm-order-action.js')).shutdownVms(call, args, options),
 });
@@ -85,6 +96,39 @@ const destroyVerb = verb({
   examples: ['domherd vm destroy domU@dom0-1', 'domherd vm destroy --all --yes'],
   run: async (call, args, options: DestroyOptions) =>
     (await import('./vm-order-action.js')).destroyVms(call, args, options),
+});
+
+const rebootVerb = verb({
+  name: 'reboot',
+  args: SELECTED,
+  about: 'ask guests to reboot, and wait until they have',
+  formats: ADDRESSED,
+  options: [allOption(), option('--timeout <duration>', 'wait for a guest so long, 1s to 1h; else 5m'), dryRunOption()],
+  examples: ['domherd vm reboot domU@dom0-1', 'domherd vm reboot --all --timeout 10m'],
+  run: async (call, args, options: RebootOptions) =>
+    (await import('./vm-order-action.js')).rebootVms(call, args, options),
+});
+
+const pauseVerb = verb({
+  name: 'pause',
+  args: SELECTED,
+  about: 'take the CPU from VMs; they keep their memory and their addresses',
+  formats: ADDRESSED,
+  options: [allOption(), dryRunOption()],
+  examples: ['domherd vm pause domU@dom0-1', 'domherd vm pause --all'],
+  run: async (call, args, options: PauseOptions) =>
+    (await import('./vm-order-action.js')).pauseVms('pause', call, args, options),
+});
+
+const unpauseVerb = verb({
+  name: 'unpause',
+  args: SELECTED,
+  about: 'give VMs that are paused the CPU again',
+  formats: ADDRESSED,
+  options: [allOption(), dryRunOption()],
+  examples: ['domherd vm unpause domU@dom0-1', 'domherd vm unpause --all'],
+  run: async (call, args, options: PauseOptions) =>
+    (await import('./vm-order-action.js')).pauseVms('unpause', call, args, options),
 });
 
 const waitVerb = verb({
@@ -111,5 +155,16 @@ const waitVerb = verb({
 export const VM: Noun = {
   name: 'vm',
   about: 'the domUs of all hosts',
-  verbs: [listVerb, showVerb, addressVerb, startVerb, shutdownVerb, destroyVerb, waitVerb],
+  verbs: [
+    listVerb,
+    showVerb,
+    addressVerb,
+    startVerb,
+    shutdownVerb,
+    destroyVerb,
+    rebootVerb,
+    pauseVerb,
+    unpauseVerb,
+    waitVerb,
+  ],
 };

@@ -24,7 +24,14 @@ export interface StartOptions extends SelectionOptions {
 
 export interface ShutdownOptions extends SelectionOptions {
   readonly timeout?: string;
+  readonly then?: 'leave' | 'destroy';
 }
+
+export interface RebootOptions extends SelectionOptions {
+  readonly timeout?: string;
+}
+
+export type PauseOptions = SelectionOptions;
 
 export interface DestroyOptions extends SelectionOptions {
   readonly yes?: boolean;
@@ -73,6 +80,7 @@ export async function shutdownVms(
     selector: selectorOf(names, options.all),
     timeoutSeconds: secondsOf(options.timeout),
     dryRun: options.dryRun ?? false,
+    destroyAfter: options.then === 'destroy',
   };
   return order(call, options, (client, signal) => callStream(client.shutdown.bind(client), request, { signal }));
 }
@@ -83,6 +91,27 @@ export async function destroyVms(call: Invocation, names: readonly string[], opt
     await confirm(call, `cut the power of ${options.all ? 'all VMs' : names.join(' ')}`, options.yes);
   const request = { requestId: call.requestId, selector, dryRun: options.dryRun ?? false };
   return order(call, options, (client, signal) => callStream(client.destroy.bind(client), request, { signal }));
+}
+
+export async function rebootVms(call: Invocation, names: readonly string[], options: RebootOptions): Promise<number> {
+  const request = {
+    requestId: call.requestId,
+    selector: selectorOf(names, options.all),
+    timeoutSeconds: secondsOf(options.timeout),
+    dryRun: options.dryRun ?? false,
+  };
+  return order(call, options, (client, signal) => callStream(client.reboot.bind(client), request, { signal }));
+}
+
+export async function pauseVms(
+  verb: 'pause' | 'unpause',
+  call: Invocation,
+  names: readonly string[],
+  options: PauseOptions,
+): Promise<number> {
+  const selector = selectorOf(names, options.all);
+  const request = { requestId: call.requestId, selector, dryRun: options.dryRun ?? false };
+  return order(call, options, (client, signal) => callStream(client[verb].bind(client), request, { signal }));
 }
 
 /** 0: the controller's default. @throws {AppError} `invalid` */

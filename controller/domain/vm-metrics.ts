@@ -3,6 +3,10 @@ export interface VmMetrics {
   /** Milliseconds since 1970. */
   readonly sampledAtMs: number | undefined;
   readonly cpuSeconds: number;
+  /** Of one CPU; `undefined`: not known yet. */
+  readonly cpuPercent?: number | undefined;
+  /** What the VM has now; 0: not known. */
+  readonly memoryMib: number;
   readonly rxBytes: bigint;
   readonly txBytes: bigint;
   readonly diskReadBytes: bigint;

@@ -8,8 +8,11 @@ import type { ObservedVm } from '../domain/vm.js';
 export type OrderAction =
   | { readonly kind: 'configure'; readonly vifs: readonly ConfigureVif[]; readonly hostname: string | undefined }
   | { readonly kind: 'start' }
-  | { readonly kind: 'shutdown'; readonly timeoutSeconds: number }
-  | { readonly kind: 'destroy' };
+  | { readonly kind: 'shutdown'; readonly timeoutSeconds: number; readonly isDestroyedAfter: boolean }
+  | { readonly kind: 'destroy' }
+  | { readonly kind: 'reboot'; readonly timeoutSeconds: number }
+  | { readonly kind: 'pause' }
+  | { readonly kind: 'unpause' };
 
 export interface ConfigureVif {
   readonly index: number;

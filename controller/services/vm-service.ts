@@ -1,4 +1,4 @@
-import { AppError, notFound } from '../../shared/errors.js';
+import { AppError, notFound, wrongState } from '../../shared/errors.js';
 import type { Caller } from '../domain/caller.js';
 import type { Vm } from '../domain/vm.js';
 import type { VmSelector } from '../domain/vm-selector.js';
@@ -9,16 +9,20 @@ import { runEach, type Tell, type VmProgress, type VmResult } from './vm-progres
 import type { VmQuery } from './vm-query.js';
 import type { VmWatch } from './vm-watch.js';
 
-export interface ShutdownRequest {
+/** Of every verb that asks nothing else. */
+export interface VerbRequest {
   readonly selector: VmSelector;
-  /** 1 to 3,600. */
-  readonly timeoutSeconds: number;
   readonly isDryRun: boolean;
 }
 
-export interface DestroyRequest {
-  readonly selector: VmSelector;
-  readonly isDryRun: boolean;
+export interface RebootRequest extends VerbRequest {
+  /** 1 to 3,600. */
+  readonly timeoutSeconds: number;
+}
+
+export interface ShutdownRequest extends RebootRequest {
+  /** One that is still there after that time is destroyed; else it is left alone. */
+  readonly isDestroyedAfter: boolean;
 }
 
 export interface WaitRequest {
@@ -35,13 +39,17 @@ export interface VmServiceOptions {
   readonly watch: VmWatch;
 }
 
-interface StopVerb {
+interface Verb {
   /** "shut down", as in the plan and in "was shut down". */
   readonly verb: string;
   readonly doneVerb: string;
   readonly kind: string;
   readonly action: OrderAction;
   readonly timeoutMs: number;
+  /** There is nothing to do. */
+  readonly doneState: Vm['state'] | undefined;
+  /** A VM that is stopped cannot be told. */
+  readonly needsDomain: boolean;
 }
 
 /** For the agent to see that the guest is gone, after its own patience. */
@@ -49,9 +57,11 @@ const SHUTDOWN_MARGIN_MS = 30_000;
 const MAX_ORDER_MS = 3_600_000;
 /** xl destroy takes a second; tearing down devices of a busy dom0 took tens. */
 const DESTROY_MS = 120_000;
+/** A hypercall. */
+const PAUSE_MS = 60_000;
 const PARALLEL = 64;
 
-/** Stopping VMs, and waiting for them. Each VM's failure is its own result. */
+/** What is done with VMs that exist, and waiting for them. Each VM's failure is its own result. */
 export class VmService {
   private readonly options: VmServiceOptions;
 
@@ -60,26 +70,71 @@ export class VmService {
   }
 
   shutdown(request: ShutdownRequest, caller: Caller, signal: AbortSignal): AsyncGenerator<VmProgress> {
-    const { timeoutSeconds } = request;
-    const verb: StopVerb = {
+    const { timeoutSeconds, isDestroyedAfter } = request;
+    const marginMs = SHUTDOWN_MARGIN_MS + (isDestroyedAfter ? DESTROY_MS : 0);
+    const verb: Verb = {
       verb: 'shut down',
       doneVerb: 'shut down',
       kind: 'vm.shut-down',
-      action: { kind: 'shutdown', timeoutSeconds },
-      timeoutMs: Math.min(timeoutSeconds * 1000 + SHUTDOWN_MARGIN_MS, MAX_ORDER_MS),
+      action: { kind: 'shutdown', timeoutSeconds, isDestroyedAfter },
+      timeoutMs: Math.min(timeoutSeconds * 1000 + marginMs, MAX_ORDER_MS),
+      doneState: 'stopped',
+      needsDomain: false,
     };
-    return this.stop(request, verb, caller, signal);
+    return this.tellEach(request, verb, caller, signal);
   }
 
-  destroy(request: DestroyRequest, caller: Caller, signal: AbortSignal): AsyncGenerator<VmProgress> {
-    const verb: StopVerb = {
+  destroy(request: VerbRequest, caller: Caller, signal: AbortSignal): AsyncGenerator<VmProgress> {
+    const verb: Verb = {
       verb: 'destroy',
       doneVerb: 'destroyed',
       kind: 'vm.destroyed',
       action: { kind: 'destroy' },
       timeoutMs: DESTROY_MS,
+      doneState: 'stopped',
+      needsDomain: false,
     };
-    return this.stop(request, verb, caller, signal);
+    return this.tellEach(request, verb, caller, signal);
+  }
+
+  reboot(request: RebootRequest, caller: Caller, signal: AbortSignal): AsyncGenerator<VmProgress> {
+    const { timeoutSeconds } = request;
+    const verb: Verb = {
+      verb: 'reboot',
+      doneVerb: 'rebooted',
+      kind: 'vm.rebooted',
+      action: { kind: 'reboot', timeoutSeconds },
+      timeoutMs: Math.min(timeoutSeconds * 1000 + SHUTDOWN_MARGIN_MS, MAX_ORDER_MS),
+      doneState: undefined,
+      needsDomain: true,
+    };
+    return this.tellEach(request, verb, caller, signal);
+  }
+
+  pause(request: VerbRequest, caller: Caller, signal: AbortSignal): AsyncGenerator<VmProgress> {
+    const verb: Verb = {
+      verb: 'pause',
+      doneVerb: 'paused',
+      kind: 'vm.paused',
+      action: { kind: 'pause' },
+      timeoutMs: PAUSE_MS,
+      doneState: 'paused',
+      needsDomain: true,
+    };
+    return this.tellEach(request, verb, caller, signal);
+  }
+
+  unpause(request: VerbRequest, caller: Caller, signal: AbortSignal): AsyncGenerator<VmProgress> {
+    const verb: Verb = {
+      verb: 'unpause',
+      doneVerb: 'unpaused',
+      kind: 'vm.unpaused',
+      action: { kind: 'unpause' },
+      timeoutMs: PAUSE_MS,
+      doneState: 'running',
+      needsDomain: true,
+    };
+    return this.tellEach(request, verb, caller, signal);
   }
 
   /** Tells only results, each as soon as its VM is there, or `timeout`. */
@@ -88,9 +143,9 @@ export class VmService {
     yield* runEach(vms, vms.length, signal, (vm, _tell, stop) => this.waitFor(vm, request, stop));
   }
 
-  private async *stop(
-    request: DestroyRequest,
-    verb: StopVerb,
+  private async *tellEach(
+    request: VerbRequest,
+    verb: Verb,
     caller: Caller,
     signal: AbortSignal,
   ): AsyncGenerator<VmProgress> {
@@ -99,14 +154,14 @@ export class VmService {
     yield this.plan(vms, verb);
     if (request.isDryRun) return;
     yield* runEach(vms, PARALLEL, signal, (vm, tell, stop) =>
-      operator.guard(vm, () => this.stopOne(vm, verb, caller, tell, stop)),
+      operator.guard(vm, () => this.tellOne(vm, verb, caller, tell, stop)),
     );
   }
 
-  private plan(vms: readonly Vm[], verb: StopVerb): VmProgress {
+  private plan(vms: readonly Vm[], verb: Verb): VmProgress {
     const { operator } = this.options;
-    const refusals = vms.map((vm) => operator.refusal(vm));
-    const due = vms.filter((vm, n) => !refusals[n] && vm.state !== 'stopped');
+    const refusals = vms.map((vm) => this.refusal(vm, verb));
+    const due = vms.filter((vm, n) => !refusals[n] && vm.state !== verb.doneState);
     return {
       kind: 'plan',
       steps: due.map((vm) => operator.plan(vm, verb.verb, vm.state)),
@@ -114,18 +169,19 @@ export class VmService {
     };
   }
 
-  private async stopOne(
-    selected: Vm,
-    verb: StopVerb,
-    caller: Caller,
-    tell: Tell,
-    signal: AbortSignal,
-  ): Promise<VmResult> {
+  private refusal(vm: Vm, verb: Verb): AppError | undefined {
+    const { operator, fleet } = this.options;
+    const refusal = operator.refusal(vm);
+    if (refusal || !verb.needsDomain || vm.state !== 'stopped') return refusal;
+    return wrongState(`VM ${fleet.label(vm)} is stopped`, { hint: `domherd vm start ${fleet.label(vm)}` });
+  }
+
+  private async tellOne(selected: Vm, verb: Verb, caller: Caller, tell: Tell, signal: AbortSignal): Promise<VmResult> {
     const { operator } = this.options;
     const vm = operator.present(selected);
-    const refusal = operator.refusal(vm);
+    const refusal = this.refusal(vm, verb);
     if (refusal) throw refusal;
-    if (vm.state === 'stopped') return operator.done(vm, 'already stopped');
+    if (vm.state === verb.doneState) return operator.done(vm, `already ${vm.state}`);
     expectDone(await operator.order(vm, verb.action, verb.timeoutMs, signal, tell));
     await operator.recordDone(caller, vm, verb.kind, verb.doneVerb);
     return operator.done(vm, verb.doneVerb);

@@ -69,6 +69,28 @@ export function toolstackContract(t: Test, makeRig: (t: Test) => Promise<Toolsta
     t.ok(await find(toolstack, name), 'and may come again');
   });
 
+  t.test('a paused domain is there, and goes on', async (t) => {
+    const { toolstack, cfgPath, name } = await makeRig(t);
+    await t.rejects(toolstack.pause(name, never), { code: 'wrong_state' });
+    await toolstack.create(cfgPath, never);
+    await until(toolstack, async () => (await find(toolstack, name))?.state === 'running');
+    for (const verb of ['pause', 'unpause'] as const) {
+      await toolstack[verb](name, never);
+      await toolstack[verb](name, never);
+      t.equal((await find(toolstack, name))?.state, verb === 'pause' ? 'paused' : 'running');
+    }
+  });
+
+  t.test('a reboot ends when the domain is there anew', async (t) => {
+    const { toolstack, cfgPath, name } = await makeRig(t);
+    await t.rejects(toolstack.reboot(name, SHUTDOWN_SECONDS, never), { code: 'wrong_state' });
+    await toolstack.create(cfgPath, never);
+    await until(toolstack, async () => (await find(toolstack, name))?.state === 'running');
+    await toolstack.reboot(name, SHUTDOWN_SECONDS, never);
+    t.ok(await find(toolstack, name));
+    await until(toolstack, async () => (await find(toolstack, name))?.state === 'running');
+  });
+
   t.test('a watch tells of changes until it is ended', async (t) => {
     const { toolstack, cfgPath, name } = await makeRig(t);
     let told = 0;

@@ -1,5 +1,5 @@
 import type { HostBridges } from '../../shared/domain/bridge.js';
-import type { AgentLink, Order, OrderOutcome } from '../../controller/ports/agent-link.js';
+import type { AgentLink, Order, OrderAction, OrderOutcome } from '../../controller/ports/agent-link.js';
 import type { Hello } from '../../controller/domain/hello.js';
 import type { HostId, ObservedVm } from '../../controller/domain/vm.js';
 import type { Fleet } from '../../controller/services/fleet.js';
@@ -125,7 +125,7 @@ export class FakeAgent implements AgentLink {
 export const obey: Behaviour = (order, agent) => {
   const { action, vmKey } = order;
   if (action.kind !== 'configure') {
-    return { kind: 'done', vm: agent.change(vmKey, { state: action.kind === 'start' ? 'running' : 'stopped' }) };
+    return { kind: 'done', vm: agent.change(vmKey, { state: STATE_AFTER[action.kind] }) };
   }
   const before = agent.vms.get(vmKey);
   const vifs = (before?.vifs ?? []).map((vif) => {
@@ -133,6 +133,17 @@ export const obey: Behaviour = (order, agent) => {
     return given ? { ...vif, mac: given.mac, guestAddress: given.address, bridge: given.bridge ?? vif.bridge } : vif;
   });
   return { kind: 'done', vm: agent.change(vmKey, { vifs }) };
+};
+
+/** What a VM is after an order that was done. */
+const STATE_AFTER: Readonly<Record<OrderAction['kind'], ObservedVm['state']>> = {
+  configure: 'stopped',
+  start: 'running',
+  shutdown: 'stopped',
+  destroy: 'stopped',
+  reboot: 'running',
+  pause: 'paused',
+  unpause: 'running',
 };
 
 /** A stopped domU of the tutorial's image: every copy of it has this MAC. */

@@ -159,7 +159,10 @@ t.test('a session', (t) => {
     t.match(refused, { errorCode: 'wrong_state', vm: { state: VmState.RUNNING } });
     const none = await session.order('n', '/none.cfg', { $case: 'start', value: {} });
     t.match(none, { errorCode: 'not_found', vm: undefined });
-    const odd = await session.order('o', key('domU'), { $case: 'shutdown', value: { timeoutSeconds: 0 } });
+    const odd = await session.order('o', key('domU'), {
+      $case: 'shutdown',
+      value: { timeoutSeconds: 0, destroyAfter: false },
+    });
     t.equal(odd.errorCode, 'invalid');
     const empty = await session.order('e', key('domU'), undefined);
     t.equal(empty.errorCode, 'invalid');
@@ -174,8 +177,16 @@ t.test('a session', (t) => {
     const taken = await session.order('t', key('domU'), configureOrder('10.180.0.5', '00:16:3e:b4:00:05'));
     t.match(taken, { errorCode: 'already_exists', details: { address: '10.180.0.5', seenMac: '02:00:0a:b4:00:05' } });
     for (const name of ['domU', 'domU2']) await session.order(`s${name}`, key(name), { $case: 'start', value: {} });
-    const cancelled = session.order('c', key('domU'), { $case: 'shutdown', value: { timeoutSeconds: 600 } });
-    const late = session.order('l', key('domU2'), { $case: 'shutdown', value: { timeoutSeconds: 600 } }, 1000);
+    const cancelled = session.order('c', key('domU'), {
+      $case: 'shutdown',
+      value: { timeoutSeconds: 600, destroyAfter: false },
+    });
+    const late = session.order(
+      'l',
+      key('domU2'),
+      { $case: 'shutdown', value: { timeoutSeconds: 600, destroyAfter: false } },
+      1000,
+    );
     await session.wait((one) => (one.$case === 'progress' && one.value.orderId === 'c' ? true : undefined));
     session.say({ $case: 'cancel', value: { orderId: 'c' } });
     t.equal((await cancelled).errorCode, 'unavailable');

@@ -198,7 +198,7 @@ await t.test('observations', async (t) => {
 await t.test('list', async (t) => {
   const { world, agents } = await FleetWorld.ofImage(70);
   await resultsOf(world.addresser.address({ ...addressing, selector: ALL }, ADMIN, never));
-  const counters = { cpuSeconds: 1, rxBytes: 2n, txBytes: 3n, diskReadBytes: 4n, diskWrittenBytes: 5n };
+  const counters = { cpuSeconds: 1, memoryMib: 256, rxBytes: 2n, txBytes: 3n, diskReadBytes: 4n, diskWrittenBytes: 5n };
   const metrics = new Map([['/etc/xen/domU.cfg', { ...counters, sampledAtMs: 9 }]]);
   agents[0]!.session!.heartbeat({ memoryFreeMib: 1, metrics });
   agents[1]!.kill();
@@ -214,9 +214,13 @@ await t.test('stop and wait', async (t) => {
   await t.test('shutdown and destroy do nothing to what is stopped', async (t) => {
     const { world, agents } = await FleetWorld.ofImage(2);
     await agents[0]!.set('/etc/xen/domU.cfg', { state: 'running' });
-    const shutdown = world.service.shutdown({ selector: ALL, timeoutSeconds: 60, isDryRun: false }, ADMIN, never);
+    const shutdown = world.service.shutdown(
+      { selector: ALL, timeoutSeconds: 60, isDestroyedAfter: true, isDryRun: false },
+      ADMIN,
+      never,
+    );
     t.same((await resultsOf(shutdown)).map(({ message }) => message).sort(), ['already stopped', 'shut down']);
-    t.match(agents[0]!.ran[0]?.action, { kind: 'shutdown', timeoutSeconds: 60 });
+    t.match(agents[0]!.ran[0]?.action, { kind: 'shutdown', timeoutSeconds: 60, isDestroyedAfter: true });
     await agents[1]!.set('/etc/xen/domU.cfg', { state: 'crashed' });
     const destroy = await resultsOf(world.service.destroy({ selector: ALL, isDryRun: false }, ADMIN, never));
     t.same(
@@ -225,6 +229,26 @@ await t.test('stop and wait', async (t) => {
     );
     t.equal(agents[1]!.ran.length, 1);
     t.match(world.allEvents('vm.destroyed'), [{ vmId: 2, actor: 'admin:ann' }]);
+  });
+
+  await t.test('reboot, pause and unpause ask for a VM that is not stopped', async (t) => {
+    const { world, agents } = await FleetWorld.ofImage(2);
+    await agents[0]!.set('/etc/xen/domU.cfg', { state: 'running' });
+    const each = { selector: ALL, isDryRun: false };
+    const codes = async (stream: Parameters<typeof resultsOf>[0]) =>
+      (await resultsOf(stream)).map(({ code, message }) => code ?? message).sort();
+    t.same(await codes(world.service.reboot({ ...each, timeoutSeconds: 5 }, ADMIN, never)), [
+      'rebooted',
+      'wrong_state',
+    ]);
+    t.same(await codes(world.service.unpause(each, ADMIN, never)), ['already running', 'wrong_state']);
+    t.same(await codes(world.service.pause(each, ADMIN, never)), ['paused', 'wrong_state']);
+    t.match(
+      agents[0]!.ran.map(({ action }) => action),
+      [{ kind: 'reboot', timeoutSeconds: 5 }, { kind: 'pause' }],
+    );
+    t.equal(agents[1]!.ran.length, 0);
+    t.match(world.allEvents('vm.rebooted'), [{ actor: 'admin:ann' }]);
   });
 
   await t.test('a client that leaves cancels', async (t) => {

@@ -112,16 +112,26 @@ function parseAction(action: wire.Order['action']): OrderAction {
     case 'start':
       return { kind: 'start' };
     case 'shutdown': {
-      const { timeoutSeconds } = action.value;
-      if (timeoutSeconds >= 1 && timeoutSeconds <= 3600) return { kind: 'shutdown', timeoutSeconds };
-      throw invalid(`The order has a shutdown time of ${timeoutSeconds} s`);
+      const timeoutSeconds = parseTimeout(action.value.timeoutSeconds);
+      return { kind: 'shutdown', timeoutSeconds, isDestroyedAfter: action.value.destroyAfter };
     }
     case 'destroy':
       return { kind: 'destroy' };
+    case 'reboot':
+      return { kind: 'reboot', timeoutSeconds: parseTimeout(action.value.timeoutSeconds) };
+    case 'pause':
+      return { kind: 'pause' };
+    case 'unpause':
+      return { kind: 'unpause' };
     case undefined:
       // A newer controller; N and N-1 work together, so it knows which orders an older agent has.
       throw new AppError('invalid', 'The order asks for what this agent does not know', { hint: 'upgrade the agent' });
   }
+}
+
+function parseTimeout(timeoutSeconds: number): number {
+  if (timeoutSeconds >= 1 && timeoutSeconds <= 3600) return timeoutSeconds;
+  throw invalid(`The order gives the guest ${timeoutSeconds} s`);
 }
 
 function parseGuestSettings({ vifs, hostname }: wire.ConfigureVm): GuestSettings {
@@ -193,5 +203,7 @@ function metricsToWire(metrics: VmMetrics): WireMetrics {
     txBytes: BigInt(metrics.txBytes),
     diskReadBytes: BigInt(metrics.diskReadBytes),
     diskWrittenBytes: BigInt(metrics.diskWrittenBytes),
+    cpuPercent: metrics.cpuPercent,
+    memoryMib: metrics.memoryMib,
   };
 }

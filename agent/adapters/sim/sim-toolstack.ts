@@ -1,5 +1,5 @@
 import { createHash, randomUUID } from 'node:crypto';
-import { AppError, invalid } from '../../../shared/errors.js';
+import { AppError, invalid, wrongState } from '../../../shared/errors.js';
 import type { Domain, VmMetrics } from '../../domain/vm.js';
 import { listDisks } from '../../domain/xl-cfg/disk.js';
 import type { XlCfg } from '../../domain/xl-cfg/syntax.js';
@@ -68,6 +68,32 @@ export class SimToolstack implements Toolstack {
     if (this.#find(name) !== undefined) await this.#world.removeDomain(name);
   }
 
+  async reboot(name: string, timeoutSeconds: number, signal: AbortSignal): Promise<void> {
+    const domain = this.#get(name);
+    this.#world.failOnRequest('reboot', name);
+    const { clock, options } = this.#world;
+    const timeoutMs = timeoutSeconds * 1000;
+    const isIgnored = options.ignoresShutdown.has(name);
+    const stopMs = Math.ceil(options.bootMs * STOP_SHARE);
+    if (!isIgnored && stopMs <= timeoutMs) {
+      await sleep(clock, stopMs, signal);
+      signal.throwIfAborted();
+      await this.#world.putDomain({ ...domain, createdAtMs: clock.nowMs() });
+      return;
+    }
+    await sleep(clock, timeoutMs, signal);
+    signal.throwIfAborted();
+    throw new AppError('timeout', `${name} did not reboot in ${timeoutSeconds} s`, { hint: 'it was left alone' });
+  }
+
+  pause(name: string, signal: AbortSignal): Promise<void> {
+    return this.#setPaused('pause', name, signal);
+  }
+
+  unpause(name: string, signal: AbortSignal): Promise<void> {
+    return this.#setPaused('unpause', name, signal);
+  }
+
   sample(): Promise<readonly DomainSample[]> {
     const { clock, options } = this.#world;
     const nowMs = clock.nowMs();
@@ -76,6 +102,19 @@ export class SimToolstack implements Toolstack {
       metrics: countersOf(domain, options.seed, nowMs),
     });
     return Promise.resolve(this.#world.domains().map(sampleOf));
+  }
+
+  async #setPaused(verb: 'pause' | 'unpause', name: string, signal: AbortSignal): Promise<void> {
+    signal.throwIfAborted();
+    const domain = this.#get(name);
+    this.#world.failOnRequest(verb, name);
+    await this.#world.putDomain({ ...domain, isPaused: verb === 'pause' });
+  }
+
+  #get(name: string): SimDomain {
+    const domain = this.#find(name);
+    if (domain === undefined) throw wrongState(`There is no domain ${name}`);
+    return domain;
   }
 
   #find(name: string): SimDomain | undefined {
@@ -109,6 +148,8 @@ function countersOf(domain: SimDomain, seed: number, nowMs: number): VmMetrics {
     Math.max(0, Math.floor(active * perSecond * (0.2 + (paces[index] ?? 0) / 255)));
   return {
     sampledAtMs: nowMs,
+    cpuPercent: Math.round(25 * domain.vcpus * (paces[0] ?? 0) * (1 + (5 / 6) * Math.cos(seconds / 6))) / 255,
+    memoryMib: domain.memoryMib,
     cpuSeconds: Math.max(0, Math.round(active * domain.vcpus * (paces[0] ?? 0)) / 255 / 4),
     rxBytes: grow(1, 40_000),
     txBytes: grow(2, 25_000),

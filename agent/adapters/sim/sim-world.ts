@@ -21,6 +21,7 @@ const SimDomainSchema = v.object({
   macs: v.array(v.string()),
   createdAtMs: v.number(),
   stopsAtMs: v.optional(v.number()),
+  isPaused: v.optional(v.boolean()),
 });
 
 const SimFiles = {
@@ -90,6 +91,7 @@ export class SimWorld {
   }
 
   stateOf(domain: SimDomain): Domain['state'] {
+    if (domain.isPaused) return 'paused';
     if (domain.stopsAtMs !== undefined) return 'stopping';
     return this.clock.nowMs() < domain.createdAtMs + this.options.bootMs ? 'starting' : 'running';
   }

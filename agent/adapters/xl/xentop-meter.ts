@@ -14,6 +14,8 @@ const INTERVAL_SECONDS = 1;
 const UNUSED_MS = 90_000;
 /** Of the first block, on a slow host. */
 const FIRST_BLOCK_MS = 3000;
+/** The pieces of one block follow each other at once. */
+const SETTLE_MS = 30;
 /** A row of a xentop that died is believed until then. */
 const BELIEVED_MS = 30_000;
 
@@ -47,6 +49,8 @@ export class XentopMeter {
   #takeBackEnd: (() => void) | undefined;
   #usedAtMs = 0;
   #block = 0;
+  #isTelling = false;
+  #takeBackSettle: (() => void) | undefined;
   /** A line that has not come whole yet. */
   #rest = '';
   /** Called after the flags of a domain changed, or a domain came. */
@@ -62,7 +66,7 @@ export class XentopMeter {
 
   /** Whether it tells something: without, a domain's flags are not known, and it is not new if it has none. */
   get isTelling(): boolean {
-    return this.#block > 0;
+    return this.#isTelling;
   }
 
   /** Starts it if it does not run. @returns when it has told something, or after 3 s */
@@ -108,7 +112,7 @@ export class XentopMeter {
     this.#takeBackEnd?.();
     this.#run?.abort();
     this.#run = undefined;
-    this.#block = 0;
+    this.#silence();
     this.#entries.clear();
     this.#told();
   }
@@ -120,7 +124,7 @@ export class XentopMeter {
       const onOutput = (text: string): void => this.#receive(text, signal);
       const { outcome, stderr } = await this.#follow.follow(this.#argv, { signal, onOutput });
       if (signal.aborted) return;
-      this.#block = 0;
+      this.#silence();
       if (this.#clock.nowMs() - startedMs > BELIEVED_MS) failures = 0;
       const retryInMs = backoffMs(failures, 1);
       this.#log.warn({ outcome: outcome.kind, output: stderr, retryInMs }, 'xentop ended');
@@ -138,7 +142,7 @@ export class XentopMeter {
       if (parsed === 'header') this.#beginBlock();
       else if (parsed !== undefined) isNews = this.#put(parsed) || isNews;
     }
-    if (lines.length > 0 && this.#block > 0) this.#told();
+    if (!this.#isTelling && this.#block > 0) this.#settle();
     if (isNews) this.onChange();
   }
 
@@ -160,6 +164,22 @@ export class XentopMeter {
     this.#entries.set(row.name, { ...entry, ...mean });
     // Running and blocked change all the time and mean the same.
     return meaningOf(before?.row.flags) !== meaningOf(row.flags);
+  }
+
+  /** A block may come in pieces: one is whole when nothing follows. */
+  #settle(): void {
+    this.#takeBackSettle?.();
+    this.#takeBackSettle = this.#clock.schedule(SETTLE_MS, () => {
+      this.#isTelling = true;
+      this.#told();
+      this.onChange();
+    });
+  }
+
+  #silence(): void {
+    this.#takeBackSettle?.();
+    this.#isTelling = false;
+    this.#block = 0;
   }
 
   #told(): void {

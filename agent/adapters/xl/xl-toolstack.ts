@@ -123,6 +123,28 @@ export class XlToolstack implements Toolstack {
     }
   }
 
+  async reboot(name: string, timeoutSeconds: number, signal: AbortSignal): Promise<void> {
+    const { clock } = this.#parts;
+    const deadlineMs = clock.nowMs() + timeoutSeconds * 1000;
+    const domain = await this.#get(name);
+    if (!(await this.#askAndWait('reboot', domain, timeoutSeconds * 1000, signal))) {
+      throw new AppError('timeout', `${name} did not reboot in ${timeoutSeconds} s`, { hint: 'it was left alone' });
+    }
+    const isBack = async (): Promise<boolean> => (await this.#find(name)) !== undefined;
+    if (await this.#until(isBack, Math.max(0, deadlineMs - clock.nowMs()), signal)) return;
+    throw new AppError('timeout', `${name} powered off and did not come again in ${timeoutSeconds} s`, {
+      hint: 'on_reboot of its cfg tells what happens then; domherd vm start starts it',
+    });
+  }
+
+  pause(name: string, signal: AbortSignal): Promise<void> {
+    return this.#setPaused('pause', name, signal);
+  }
+
+  unpause(name: string, signal: AbortSignal): Promise<void> {
+    return this.#setPaused('unpause', name, signal);
+  }
+
   async sample(): Promise<readonly DomainSample[]> {
     const { clock, host } = this.#parts;
     const [domains, counters] = await Promise.all([
@@ -135,8 +157,9 @@ export class XlToolstack implements Toolstack {
       const reading = this.#meter.read(name);
       if (reading === undefined) return [];
       this.#meter.settle(name);
-      const { cpuSeconds } = reading;
-      return [{ name, metrics: { sampledAtMs, cpuSeconds, ...(counters.get(domid) ?? NO_COUNTERS) } }];
+      const { cpuSeconds, cpuPercent, memoryMib } = reading;
+      const ofXentop = { cpuSeconds, cpuPercent, memoryMib };
+      return [{ name, metrics: { sampledAtMs, ...ofXentop, ...(counters.get(domid) ?? NO_COUNTERS) } }];
     });
   }
 
@@ -172,6 +195,20 @@ export class XlToolstack implements Toolstack {
 
   async #find(name: string): Promise<ListedDomain | undefined> {
     return (await this.#list()).find((domain) => domain.name === name);
+  }
+
+  async #get(name: string): Promise<ListedDomain> {
+    const domain = await this.#find(name);
+    if (domain === undefined) throw wrongState(`There is no domain ${name}`);
+    return domain;
+  }
+
+  async #setPaused(verb: 'pause' | 'unpause', name: string, signal: AbortSignal): Promise<void> {
+    const { domid } = await this.#get(name);
+    signal.throwIfAborted();
+    await this.#xl.pause(verb, domid);
+    this.#meter.setPaused(name, verb === 'pause');
+    this.#tell();
   }
 
   async #describe(domain: ListedDomain): Promise<Domain> {

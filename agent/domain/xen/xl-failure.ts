@@ -12,6 +12,10 @@ const CAUSES: readonly Cause[] = [
     hint: 'the host has too little free memory for it: domherd host show tells how much; lower memory= or stop another VM',
   },
   { sign: /failed to stat/i, hint: 'a disk of the cfg is not where it says: see the path in the output' },
+  {
+    sign: /async_exec_timeout/,
+    hint: 'the host is too busy: libxl gives up on a script that takes 40 s; try again with less at once',
+  },
   { sign: /Could not find bridge/i, hint: 'the cfg names a bridge that this host has not' },
 ];
 

@@ -22,9 +22,18 @@ function actionToWire(action: OrderAction): WireOrder['action'] {
     case 'start':
       return { $case: 'start', value: {} };
     case 'shutdown':
-      return { $case: 'shutdown', value: { timeoutSeconds: action.timeoutSeconds } };
+      return {
+        $case: 'shutdown',
+        value: { timeoutSeconds: action.timeoutSeconds, destroyAfter: action.isDestroyedAfter },
+      };
     case 'destroy':
       return { $case: 'destroy', value: {} };
+    case 'reboot':
+      return { $case: 'reboot', value: { timeoutSeconds: action.timeoutSeconds } };
+    case 'pause':
+      return { $case: 'pause', value: {} };
+    case 'unpause':
+      return { $case: 'unpause', value: {} };
   }
 }
 

@@ -23,6 +23,8 @@ export interface VmHandlersOptions {
 }
 
 const SHUTDOWN_SECONDS = 60;
+/** The guest shuts down first, and a slow host needs a minute to make the domain anew. */
+const REBOOT_SECONDS = 300;
 const WAIT_SECONDS = 300;
 
 export function vmHandlers(options: VmHandlersOptions): Handlers<VmServiceServer> {
@@ -53,13 +55,23 @@ export function vmHandlers(options: VmHandlersOptions): Handlers<VmServiceServer
       ),
     start: ({ selector, force, dryRun }, { caller, signal }) =>
       tell(starter.start({ selector: selectorFrom(selector, 'selector'), force, isDryRun: dryRun }, caller, signal)),
-    shutdown: ({ selector, timeoutSeconds, dryRun }, { caller, signal }) => {
+    shutdown: ({ selector, timeoutSeconds, dryRun, destroyAfter }, { caller, signal }) => {
       const seconds = integerFrom(timeoutSeconds || SHUTDOWN_SECONDS, 'timeout_seconds', 1, 3_600);
       const wanted = selectorFrom(selector, 'selector');
-      return tell(service.shutdown({ selector: wanted, timeoutSeconds: seconds, isDryRun: dryRun }, caller, signal));
+      const request = { timeoutSeconds: seconds, isDestroyedAfter: destroyAfter, isDryRun: dryRun };
+      return tell(service.shutdown({ selector: wanted, ...request }, caller, signal));
     },
     destroy: ({ selector, dryRun }, { caller, signal }) =>
       tell(service.destroy({ selector: selectorFrom(selector, 'selector'), isDryRun: dryRun }, caller, signal)),
+    reboot: ({ selector, timeoutSeconds, dryRun }, { caller, signal }) => {
+      const seconds = integerFrom(timeoutSeconds || REBOOT_SECONDS, 'timeout_seconds', 1, 3_600);
+      const wanted = selectorFrom(selector, 'selector');
+      return tell(service.reboot({ selector: wanted, timeoutSeconds: seconds, isDryRun: dryRun }, caller, signal));
+    },
+    pause: ({ selector, dryRun }, { caller, signal }) =>
+      tell(service.pause({ selector: selectorFrom(selector, 'selector'), isDryRun: dryRun }, caller, signal)),
+    unpause: ({ selector, dryRun }, { caller, signal }) =>
+      tell(service.unpause({ selector: selectorFrom(selector, 'selector'), isDryRun: dryRun }, caller, signal)),
     wait: ({ selector, condition, timeoutSeconds }, { signal }) => {
       const timeoutMs = integerFrom(timeoutSeconds || WAIT_SECONDS, 'timeout_seconds', 1, 86_400) * 1000;
       const wanted = selectorFrom(selector, 'selector');

@@ -1,8 +1,9 @@
 import { LeaseState } from '../../../shared/gen/domherd/v1/lease.js';
-import { VmState, type Vif, type Vm } from '../../../shared/gen/domherd/v1/vm.js';
+import { VmState, type Vif, type Vm, type VmMetrics } from '../../../shared/gen/domherd/v1/vm.js';
 import { formatLocalLong } from '../local-time.js';
 import type { Column, View } from '../output.js';
 import type { Colour } from '../terminal-text.js';
+import { bytesText } from './bytes-text.js';
 import { enumText, isoTime } from './enum-text.js';
 import { leaseJson, leaseStateText } from './lease-view.js';
 
@@ -57,6 +58,8 @@ export function vmJson(vm: Vm): unknown {
       ? {
           sampledAt: isoTime(vm.metrics.sampledAt),
           cpuSeconds: vm.metrics.cpuSeconds,
+          cpuPercent: vm.metrics.cpuPercent ?? null,
+          memoryMib: vm.metrics.memoryMib,
           rxBytes: Number(vm.metrics.rxBytes),
           txBytes: Number(vm.metrics.txBytes),
           diskReadBytes: Number(vm.metrics.diskReadBytes),
@@ -103,24 +106,35 @@ export function vmFields({ vifs }: Vm, timeZone: string): readonly Column<Vm>[] 
     { title: 'Problem', text: ({ problem }) => problem, colour: () => 'red' },
     { title: 'Cfg', text: ({ cfgPath }) => cfgPath },
     { title: 'UUID', text: ({ uuid }) => uuid },
-    { title: 'Memory', text: ({ memoryMib }) => `${String(memoryMib)} MiB` },
+    { title: 'Memory', text: memoryText },
     { title: 'VCPUs', text: ({ vcpus }) => String(vcpus) },
     ...vifs.map((vif): Column<Vm> => ({ title: `NIC ${String(vif.index)}`, text: () => vifText(vif) })),
-    { title: 'CPU', text: ({ metrics }) => (metrics ? `${metrics.cpuSeconds.toFixed(1)} s` : '') },
+    { title: 'CPU', text: ({ metrics }) => (metrics ? cpuText(metrics) : '') },
     {
       title: 'Network',
-      text: ({ metrics }) => (metrics ? `${String(metrics.rxBytes)} B in, ${String(metrics.txBytes)} B out` : ''),
+      text: ({ metrics }) => (metrics ? `${bytesText(metrics.rxBytes)} in, ${bytesText(metrics.txBytes)} out` : ''),
     },
     {
       title: 'Disk',
       text: ({ metrics }) =>
-        metrics ? `${String(metrics.diskReadBytes)} B read, ${String(metrics.diskWrittenBytes)} B written` : '',
+        metrics ? `${bytesText(metrics.diskReadBytes)} read, ${bytesText(metrics.diskWrittenBytes)} written` : '',
     },
     {
       title: 'Observed',
       text: ({ observedAt }) => (observedAt ? formatLocalLong(observedAt.getTime(), timeZone) : ''),
     },
   ];
+}
+
+/** Ballooning makes it another than the cfg's. */
+function memoryText({ memoryMib, metrics }: Vm): string {
+  const now = metrics?.memoryMib ?? 0;
+  return `${String(memoryMib)} MiB${now === 0 || now === memoryMib ? '' : `, ${String(now)} MiB now`}`;
+}
+
+function cpuText({ cpuSeconds, cpuPercent }: VmMetrics): string {
+  const used = `${cpuSeconds.toFixed(1)} s used`;
+  return cpuPercent === undefined ? used : `${cpuPercent.toFixed(1)} % of one CPU, ${used}`;
 }
 
 function vifText(vif: Vif): string {

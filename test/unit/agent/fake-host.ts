@@ -62,8 +62,39 @@ export class FakeHost implements Toolstack, CfgFolder, GuestDisk, WireProbe, Hos
     this.domains.delete(name);
   }
 
+  async reboot(name: string, timeoutSeconds: number): Promise<void> {
+    this.#call(`reboot ${timeoutSeconds}`);
+    this.#put(name, { uuid: `again-${name}` });
+  }
+
+  async pause(name: string): Promise<void> {
+    this.#call('pause');
+    this.#put(name, { state: 'paused' });
+  }
+
+  async unpause(name: string): Promise<void> {
+    this.#call('unpause');
+    this.#put(name, { state: 'running' });
+  }
+
+  #put(name: string, change: Partial<Domain>): void {
+    const domain = this.domains.get(name);
+    if (domain !== undefined) this.domains.set(name, { ...domain, ...change });
+  }
+
   async sample(): Promise<readonly DomainSample[]> {
-    const zero = { sampledAtMs: 0, cpuSeconds: 1, rxBytes: 2, txBytes: 3, diskReadBytes: 4, diskWrittenBytes: 5 };
+    const fault = this.faults.get('sample');
+    if (fault !== undefined) throw fault;
+    const zero = {
+      sampledAtMs: 0,
+      cpuSeconds: 1,
+      cpuPercent: 5,
+      memoryMib: 256,
+      rxBytes: 2,
+      txBytes: 3,
+      diskReadBytes: 4,
+      diskWrittenBytes: 5,
+    };
     return [...this.domains.keys()].map((name) => ({ name, metrics: zero }));
   }
 

@@ -185,6 +185,9 @@ export interface Order {
     | { $case: "start"; value: StartVm }
     | { $case: "shutdown"; value: ShutdownVm }
     | { $case: "destroy"; value: DestroyVm }
+    | { $case: "reboot"; value: RebootVm }
+    | { $case: "pause"; value: PauseVm }
+    | { $case: "unpause"; value: UnpauseVm }
     | undefined;
 }
 
@@ -223,9 +226,22 @@ export interface StartVm {
 export interface ShutdownVm {
   /** 1 to 3,600. */
   timeoutSeconds: number;
+  /** A guest that has not powered off by then is destroyed; else it is left alone. */
+  destroyAfter: boolean;
 }
 
 export interface DestroyVm {
+}
+
+export interface RebootVm {
+  /** 1 to 3,600. A guest that ignores the request is left alone. */
+  timeoutSeconds: number;
+}
+
+export interface PauseVm {
+}
+
+export interface UnpauseVm {
 }
 
 export interface OrderProgress {
@@ -1890,6 +1906,15 @@ export const Order: MessageFns<Order> = {
       case "destroy":
         DestroyVm.encode(message.action.value, writer.uint32(58).fork()).join();
         break;
+      case "reboot":
+        RebootVm.encode(message.action.value, writer.uint32(66).fork()).join();
+        break;
+      case "pause":
+        PauseVm.encode(message.action.value, writer.uint32(74).fork()).join();
+        break;
+      case "unpause":
+        UnpauseVm.encode(message.action.value, writer.uint32(82).fork()).join();
+        break;
     }
     return writer;
   },
@@ -1963,6 +1988,30 @@ export const Order: MessageFns<Order> = {
             message.action = { $case: "destroy", value: DestroyVm.decode(reader, reader.uint32()) };
             continue;
           }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.action = { $case: "reboot", value: RebootVm.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.action = { $case: "pause", value: PauseVm.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 10: {
+            if (tag !== 82) {
+              break;
+            }
+
+            message.action = { $case: "unpause", value: UnpauseVm.decode(reader, reader.uint32()) };
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2005,6 +2054,24 @@ export const Order: MessageFns<Order> = {
       case "destroy": {
         if (object.action?.value !== undefined && object.action?.value !== null) {
           message.action = { $case: "destroy", value: DestroyVm.fromPartial(object.action.value) };
+        }
+        break;
+      }
+      case "reboot": {
+        if (object.action?.value !== undefined && object.action?.value !== null) {
+          message.action = { $case: "reboot", value: RebootVm.fromPartial(object.action.value) };
+        }
+        break;
+      }
+      case "pause": {
+        if (object.action?.value !== undefined && object.action?.value !== null) {
+          message.action = { $case: "pause", value: PauseVm.fromPartial(object.action.value) };
+        }
+        break;
+      }
+      case "unpause": {
+        if (object.action?.value !== undefined && object.action?.value !== null) {
+          message.action = { $case: "unpause", value: UnpauseVm.fromPartial(object.action.value) };
         }
         break;
       }
@@ -2316,13 +2383,16 @@ export const StartVm: MessageFns<StartVm> = {
 };
 
 function createBaseShutdownVm(): ShutdownVm {
-  return { timeoutSeconds: 0 };
+  return { timeoutSeconds: 0, destroyAfter: false };
 }
 
 export const ShutdownVm: MessageFns<ShutdownVm> = {
   encode(message: ShutdownVm, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.timeoutSeconds !== 0) {
       writer.uint32(8).uint32(message.timeoutSeconds);
+    }
+    if (message.destroyAfter !== false) {
+      writer.uint32(16).bool(message.destroyAfter);
     }
     return writer;
   },
@@ -2348,6 +2418,14 @@ export const ShutdownVm: MessageFns<ShutdownVm> = {
             message.timeoutSeconds = reader.uint32();
             continue;
           }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.destroyAfter = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2366,6 +2444,7 @@ export const ShutdownVm: MessageFns<ShutdownVm> = {
   fromPartial<I extends Exact<DeepPartial<ShutdownVm>, I>>(object: I): ShutdownVm {
     const message = createBaseShutdownVm();
     message.timeoutSeconds = object.timeoutSeconds ?? 0;
+    message.destroyAfter = object.destroyAfter ?? false;
     return message;
   },
 };
@@ -2409,6 +2488,147 @@ export const DestroyVm: MessageFns<DestroyVm> = {
   },
   fromPartial<I extends Exact<DeepPartial<DestroyVm>, I>>(_: I): DestroyVm {
     const message = createBaseDestroyVm();
+    return message;
+  },
+};
+
+function createBaseRebootVm(): RebootVm {
+  return { timeoutSeconds: 0 };
+}
+
+export const RebootVm: MessageFns<RebootVm> = {
+  encode(message: RebootVm, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.timeoutSeconds !== 0) {
+      writer.uint32(8).uint32(message.timeoutSeconds);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RebootVm {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRebootVm();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.timeoutSeconds = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<RebootVm>, I>>(base?: I): RebootVm {
+    return RebootVm.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<RebootVm>, I>>(object: I): RebootVm {
+    const message = createBaseRebootVm();
+    message.timeoutSeconds = object.timeoutSeconds ?? 0;
+    return message;
+  },
+};
+
+function createBasePauseVm(): PauseVm {
+  return {};
+}
+
+export const PauseVm: MessageFns<PauseVm> = {
+  encode(_: PauseVm, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): PauseVm {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBasePauseVm();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<PauseVm>, I>>(base?: I): PauseVm {
+    return PauseVm.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<PauseVm>, I>>(_: I): PauseVm {
+    const message = createBasePauseVm();
+    return message;
+  },
+};
+
+function createBaseUnpauseVm(): UnpauseVm {
+  return {};
+}
+
+export const UnpauseVm: MessageFns<UnpauseVm> = {
+  encode(_: UnpauseVm, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): UnpauseVm {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseUnpauseVm();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<UnpauseVm>, I>>(base?: I): UnpauseVm {
+    return UnpauseVm.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<UnpauseVm>, I>>(_: I): UnpauseVm {
+    const message = createBaseUnpauseVm();
     return message;
   },
 };

@@ -108,6 +108,12 @@ export interface VmMetrics {
   txBytes: bigint;
   diskReadBytes: bigint;
   diskWrittenBytes: bigint;
+  /** Of one CPU: two busy VCPUs are 200. Unset when it is not known yet. */
+  cpuPercent?:
+    | number
+    | undefined;
+  /** What the VM has now. 0: not known. */
+  memoryMib: number;
 }
 
 /** Which VMs: exactly one of both is used. */
@@ -170,9 +176,33 @@ export interface ShutdownVmsRequest {
   /** 1 to 3,600; 0 means 60. A guest that ignores the request is then left alone and reported. */
   timeoutSeconds: number;
   dryRun: boolean;
+  /** Destroy a guest that has not powered off by then, instead of leaving it alone. */
+  destroyAfter: boolean;
 }
 
 export interface DestroyVmsRequest {
+  requestId: string;
+  selector: VmSelector | undefined;
+  dryRun: boolean;
+}
+
+export interface RebootVmsRequest {
+  requestId: string;
+  selector:
+    | VmSelector
+    | undefined;
+  /** 1 to 3,600; 0 means 300. */
+  timeoutSeconds: number;
+  dryRun: boolean;
+}
+
+export interface PauseVmsRequest {
+  requestId: string;
+  selector: VmSelector | undefined;
+  dryRun: boolean;
+}
+
+export interface UnpauseVmsRequest {
   requestId: string;
   selector: VmSelector | undefined;
   dryRun: boolean;
@@ -564,7 +594,16 @@ export const Vif: MessageFns<Vif> = {
 };
 
 function createBaseVmMetrics(): VmMetrics {
-  return { sampledAt: undefined, cpuSeconds: 0, rxBytes: 0n, txBytes: 0n, diskReadBytes: 0n, diskWrittenBytes: 0n };
+  return {
+    sampledAt: undefined,
+    cpuSeconds: 0,
+    rxBytes: 0n,
+    txBytes: 0n,
+    diskReadBytes: 0n,
+    diskWrittenBytes: 0n,
+    cpuPercent: undefined,
+    memoryMib: 0,
+  };
 }
 
 export const VmMetrics: MessageFns<VmMetrics> = {
@@ -598,6 +637,12 @@ export const VmMetrics: MessageFns<VmMetrics> = {
         throw new globalThis.Error("value provided for field message.diskWrittenBytes of type uint64 too large");
       }
       writer.uint32(48).uint64(message.diskWrittenBytes);
+    }
+    if (message.cpuPercent !== undefined) {
+      writer.uint32(57).double(message.cpuPercent);
+    }
+    if (message.memoryMib !== 0) {
+      writer.uint32(64).uint32(message.memoryMib);
     }
     return writer;
   },
@@ -663,6 +708,22 @@ export const VmMetrics: MessageFns<VmMetrics> = {
             message.diskWrittenBytes = reader.uint64() as bigint;
             continue;
           }
+          case 7: {
+            if (tag !== 57) {
+              break;
+            }
+
+            message.cpuPercent = reader.double();
+            continue;
+          }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.memoryMib = reader.uint32();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -690,6 +751,8 @@ export const VmMetrics: MessageFns<VmMetrics> = {
     message.diskWrittenBytes = (object.diskWrittenBytes !== undefined && object.diskWrittenBytes !== null)
       ? BigInt(object.diskWrittenBytes)
       : 0n;
+    message.cpuPercent = object.cpuPercent ?? undefined;
+    message.memoryMib = object.memoryMib ?? 0;
     return message;
   },
 };
@@ -1194,7 +1257,7 @@ export const StartVmsRequest: MessageFns<StartVmsRequest> = {
 };
 
 function createBaseShutdownVmsRequest(): ShutdownVmsRequest {
-  return { requestId: "", selector: undefined, timeoutSeconds: 0, dryRun: false };
+  return { requestId: "", selector: undefined, timeoutSeconds: 0, dryRun: false, destroyAfter: false };
 }
 
 export const ShutdownVmsRequest: MessageFns<ShutdownVmsRequest> = {
@@ -1210,6 +1273,9 @@ export const ShutdownVmsRequest: MessageFns<ShutdownVmsRequest> = {
     }
     if (message.dryRun !== false) {
       writer.uint32(32).bool(message.dryRun);
+    }
+    if (message.destroyAfter !== false) {
+      writer.uint32(40).bool(message.destroyAfter);
     }
     return writer;
   },
@@ -1259,6 +1325,14 @@ export const ShutdownVmsRequest: MessageFns<ShutdownVmsRequest> = {
             message.dryRun = reader.bool();
             continue;
           }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.destroyAfter = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1282,6 +1356,7 @@ export const ShutdownVmsRequest: MessageFns<ShutdownVmsRequest> = {
       : undefined;
     message.timeoutSeconds = object.timeoutSeconds ?? 0;
     message.dryRun = object.dryRun ?? false;
+    message.destroyAfter = object.destroyAfter ?? false;
     return message;
   },
 };
@@ -1358,6 +1433,261 @@ export const DestroyVmsRequest: MessageFns<DestroyVmsRequest> = {
   },
   fromPartial<I extends Exact<DeepPartial<DestroyVmsRequest>, I>>(object: I): DestroyVmsRequest {
     const message = createBaseDestroyVmsRequest();
+    message.requestId = object.requestId ?? "";
+    message.selector = (object.selector !== undefined && object.selector !== null)
+      ? VmSelector.fromPartial(object.selector)
+      : undefined;
+    message.dryRun = object.dryRun ?? false;
+    return message;
+  },
+};
+
+function createBaseRebootVmsRequest(): RebootVmsRequest {
+  return { requestId: "", selector: undefined, timeoutSeconds: 0, dryRun: false };
+}
+
+export const RebootVmsRequest: MessageFns<RebootVmsRequest> = {
+  encode(message: RebootVmsRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.requestId !== "") {
+      writer.uint32(10).string(message.requestId);
+    }
+    if (message.selector !== undefined) {
+      VmSelector.encode(message.selector, writer.uint32(18).fork()).join();
+    }
+    if (message.timeoutSeconds !== 0) {
+      writer.uint32(24).uint32(message.timeoutSeconds);
+    }
+    if (message.dryRun !== false) {
+      writer.uint32(32).bool(message.dryRun);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RebootVmsRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRebootVmsRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.requestId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.selector = VmSelector.decode(reader, reader.uint32());
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.timeoutSeconds = reader.uint32();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.dryRun = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<RebootVmsRequest>, I>>(base?: I): RebootVmsRequest {
+    return RebootVmsRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<RebootVmsRequest>, I>>(object: I): RebootVmsRequest {
+    const message = createBaseRebootVmsRequest();
+    message.requestId = object.requestId ?? "";
+    message.selector = (object.selector !== undefined && object.selector !== null)
+      ? VmSelector.fromPartial(object.selector)
+      : undefined;
+    message.timeoutSeconds = object.timeoutSeconds ?? 0;
+    message.dryRun = object.dryRun ?? false;
+    return message;
+  },
+};
+
+function createBasePauseVmsRequest(): PauseVmsRequest {
+  return { requestId: "", selector: undefined, dryRun: false };
+}
+
+export const PauseVmsRequest: MessageFns<PauseVmsRequest> = {
+  encode(message: PauseVmsRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.requestId !== "") {
+      writer.uint32(10).string(message.requestId);
+    }
+    if (message.selector !== undefined) {
+      VmSelector.encode(message.selector, writer.uint32(18).fork()).join();
+    }
+    if (message.dryRun !== false) {
+      writer.uint32(24).bool(message.dryRun);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): PauseVmsRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBasePauseVmsRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.requestId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.selector = VmSelector.decode(reader, reader.uint32());
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.dryRun = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<PauseVmsRequest>, I>>(base?: I): PauseVmsRequest {
+    return PauseVmsRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<PauseVmsRequest>, I>>(object: I): PauseVmsRequest {
+    const message = createBasePauseVmsRequest();
+    message.requestId = object.requestId ?? "";
+    message.selector = (object.selector !== undefined && object.selector !== null)
+      ? VmSelector.fromPartial(object.selector)
+      : undefined;
+    message.dryRun = object.dryRun ?? false;
+    return message;
+  },
+};
+
+function createBaseUnpauseVmsRequest(): UnpauseVmsRequest {
+  return { requestId: "", selector: undefined, dryRun: false };
+}
+
+export const UnpauseVmsRequest: MessageFns<UnpauseVmsRequest> = {
+  encode(message: UnpauseVmsRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.requestId !== "") {
+      writer.uint32(10).string(message.requestId);
+    }
+    if (message.selector !== undefined) {
+      VmSelector.encode(message.selector, writer.uint32(18).fork()).join();
+    }
+    if (message.dryRun !== false) {
+      writer.uint32(24).bool(message.dryRun);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): UnpauseVmsRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseUnpauseVmsRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.requestId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.selector = VmSelector.decode(reader, reader.uint32());
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.dryRun = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<UnpauseVmsRequest>, I>>(base?: I): UnpauseVmsRequest {
+    return UnpauseVmsRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<UnpauseVmsRequest>, I>>(object: I): UnpauseVmsRequest {
+    const message = createBaseUnpauseVmsRequest();
     message.requestId = object.requestId ?? "";
     message.selector = (object.selector !== undefined && object.selector !== null)
       ? VmSelector.fromPartial(object.selector)
@@ -2052,6 +2382,35 @@ export const VmServiceService = {
     responseSerialize: (value: VmProgress): Buffer => Buffer.from(VmProgress.encode(value).finish()),
     responseDeserialize: (value: Buffer): VmProgress => VmProgress.decode(value),
   },
+  /** Asks guests to reboot and waits until they have. Per VM: FAILED_PRECONDITION (stopped, paused), DEADLINE_EXCEEDED. */
+  reboot: {
+    path: "/domherd.v1.VmService/Reboot" as const,
+    requestStream: false as const,
+    responseStream: true as const,
+    requestSerialize: (value: RebootVmsRequest): Buffer => Buffer.from(RebootVmsRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): RebootVmsRequest => RebootVmsRequest.decode(value),
+    responseSerialize: (value: VmProgress): Buffer => Buffer.from(VmProgress.encode(value).finish()),
+    responseDeserialize: (value: Buffer): VmProgress => VmProgress.decode(value),
+  },
+  /** Takes the CPU from VMs; they keep their memory. Per VM: FAILED_PRECONDITION (not running). */
+  pause: {
+    path: "/domherd.v1.VmService/Pause" as const,
+    requestStream: false as const,
+    responseStream: true as const,
+    requestSerialize: (value: PauseVmsRequest): Buffer => Buffer.from(PauseVmsRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): PauseVmsRequest => PauseVmsRequest.decode(value),
+    responseSerialize: (value: VmProgress): Buffer => Buffer.from(VmProgress.encode(value).finish()),
+    responseDeserialize: (value: Buffer): VmProgress => VmProgress.decode(value),
+  },
+  unpause: {
+    path: "/domherd.v1.VmService/Unpause" as const,
+    requestStream: false as const,
+    responseStream: true as const,
+    requestSerialize: (value: UnpauseVmsRequest): Buffer => Buffer.from(UnpauseVmsRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): UnpauseVmsRequest => UnpauseVmsRequest.decode(value),
+    responseSerialize: (value: VmProgress): Buffer => Buffer.from(VmProgress.encode(value).finish()),
+    responseDeserialize: (value: Buffer): VmProgress => VmProgress.decode(value),
+  },
   /** Ends when every selected VM meets the condition; results tell those that did not in time (DEADLINE_EXCEEDED). */
   wait: {
     path: "/domherd.v1.VmService/Wait" as const,
@@ -2078,6 +2437,11 @@ export interface VmServiceServer extends UntypedServiceImplementation {
   start: handleServerStreamingCall<StartVmsRequest, VmProgress>;
   shutdown: handleServerStreamingCall<ShutdownVmsRequest, VmProgress>;
   destroy: handleServerStreamingCall<DestroyVmsRequest, VmProgress>;
+  /** Asks guests to reboot and waits until they have. Per VM: FAILED_PRECONDITION (stopped, paused), DEADLINE_EXCEEDED. */
+  reboot: handleServerStreamingCall<RebootVmsRequest, VmProgress>;
+  /** Takes the CPU from VMs; they keep their memory. Per VM: FAILED_PRECONDITION (not running). */
+  pause: handleServerStreamingCall<PauseVmsRequest, VmProgress>;
+  unpause: handleServerStreamingCall<UnpauseVmsRequest, VmProgress>;
   /** Ends when every selected VM meets the condition; results tell those that did not in time (DEADLINE_EXCEEDED). */
   wait: handleServerStreamingCall<WaitVmsRequest, VmProgress>;
 }
@@ -2138,6 +2502,26 @@ export interface VmServiceClient extends Client {
   destroy(request: DestroyVmsRequest, options?: Partial<CallOptions>): ClientReadableStream<VmProgress>;
   destroy(
     request: DestroyVmsRequest,
+    metadata?: Metadata,
+    options?: Partial<CallOptions>,
+  ): ClientReadableStream<VmProgress>;
+  /** Asks guests to reboot and waits until they have. Per VM: FAILED_PRECONDITION (stopped, paused), DEADLINE_EXCEEDED. */
+  reboot(request: RebootVmsRequest, options?: Partial<CallOptions>): ClientReadableStream<VmProgress>;
+  reboot(
+    request: RebootVmsRequest,
+    metadata?: Metadata,
+    options?: Partial<CallOptions>,
+  ): ClientReadableStream<VmProgress>;
+  /** Takes the CPU from VMs; they keep their memory. Per VM: FAILED_PRECONDITION (not running). */
+  pause(request: PauseVmsRequest, options?: Partial<CallOptions>): ClientReadableStream<VmProgress>;
+  pause(
+    request: PauseVmsRequest,
+    metadata?: Metadata,
+    options?: Partial<CallOptions>,
+  ): ClientReadableStream<VmProgress>;
+  unpause(request: UnpauseVmsRequest, options?: Partial<CallOptions>): ClientReadableStream<VmProgress>;
+  unpause(
+    request: UnpauseVmsRequest,
     metadata?: Metadata,
     options?: Partial<CallOptions>,
   ): ClientReadableStream<VmProgress>;

@@ -247,10 +247,11 @@ t.test('create', (t) => {
     xen.hangs.add('create');
     const abort = new AbortController();
     const created = toolstack.create(path('domU'), abort.signal);
+    // Not before: whichever file is read first has the first turn.
+    await until(toolstack, async () => (await state('domU')) !== undefined);
     const queued = toolstack.create(path('other'), abort.signal);
-    void until(toolstack, async () => (await state('domU')) !== undefined).then(() => abort.abort(new Error('stop')));
-    await t.rejects(created, { message: 'stop' });
-    await t.rejects(queued, { message: 'stop' });
+    abort.abort(new Error('stop'));
+    await Promise.all([t.rejects(created, { message: 'stop' }), t.rejects(queued, { message: 'stop' })]);
     t.equal(xen.find('domU'), undefined);
     t.same(
       xen.calledVerbs().filter((verb) => verb.startsWith('destroy')),

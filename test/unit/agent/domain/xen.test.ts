@@ -93,6 +93,7 @@ t.test('why a create failed', (t) => {
     { file: 'bad-disk', code: 'invalid' },
     { file: 'no-memory', code: 'wrong_state', hint: /memory/ },
     { file: 'kernel-too-large', code: 'wrong_state', hint: /memory/ },
+    { file: 'script-timeout', code: 'wrong_state', hint: /busy/ },
     { file: 'no-disk', code: 'wrong_state', hint: /disk/ },
   ];
   for (const { file, code, hint } of cases) {

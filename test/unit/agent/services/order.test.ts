@@ -185,17 +185,49 @@ t.test('orders are about where a VM shall be', async (t) => {
   t.match(await act(key, { kind: 'destroy' }), { state: 'stopped' });
   t.match(await act(key, { kind: 'start' }), { state: 'running' });
   t.match(await act(key, { kind: 'start' }), { state: 'running' });
-  t.match(await act(key, { kind: 'shutdown', timeoutSeconds: 9 }), { state: 'stopped' });
-  t.match(await act(key, { kind: 'shutdown', timeoutSeconds: 9 }), { state: 'stopped' });
+  t.match(await act(key, { kind: 'shutdown', timeoutSeconds: 9, isDestroyedAfter: false }), { state: 'stopped' });
+  t.match(await act(key, { kind: 'shutdown', timeoutSeconds: 9, isDestroyedAfter: false }), { state: 'stopped' });
   t.strictSame(
     host.calls.filter((call) => call !== 'listDomains'),
     ['create', 'shutdown 9'],
   );
+  for (const kind of ['reboot', 'pause', 'unpause'] as const) {
+    await t.rejects(act(key, { kind, timeoutSeconds: 9 }), { code: 'wrong_state' }, `${kind} of what is stopped`);
+  }
   await t.rejects(act('/xen/none.cfg', { kind: 'start' }), { code: 'not_found' });
   await t.rejects(act('/xen/py.cfg', { kind: 'start' }), { code: 'wrong_state' });
   await t.rejects(act('/xen/py.cfg', { kind: 'destroy' }), { code: 'wrong_state' }, 'another domain could be hit');
   host.domains.set('x', { name: 'x', uuid: 'u', state: 'running', memoryMib: 1, vcpus: 1 });
   t.equal(await act('domain:u', { kind: 'destroy' }), undefined, 'a domain without a file is gone then');
+});
+
+t.test('orders to a domain that is there', async (t) => {
+  const host = new FakeHost();
+  const key = host.addVm('domU');
+  const carryOut = makeCarryOut(new Observer(host, host, host), host, makeConfigurer(host), host);
+  const act = (action: OrderAction) => carryOut(order('o', key, action), () => undefined, NEVER);
+  const shutdown = { kind: 'shutdown', timeoutSeconds: 9, isDestroyedAfter: false } as const;
+  await host.create(key);
+  t.match(await act({ kind: 'reboot', timeoutSeconds: 9 }), { state: 'running', uuid: 'again-domU' });
+  t.match(await act({ kind: 'pause' }), { state: 'paused' });
+  t.match(await act({ kind: 'pause' }), { state: 'paused' });
+  await t.rejects(act({ kind: 'reboot', timeoutSeconds: 9 }), { code: 'wrong_state' });
+  await t.rejects(act(shutdown), { code: 'wrong_state', details: { hint: /unpause/ } }, 'it would not hear it');
+  t.match(await act({ kind: 'unpause' }), { state: 'running' });
+  t.match(await act({ kind: 'unpause' }), { state: 'running' });
+
+  host.faults.set('shutdown 9', new AppError('timeout', 'ignored'));
+  await t.rejects(act(shutdown), { code: 'timeout' });
+  t.ok(host.domains.has('domU'), 'left alone');
+  t.match(await act({ ...shutdown, isDestroyedAfter: true }), { state: 'stopped' });
+  await host.create(key);
+  host.faults.set('shutdown 9', new AppError('wrong_state', 'xl failed'));
+  await t.rejects(act({ ...shutdown, isDestroyedAfter: true }), { code: 'wrong_state' }, 'not what was asked for');
+  t.ok(host.domains.has('domU'));
+  host.faults.set('listDomains', new AppError('unavailable', 'hangs'));
+  for (const action of [shutdown, { kind: 'destroy' }, { kind: 'start' }, { kind: 'pause' }] as const) {
+    await t.rejects(act(action), { code: 'wrong_state', message: /hangs/ }, 'nothing is done to what is not known');
+  }
 });
 
 t.test('no domain is made of a cfg that leaves its bridge to chance', async (t) => {

@@ -283,6 +283,44 @@ t.test('the session', async (t) => {
     t.equal(channels[0]?.sent.at(-1), last, 'the same as before the fault is no news');
   });
 
+  t.test('tells of VMs as unknown while the toolstack does not answer, never as stopped', async (t) => {
+    const { host, channels, clock } = makeKeeper(t);
+    const key = host.addVm('domU');
+    const stopped = host.addVm('other');
+    await host.create(key);
+    host.domains.set('x', { name: 'x', uuid: 'u', state: 'running', memoryMib: 1, vcpus: 1 });
+    await clock.advance(0);
+    const hung = new AppError('unavailable', 'xl list hangs');
+    host.faults.set('listDomains', hung).set('sample', hung);
+    await clock.advance(20_000);
+    const change = channels[0]?.sent.findLast(({ kind }) => kind === 'change');
+    t.match(change, {
+      change: {
+        changed: [
+          { key, state: 'unknown', problem: /xl list hangs/ },
+          { key: stopped, state: 'unknown', problem: /xl list hangs/ },
+          { key: 'domain:u', state: 'unknown', problem: /xl list hangs/ },
+        ],
+        gone: [],
+      },
+    });
+    host.faults.clear();
+    await clock.advance(70_000);
+    t.match(
+      channels[0]?.sent.findLast(({ kind }) => kind === 'change'),
+      {
+        change: {
+          changed: [
+            { key, state: 'running', problem: undefined },
+            { key: stopped, state: 'stopped', problem: undefined },
+            { key: 'domain:u', state: 'running' },
+          ],
+        },
+      },
+    );
+    t.equal(channels.length, 1, 'in the same session');
+  });
+
   t.test('looks again by itself within a minute and a heartbeat', async (t) => {
     const { host, channels, clock } = makeKeeper(t);
     await clock.advance(0);

@@ -305,6 +305,7 @@ await t.test('from the client to the host and back', async (t) => {
   const metrics = {
     sampledAt: new Date(7),
     cpuSeconds: 1.5,
+    memoryMib: 256,
     rxBytes: 2n ** 60n,
     txBytes: 1n,
     diskReadBytes: 1n,
@@ -337,7 +338,8 @@ await t.test('from the client to the host and back', async (t) => {
     },
     {
       name: 'shutdown',
-      run: () => handlers.shutdown({ requestId: '', selector, timeoutSeconds: 3_601, dryRun: false }, call),
+      run: () =>
+        handlers.shutdown({ requestId: '', selector, timeoutSeconds: 3_601, dryRun: false, destroyAfter: false }, call),
     },
     { name: 'get', run: () => handlers.get({ name: '' }, call) },
   ];
