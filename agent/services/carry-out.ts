@@ -90,13 +90,14 @@ function refuseUnlessAwake(vm: ObservedVm, verb: string): void {
   throw wrongState(`${vm.name} cannot be ${verb}: ${why}`, { state: vm.state });
 }
 
-async function startVm(vm: ObservedVm, { toolstack, bridges, progress, signal }: Means): Promise<void> {
+async function startVm(vm: ObservedVm, { toolstack, configurer, bridges, progress, signal }: Means): Promise<void> {
   if (vm.state === 'starting' || vm.state === 'running') return;
   if (vm.state !== 'stopped' || vm.cfgPath === undefined || vm.problem !== undefined) {
     throw wrongState(`${vm.name} cannot be started: ${vm.problem ?? `it is ${vm.state}`}`, { state: vm.state });
   }
   const refusal = refuseCreate(vm.name, vm.vifs.map(bridgeOfVif), await bridges.readBridges());
   if (refusal) throw refusal;
+  await configurer.settle(vm.cfgPath);
   progress('create');
   await toolstack.create(vm.cfgPath, signal);
 }

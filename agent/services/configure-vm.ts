@@ -23,11 +23,10 @@ export interface VmConfigurerParts {
   readonly log: Logger;
 }
 
-type Undo = () => Promise<void>;
-
-/** One change of a VM: what is done to its guest is in `change`, how each step is undone in `undos`. */
+/** One change of a VM, as far as it came. */
 interface Work {
-  readonly undos: Undo[];
+  /** From the moment on that there may be something to undo. */
+  intent: Intent | undefined;
   change: GuestChange | undefined;
 }
 
@@ -38,6 +37,7 @@ interface Work {
  * - Before the first byte of guest or cfg changes, an intent is durable. Its removal is the moment from which the change
  *   stands: whoever finds one after a death undoes what was done.
  * - A guest's change that is open without an intent stands: only letting go of it was missed.
+ * - What is to be undone is read from the cfg and the disk, not remembered: a step that failed may have done its work.
  */
 export class VmConfigurer {
   readonly #cfgFolder: CfgFolder;
@@ -63,7 +63,7 @@ export class VmConfigurer {
       return [];
     });
     for (const { cfgPath } of intents) {
-      await this.#settle(cfgPath).catch((error: unknown) => {
+      await this.settle(cfgPath).catch((error: unknown) => {
         this.#log.error({ err: error, cfgPath }, 'a change that was left half done could not be undone');
       });
     }
@@ -86,11 +86,11 @@ export class VmConfigurer {
   ): Promise<readonly string[]> {
     if (vm.cfgPath === undefined) throw wrongState(`${vm.name} has no cfg file: it cannot be configured`);
     // The VM was observed before this: what it undoes concerns files, and those are read after it.
-    await this.#settle(vm.cfgPath);
+    await this.settle(vm.cfgPath);
     const cfg = parseXlCfg(await this.#cfgFolder.read(vm.cfgPath));
     const guest = { name: vm.name, cfgPath: vm.cfgPath, cfg };
     const steps = planConfigure(vm, cfg, settings, await this.#bridges.readBridges());
-    const work: Work = { undos: [], change: undefined };
+    const work: Work = { intent: undefined, change: undefined };
     try {
       for (const [n, step] of steps.entries()) {
         signal.throwIfAborted();
@@ -100,7 +100,7 @@ export class VmConfigurer {
       await this.#readBack(guest, steps);
       await this.#intents.end(guest.cfgPath);
     } catch (error) {
-      throw await this.#undoAll(guest.cfgPath, work, toAppError(error));
+      throw await this.#undoFailed(work, toAppError(error));
     }
     await this.#letGo(guest.cfgPath, work.change);
     return work.change?.warnings ?? [];
@@ -111,26 +111,25 @@ export class VmConfigurer {
       case 'probe':
         return this.#probe(step, signal);
       case 'note intent':
-        return this.#intents.begin({ cfgPath: guest.cfgPath, before: step.before, after: step.after });
-      case 'write guest': {
-        const change = await this.#guestDisk.write(guest, step.settings, signal);
-        work.change = change;
-        work.undos.push(() => change.undo());
+        work.intent = { cfgPath: guest.cfgPath, before: step.before, after: step.after };
+        return this.#intents.begin(work.intent);
+      case 'write guest':
+        work.change = await this.#guestDisk.write(guest, step.settings, signal);
         return;
-      }
       case 'write cfg':
-        await this.#cfgFolder.replace(guest.cfgPath, step.before, step.after);
-        work.undos.push(() => this.#cfgFolder.replace(guest.cfgPath, step.after, step.before));
+        return this.#cfgFolder.replace(guest.cfgPath, step.before, step.after);
     }
   }
 
-  /** After a death: an intent's change is undone, one without an intent stands. @throws {AppError} if it cannot be done now */
-  async #settle(cfgPath: string): Promise<void> {
+  /**
+   * After a death, or an undo that failed: an intent's change is undone, one without an intent stands.
+   *
+   * @throws {AppError} if it cannot be done now: then the VM is half changed and must not run
+   */
+  async settle(cfgPath: string): Promise<void> {
     const intent = await this.#intents.find(cfgPath);
-    const change = await this.#guestDisk.findOpen(cfgPath);
-    if (intent === undefined) return change?.keep();
-    await this.#undoCfg(intent);
-    await change?.undo().catch((error: unknown) => {
+    if (intent === undefined) return (await this.#guestDisk.findOpen(cfgPath))?.keep();
+    await this.#undo(intent, async (change, error) => {
       // The guest ran in the meantime: its disk cannot be put back, and is written anew when it is addressed again.
       if (toAppError(error).code !== 'raced') throw error;
       this.#log.error(
@@ -139,12 +138,22 @@ export class VmConfigurer {
       );
       return change.keep();
     });
-    await this.#intents.end(cfgPath);
     this.#log.warn({ cfgPath }, 'a change that was left half done was undone');
   }
 
+  /** The intent goes last: until then whatever stops this is no harm. */
+  async #undo(intent: Intent, onStuck: (change: GuestChange, error: unknown) => Promise<void>): Promise<void> {
+    await this.#undoCfg(intent);
+    const change = await this.#guestDisk.findOpen(intent.cfgPath);
+    await change?.undo().catch((error: unknown) => onStuck(change, error));
+    await this.#intents.end(intent.cfgPath);
+  }
+
   async #undoCfg({ cfgPath, before, after }: Intent): Promise<void> {
-    const now = await this.#cfgFolder.read(cfgPath).catch(() => undefined);
+    const now = await this.#cfgFolder.read(cfgPath).catch((error: unknown) => {
+      if (toAppError(error).code !== 'not_found') throw error;
+      return undefined;
+    });
     // Gone, or edited by hand since: that is not this change's any more.
     if (now === after && before !== after) await this.#cfgFolder.replace(cfgPath, after, before);
   }
@@ -178,19 +187,17 @@ export class VmConfigurer {
   }
 
   /** @returns the error to report: the first one, with what could not be undone */
-  async #undoAll(cfgPath: string, { undos }: Work, cause: AppError): Promise<AppError> {
-    const failures: string[] = [];
-    for (const undo of undos.toReversed()) {
-      await undo().catch((error: unknown) => {
-        this.#log.error({ err: error }, 'a step could not be undone');
-        failures.push(messageOf(error));
-      });
+  async #undoFailed({ intent }: Work, cause: AppError): Promise<AppError> {
+    if (intent === undefined) return cause;
+    try {
+      await this.#undo(intent, (_change, error) => Promise.reject(toAppError(error)));
+      return cause;
+    } catch (error) {
+      // The intent stays: it is tried again at the next order for this VM, or the next start of the agent.
+      this.#log.error({ err: error, cfgPath: intent.cfgPath }, 'a change that failed could not be undone');
+      const notUndone = messageOf(error);
+      return new AppError(cause.code, cause.message, { ...cause.details, notUndone }, cause);
     }
-    // With something not undone the intent stays: it is tried again at the next order for this VM, or the next start.
-    if (failures.length === 0)
-      await this.#intents.end(cfgPath).catch((error: unknown) => failures.push(messageOf(error)));
-    if (failures.length === 0) return cause;
-    return new AppError(cause.code, cause.message, { ...cause.details, notUndone: failures.join('; ') }, cause);
   }
 }
 

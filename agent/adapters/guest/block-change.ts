@@ -2,12 +2,16 @@
 //
 // Invariants:
 // - It is durable as a record before the first byte of the disk is changed, so that a death at any moment can be undone.
-// - Both directions may be repeated. Neither is done if any piece is neither as before nor as after: then the disk was
-//   changed by others, and putting old pieces into it would damage it.
+// - Both directions may be repeated, and either may follow a death in the other: a piece may then be in part as before and in
+//   part as after. Neither is done if any sector is neither: then the disk was changed by others, and putting old pieces into
+//   it would damage it.
 import { constants } from 'node:fs';
 import { open, type FileHandle } from 'node:fs/promises';
 import * as v from 'valibot';
 import { AppError, messageOf, wrongState } from '../../../shared/errors.js';
+
+/** Bytes that a disk writes whole or not at all, even at a power cut. */
+const SECTOR_BYTES = 512;
 
 const Base64 = v.pipe(
   v.string(),
@@ -82,13 +86,22 @@ export async function writePieces({ disk, pieces }: BlockChange, side: 'before' 
   await withDisk(disk, constants.O_RDWR | constants.O_EXCL, async (file) => {
     for (const { at, before, after } of pieces) {
       const now = await readAt(file, at, before.length);
-      if (!now.equals(before) && !now.equals(after)) {
+      if (!isMixOf(now, before, after)) {
         throw new AppError('raced', `${disk} was changed by others meanwhile`, { disk, at: `${at}` });
       }
     }
     for (const piece of pieces) await writeAt(file, piece.at, piece[side]);
     await file.sync();
   });
+}
+
+function isMixOf(now: Buffer, before: Buffer, after: Buffer): boolean {
+  for (let at = 0; at < now.length; at += SECTOR_BYTES) {
+    const sector = now.subarray(at, at + SECTOR_BYTES);
+    const isKnown = [before, after].some((side) => sector.equals(side.subarray(at, at + SECTOR_BYTES)));
+    if (!isKnown) return false;
+  }
+  return true;
 }
 
 async function withDisk<T>(path: string, flags: number, use: (file: FileHandle) => Promise<T>): Promise<T> {

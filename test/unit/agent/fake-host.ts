@@ -21,16 +21,24 @@ export class FakeHost implements Toolstack, CfgFolder, GuestDisk, WireProbe, Hos
   readonly files = new Map<string, string>();
   readonly domains = new Map<string, Domain>();
   readonly guests = new Map<string, GuestNetwork>();
+  /** The guests of which a change is open, as they were. */
+  readonly openGuests = new Map<string, GuestNetwork | undefined>();
   readonly wire = new Map<Ipv4, Mac>();
+  /** By what is asked, such as `write`; with ` late` behind it, it is done and then fails. */
   readonly faults = new Map<string, AppError>();
   /** What the guest's disk says after a write, if it lies. */
   isDiskDeaf = false;
+  warnings: readonly string[] = [];
   bridges = bridgesOf('eth0');
   /** Where the wire was asked. */
   readonly probed: (string | undefined)[] = [];
 
   #call(name: string): void {
     this.calls.push(name);
+    this.#fail(name);
+  }
+
+  #fail(name: string): void {
     const fault = this.faults.get(name);
     if (fault !== undefined) throw fault;
   }
@@ -120,26 +128,38 @@ export class FakeHost implements Toolstack, CfgFolder, GuestDisk, WireProbe, Hos
     this.#call('replace');
     if (this.files.get(path) !== before) throw new AppError('raced', 'changed');
     this.files.set(path, after);
+    this.#fail('replace late');
   }
 
   async write(guest: Guest, settings: GuestSettings): Promise<GuestChange> {
     this.#call('write');
-    const before = this.guests.get(guest.cfgPath);
+    this.openGuests.set(guest.cfgPath, this.guests.get(guest.cfgPath));
     const addresses = new Map(settings.vifs.map((vif) => [vif.index, vif.address]));
     if (!this.isDiskDeaf) this.guests.set(guest.cfgPath, { addresses, hostname: settings.hostname });
-    return {
-      warnings: [],
-      keep: async () => undefined,
-      undo: async () => {
-        this.#call('undo');
-        if (before === undefined) this.guests.delete(guest.cfgPath);
-        else this.guests.set(guest.cfgPath, before);
-      },
-    };
+    this.#fail('write late');
+    return this.#changeOf(guest.cfgPath);
   }
 
-  async findOpen(): Promise<undefined> {
-    return undefined;
+  async findOpen(cfgPath: string): Promise<GuestChange | undefined> {
+    return this.openGuests.has(cfgPath) ? this.#changeOf(cfgPath) : undefined;
+  }
+
+  #changeOf(cfgPath: string): GuestChange {
+    return {
+      warnings: this.warnings,
+      keep: async () => {
+        this.#call('keep');
+        this.openGuests.delete(cfgPath);
+      },
+      undo: async () => {
+        this.#call('undo');
+        if (!this.openGuests.has(cfgPath)) return;
+        const before = this.openGuests.get(cfgPath);
+        if (before === undefined) this.guests.delete(cfgPath);
+        else this.guests.set(cfgPath, before);
+        this.openGuests.delete(cfgPath);
+      },
+    };
   }
 
   async probe(address: Ipv4, bridge: string | undefined): Promise<WireAnswer> {

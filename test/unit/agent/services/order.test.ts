@@ -88,7 +88,7 @@ t.test('configuring a VM', async (t) => {
     t.equal(host.files.get(key), after);
     t.strictSame(
       host.calls.filter((call) => call !== 'listDomains'),
-      ['probe', 'write', 'replace', 'probe', 'write'],
+      ['probe', 'write', 'replace', 'keep', 'probe', 'write', 'keep'],
     );
   });
 
@@ -146,6 +146,24 @@ t.test('configuring a VM', async (t) => {
       code: 'wrong_state',
     },
     {
+      name: 'the disk was written, but not to the end',
+      prepare: (host) => host.faults.set('write late', new AppError('unavailable', 'an I/O error')),
+      code: 'unavailable',
+    },
+    {
+      name: 'the cfg was replaced, but perhaps not for good',
+      prepare: (host) => {
+        // The replacing that undoes it works.
+        const once = host.replace.bind(host);
+        host.replace = async (...args) => {
+          host.replace = once;
+          await once(...args);
+          throw new AppError('unavailable', 'an I/O error');
+        };
+      },
+      code: 'unavailable',
+    },
+    {
       name: 'the disk does not hold what was written',
       prepare: (host) => (host.isDiskDeaf = true),
       code: 'wrong_state',
@@ -160,6 +178,7 @@ t.test('configuring a VM', async (t) => {
       await t.rejects(configure(host, key), { code: c.code });
       t.equal(host.files.get(key), before);
       t.notOk(host.guests.has(key));
+      t.equal(host.openGuests.size, 0);
     });
   }
 
@@ -173,6 +192,118 @@ t.test('configuring a VM', async (t) => {
       message: 'full',
       details: { notUndone: 'disk gone' },
     });
+  });
+});
+
+t.test('a change that was left half done', async (t) => {
+  const KEY = '/xen/domU.cfg';
+  const OLD = "name = 'domU'\nmemory = 256\nvif = [ 'mac=00:16:3e:00:00:01, bridge=eth0' ]\n";
+  const NEW = OLD.replace('00:16:3e:00:00:01', '00:16:3e:b4:00:07');
+  const INTENT = { cfgPath: KEY, before: OLD, after: NEW };
+  const NETWORK = { addresses: new Map([[0, ADDRESS]]), hostname: 'domU' };
+
+  interface Left {
+    readonly intent?: boolean;
+    readonly isGuestOpen?: boolean;
+    readonly isGuestNew?: boolean;
+    readonly cfg?: string | undefined;
+  }
+
+  /** What a dead agent left, and the configurer of the next one. */
+  async function leave({ intent = false, isGuestOpen = false, isGuestNew = isGuestOpen, cfg }: Left) {
+    const host = new FakeHost();
+    host.addVm('domU');
+    if (cfg === undefined) host.files.delete(KEY);
+    else host.files.set(KEY, cfg);
+    if (isGuestNew) host.guests.set(KEY, NETWORK);
+    if (isGuestOpen) host.openGuests.set(KEY, undefined);
+    const records = new MemoryRecordStore();
+    if (intent) await new RecordIntentLog(records).begin(INTENT);
+    return { host, records, configurer: makeConfigurer(host, records) };
+  }
+
+  const settled: { name: string; left: Left; cfg: string | undefined }[] = [
+    { name: 'before anything', left: { cfg: OLD }, cfg: OLD },
+    { name: 'after the intent', left: { intent: true, cfg: OLD }, cfg: OLD },
+    {
+      name: 'after the guest',
+      left: { intent: true, isGuestOpen: true, cfg: OLD },
+      cfg: OLD,
+    },
+    { name: 'after the cfg', left: { intent: true, isGuestOpen: true, cfg: NEW }, cfg: OLD },
+    { name: 'after the undoing of the guest', left: { intent: true, cfg: OLD }, cfg: OLD },
+    { name: 'after the cfg of a guest that was right', left: { intent: true, cfg: NEW }, cfg: OLD },
+    {
+      name: 'after a cfg edited by hand',
+      left: { intent: true, isGuestOpen: true, cfg: 'x' },
+      cfg: 'x',
+    },
+    { name: 'after a cfg that is gone', left: { intent: true, isGuestOpen: true }, cfg: undefined },
+  ];
+  for (const { name, left, cfg } of settled) {
+    t.test(`is undone: death ${name}`, async (t) => {
+      const { host, records, configurer } = await leave(left);
+      await configurer.recover();
+      t.equal(host.files.get(KEY), cfg);
+      t.notOk(host.guests.has(KEY));
+      t.strictSame([records.records.size, host.openGuests.size], [0, 0]);
+      host.calls.length = 0;
+      await configurer.recover();
+      t.strictSame(host.calls, [], 'once is enough');
+    });
+  }
+
+  t.test('stands when its intent was gone', async (t) => {
+    const { host, configurer } = await leave({ isGuestOpen: true, cfg: NEW });
+    await configurer.recover();
+    await configurer.settle(KEY);
+    t.equal(host.files.get(KEY), NEW);
+    t.ok(host.guests.has(KEY));
+    t.equal(host.openGuests.size, 0);
+    t.strictSame(host.calls, ['keep']);
+  });
+
+  t.test('stays in the guest that ran meanwhile', async (t) => {
+    const { host, records, configurer } = await leave({ intent: true, isGuestOpen: true, cfg: NEW });
+    host.faults.set('undo', new AppError('raced', 'the guest ran'));
+    await configurer.recover();
+    t.equal(host.files.get(KEY), OLD);
+    t.ok(host.guests.has(KEY));
+    t.strictSame([records.records.size, host.openGuests.size], [0, 0]);
+  });
+
+  const stuck: { name: string; at: string; code: 'wrong_state' | 'unavailable' }[] = [
+    { name: 'the disk is in use', at: 'undo', code: 'wrong_state' },
+    { name: 'the folder of cfg files is full', at: 'replace', code: 'unavailable' },
+  ];
+  for (const { name, at, code } of stuck) {
+    t.test(`waits while ${name}: no start, no change`, async (t) => {
+      const { host, records, configurer } = await leave({ intent: true, isGuestOpen: true, cfg: NEW });
+      host.faults.set(at, new AppError(code, name));
+      await configurer.recover();
+      t.equal(records.records.size, 1, 'it is not forgotten');
+      const carryOut = makeCarryOut(new Observer(host, host, host), host, configurer, host);
+      const act = (action: OrderAction) => carryOut(order('o', KEY, action), () => undefined, NEVER);
+      await t.rejects(act({ kind: 'start' }), { code });
+      await t.rejects(act(configureAction()), { code });
+      t.strictSame([host.domains.size, host.calls.includes('write')], [0, false]);
+      host.faults.clear();
+      t.match(await act({ kind: 'start' }), { state: 'running' });
+      t.equal(host.files.get(KEY), OLD);
+      t.strictSame([records.records.size, host.openGuests.size, host.guests.size], [0, 0, 0]);
+    });
+  }
+
+  t.test('does not keep the others from being undone', async (t) => {
+    const { host, records, configurer } = await leave({ intent: true, isGuestOpen: true, cfg: NEW });
+    const other = host.addVm('other');
+    const before = host.files.get(other) ?? '';
+    host.files.set(other, 'after');
+    await new RecordIntentLog(records).begin({ cfgPath: other, before, after: 'after' });
+    host.faults.set('undo', new AppError('wrong_state', 'in use'));
+    await configurer.recover();
+    t.equal(host.files.get(other), before);
+    t.equal(records.records.size, 1);
   });
 });
 
