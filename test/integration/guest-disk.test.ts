@@ -205,6 +205,47 @@ t.test('a guest with ifupdown', (t) => {
   t.end();
 });
 
+const WITHOUT_IFUP = Object.fromEntries(Object.entries(DEBIAN).filter(([path]) => path !== '/sbin/ifup'));
+
+t.test('a guest with systemd-networkd, and a file of ifupdown left over', async (t) => {
+  const own = '/etc/systemd/network/05-domherd-vif0.network';
+  const wants = '/etc/systemd/system/multi-user.target.wants/systemd-networkd.service';
+  const { image, guest, disk } = makeRig(t, {
+    ...WITHOUT_IFUP,
+    [wants]: { link: '/usr/lib/systemd/system/systemd-networkd.service' },
+    '/etc/resolv.conf': { link: '../run/systemd/resolve/stub-resolv.conf' },
+  });
+  await (await disk.write(guest, settings('10.180.0.6'), NEVER)).keep();
+  await (await disk.write(guest, settings(), NEVER)).keep();
+  t.match(readInImage(image, own), /^MACAddress=00:16:3e:b4:00:07$[^]*^Address=10\.180\.0\.7\/14$/m);
+  t.equal(ownershipInImage(image, own), '0644 0 0');
+  t.equal(readInImage(image, '/etc/network/interfaces'), INTERFACES);
+  t.equal(readInImage(image, '/etc/resolv.conf'), '', 'still a link');
+  t.equal(readInImage(image, '/etc/hostname'), 'vm7\n');
+  t.ok(isClean(image));
+  t.equal(await addressOf(disk, guest), '10.180.0.7');
+});
+
+t.test('a guest with netplan, and a file of ifupdown left over', async (t) => {
+  const own = '/etc/netplan/90-domherd-vif0.yaml';
+  const { image, guest, disk } = makeRig(t, {
+    ...WITHOUT_IFUP,
+    '/lib': { link: 'usr/lib' },
+    '/usr/lib/netplan/00-all.yaml':
+      'network:\n  version: 2\n  ethernets:\n    all: {match: {name: "e*"}, dhcp4: true}\n',
+    '/usr/libexec/netplan/generate': { text: '#!/bin/sh\n', mode: 0o755 },
+  });
+  const change = await disk.write(guest, settings(), NEVER);
+  t.match(readInImage(image, own), /^ +addresses: \["10\.180\.0\.7\/14"\]$/m);
+  t.equal(ownershipInImage(image, own), '0600 0 0');
+  t.equal(readInImage(image, '/etc/network/interfaces'), INTERFACES);
+  t.ok(isClean(image));
+  t.equal(await addressOf(disk, guest), '10.180.0.7');
+  await change.undo();
+  t.equal(readInImage(image, own), '');
+  t.ok(isClean(image));
+});
+
 t.test('reading is cheap', async (t) => {
   const { image, guest, disk, commands } = makeRig(t);
   await disk.read(guest);

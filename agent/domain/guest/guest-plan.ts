@@ -2,7 +2,9 @@ import { invalid } from '../../../shared/errors.js';
 import type { Ipv4 } from '../../../shared/domain/ipv4.js';
 import type { GuestSettings } from '../order.js';
 import { type GuestEdit, type GuestTree, pathsIn, planText, textOf } from './guest-tree.js';
-import { planIfupdown, readIfupdown } from './ifupdown.js';
+import { ifupdownUse, planIfupdown, readIfupdown } from './ifupdown.js';
+import { netplanUse, planNetplan, readNetplan } from './netplan.js';
+import { networkdUse, planNetworkd, readNetworkd } from './networkd.js';
 import { setHosts, setPersistentNetRules, setResolvConf } from './shared-files.js';
 import { secretWarnings } from './guest-secret.js';
 
@@ -19,11 +21,13 @@ export interface NetworkPlan {
   readonly nicNames: ReadonlyMap<number, string>;
 }
 
+/** `used`: it brings interfaces of this guest up; `idle`: it would, if it were told of any. */
+export type StyleUse = 'used' | 'idle' | 'absent';
+
 /** How a guest brings its interfaces up. */
 export interface NetworkStyle {
   readonly name: string;
-  /** Whether this guest does it so. */
-  detects(tree: GuestTree): boolean;
+  useIn(tree: GuestTree): StyleUse;
   /** The static addresses by vif index. */
   read(tree: GuestTree, options: NicOptions): ReadonlyMap<number, Ipv4>;
   /** @throws {AppError} `invalid` if the guest's files are not understood */
@@ -52,15 +56,16 @@ const NET_RULES = '/etc/udev/rules.d/70-persistent-net.rules';
 const CLOUD_FOLDER = '/etc/cloud';
 const CLOUD_OFF = '/etc/cloud/cloud.cfg.d/99-domherd.cfg';
 
-/** In the order of precedence when a guest has several. */
-const STYLES: readonly NetworkStyle[] = [
-  { name: 'ifupdown', detects: detectsIfupdown, read: readIfupdown, plan: planIfupdown },
-];
+const NETPLAN: NetworkStyle = { name: 'netplan', useIn: netplanUse, read: readNetplan, plan: planNetplan };
+const NETWORKD: NetworkStyle = { name: 'systemd-networkd', useIn: networkdUse, read: readNetworkd, plan: planNetworkd };
+const IFUPDOWN: NetworkStyle = { name: 'ifupdown', useIn: ifupdownUse, read: readIfupdown, plan: planIfupdown };
+/** In the order of precedence of those that are idle. */
+const STYLES: readonly NetworkStyle[] = [NETPLAN, NETWORKD, IFUPDOWN];
 
-/** `undefined` if the guest is of no known kind. */
+/** `undefined` if the guest is of no known kind, or of several. */
 export function readGuest(tree: GuestTree, options: NicOptions): GuestFacts | undefined {
-  const style = STYLES.find((one) => one.detects(tree));
-  if (style === undefined) return undefined;
+  const [style, other] = stylesIn(tree);
+  if (style === undefined || other !== undefined) return undefined;
   return { addresses: style.read(tree, options), hostname: hostnameOf(tree) };
 }
 
@@ -88,7 +93,12 @@ export function planGuest(tree: GuestTree, settings: GuestSettings, options: Nic
 }
 
 function styleOf(tree: GuestTree): NetworkStyle {
-  const style = STYLES.find((one) => one.detects(tree));
+  const [style, other] = stylesIn(tree);
+  if (style !== undefined && other !== undefined) {
+    throw invalid(`The guest brings interfaces up by both ${style.name} and ${other.name}`, {
+      hint: `leave one: remove ${other.name} or its stanzas but lo, or the files of ${style.name}`,
+    });
+  }
   if (style !== undefined) return style;
   if (!tree.has('/etc')) throw invalid('The disk holds no /etc', { hint: 'look at root= and disk= of the cfg' });
   if (tree.has('/usr/sbin/NetworkManager') || pathsIn(tree, '/etc/NetworkManager/system-connections').length > 0) {
@@ -102,8 +112,12 @@ function styleOf(tree: GuestTree): NetworkStyle {
   });
 }
 
-function detectsIfupdown(tree: GuestTree): boolean {
-  return tree.has('/sbin/ifup') || tree.has('/usr/sbin/ifup') || tree.has('/etc/network/interfaces');
+/** More than one only if it cannot be told which of them has the guest's NICs. */
+function stylesIn(tree: GuestTree): readonly NetworkStyle[] {
+  const used = STYLES.filter((style) => style.useIn(tree) === 'used');
+  if (used.length === 0) return STYLES.filter((style) => style.useIn(tree) === 'idle').slice(0, 1);
+  // netplan writes the files of networkd.
+  return used.includes(NETPLAN) ? used.filter((style) => style !== NETWORKD) : used;
 }
 
 export function osRelease(tree: GuestTree): string {
@@ -122,7 +136,7 @@ function hostnameOf(tree: GuestTree): string | undefined {
 function planResolvConf(tree: GuestTree, { vifs }: GuestSettings): readonly GuestEdit[] {
   const vif = vifs.find(({ hasDefaultRoute }) => hasDefaultRoute);
   const node = tree.get(RESOLV_CONF);
-  const isGenerated = node?.kind === 'link' && /(^|\/)(run\/|resolvconf\/)/.test(node.target);
+  const isGenerated = node?.kind === 'link' && /(^|\/)(run|resolvconf|systemd)\//.test(node.target);
   if (vif === undefined || vif.settings.dns.length === 0 || isGenerated) return [];
   const edits = planText(tree, RESOLV_CONF, setResolvConf(textOf(tree, RESOLV_CONF) ?? '', vif.settings));
   return node?.kind === 'link' ? [{ kind: 'remove', path: RESOLV_CONF }, ...edits] : edits;

@@ -44,6 +44,7 @@ export const GUEST_FOLDERS: readonly string[] = [
   '/etc/systemd/network',
   '/etc/systemd/system',
   '/etc/systemd/system/multi-user.target.wants',
+  '/etc/systemd/system/sockets.target.wants',
   '/etc/NetworkManager/system-connections',
   '/etc/udev/rules.d',
   '/etc/cloud',
@@ -53,13 +54,16 @@ export const GUEST_FOLDERS: readonly string[] = [
   '/sbin',
   '/usr/sbin',
   '/usr/lib',
+  '/lib/netplan',
+  '/usr/libexec/netplan',
 ];
 
 const TEXTS: readonly RegExp[] = [
   /^\/etc\/(network\/interfaces|resolv\.conf|hostname|hosts|shadow|os-release)$/,
   /^\/usr\/lib\/os-release$/,
   /^\/etc\/network\/interfaces\.d\/[^/]+$/,
-  /^\/etc\/netplan\/[^/]+\.yaml$/,
+  /^\/(etc|lib)\/netplan\/[^/]+\.yaml$/,
+  /^\/etc\/systemd\/system\/systemd-networkd\.service$/,
   /^\/etc\/systemd\/network\/[^/]+\.(network|link|netdev)$/,
   /^\/etc\/udev\/rules\.d\/70-persistent-net\.rules$/,
   /^\/etc\/cloud\/(cloud\.cfg|cloud\.cfg\.d\/[^/]+\.cfg)$/,
@@ -84,10 +88,10 @@ export function pathsIn(tree: GuestTree, folder: string): readonly string[] {
   return [...tree.keys()].filter((path) => path.startsWith(prefix) && !path.slice(prefix.length).includes('/')).sort();
 }
 
-/** Nothing to do if the file is so already; a file that is replaced keeps mode and owner. */
-export function planText(tree: GuestTree, path: string, text: string): readonly GuestEdit[] {
+/** Nothing to do if the file is so already; a file that is replaced keeps mode and owner, another one gets `fresh`. */
+export function planText(tree: GuestTree, path: string, text: string, fresh = OWN_FILE): readonly GuestEdit[] {
   const node = tree.get(path);
-  if (node?.kind !== 'file') return [{ kind: 'write', path, text, ...OWN_FILE }];
+  if (node?.kind !== 'file') return [{ kind: 'write', path, text, ...fresh }];
   const { mode, uid, gid } = node;
   return node.text === text ? [] : [{ kind: 'write', path, text, mode, uid, gid }];
 }

@@ -1,7 +1,7 @@
 import { invalid } from '../../../shared/errors.js';
 import type { Ipv4 } from '../../../shared/domain/ipv4.js';
 import type { GuestSettings, VifSettings } from '../order.js';
-import type { NetworkPlan, NicOptions } from './guest-plan.js';
+import type { NetworkPlan, NicOptions, StyleUse } from './guest-plan.js';
 import { type GuestEdit, type GuestTree, pathsIn, planText, textOf } from './guest-tree.js';
 import {
   ensureAuto,
@@ -21,6 +21,13 @@ const FOLDER = '/etc/network/interfaces.d';
 
 /** The main file first, then those that it includes. */
 type Files = ReadonlyMap<string, InterfacesFile>;
+
+export function ifupdownUse(tree: GuestTree): StyleUse {
+  const isInstalled = tree.has('/sbin/ifup') || tree.has('/usr/sbin/ifup');
+  if (!isInstalled) return tree.has(MAIN) ? 'idle' : 'absent';
+  const names = [...filesOf(tree).values()].flatMap(interfaceNames);
+  return names.some((name) => name !== 'lo') ? 'used' : 'idle';
+}
 
 export function readIfupdown(tree: GuestTree, options: NicOptions): ReadonlyMap<number, Ipv4> {
   const files = filesOf(tree);

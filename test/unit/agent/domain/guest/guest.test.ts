@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import t from 'tap';
-import { formatIpv4, parseIpv4 } from '../../../../../shared/domain/ipv4.js';
+import { parseIpv4 } from '../../../../../shared/domain/ipv4.js';
 import { parseMac } from '../../../../../shared/domain/mac.js';
 import { answeringMac, isIputilsArping } from '../../../../../agent/domain/arping-text.js';
 import {
@@ -10,7 +10,6 @@ import {
   parseUndoRanges,
 } from '../../../../../agent/domain/guest/debugfs-text.js';
 import { DISK_HEAD_BYTES, diskContent } from '../../../../../agent/domain/guest/disk-content.js';
-import { type NicOptions, planGuest, readGuest } from '../../../../../agent/domain/guest/guest-plan.js';
 import type { GuestNode, GuestTree } from '../../../../../agent/domain/guest/guest-tree.js';
 import {
   ensureAuto,
@@ -21,7 +20,7 @@ import {
 } from '../../../../../agent/domain/guest/interfaces-file.js';
 import { rootDisks } from '../../../../../agent/domain/guest/root-disk.js';
 import { setHosts, setPersistentNetRules, setResolvConf } from '../../../../../agent/domain/guest/shared-files.js';
-import type { GuestSettings, InterfaceSettings } from '../../../../../agent/domain/order.js';
+import type { InterfaceSettings } from '../../../../../agent/domain/order.js';
 import { parseXlCfg } from '../../../../../agent/domain/xl-cfg/xl-cfg.js';
 
 const SITE: InterfaceSettings = {
@@ -32,34 +31,6 @@ const SITE: InterfaceSettings = {
   domain: 'grenoble.example',
 };
 const MAC = parseMac('00:16:3e:b4:00:07');
-
-const ONE_VIF: NicOptions = { vifCount: 1, macs: new Map([[0, '00:16:3e:b4:00:07']]), kernelLine: '' };
-
-function settingsOf(addresses: readonly string[], hostname?: string): GuestSettings {
-  const vifs = addresses.map((text, index) => ({
-    index,
-    mac: MAC,
-    address: parseIpv4(text),
-    settings: SITE,
-    hasDefaultRoute: index === 0,
-  }));
-  return { vifs, hostname };
-}
-
-function treeOf(files: Readonly<Record<string, string | { readonly link: string }>>): GuestTree {
-  const nodes = Object.entries(files).map(([path, file]): [string, GuestNode] =>
-    typeof file === 'string'
-      ? [path, { kind: 'file', mode: 0o644, uid: 0, gid: 0, text: file }]
-      : [path, { kind: 'link', target: file.link }],
-  );
-  return new Map([['/etc', { kind: 'folder', mode: 0o755, uid: 0, gid: 0 }], ...nodes]);
-}
-
-/** The texts after a plan, by path; only of what is written. */
-function planned(tree: GuestTree, settings: GuestSettings, options = ONE_VIF): Record<string, string> {
-  const { edits } = planGuest(tree, settings, options);
-  return Object.fromEntries(edits.map((edit) => [edit.path, edit.kind === 'write' ? edit.text : '(removed)']));
-}
 
 t.test('interfaces files', (t) => {
   const want = {
@@ -154,144 +125,6 @@ t.test('interfaces files', (t) => {
     );
     t.end();
   });
-  t.end();
-});
-
-t.test('a guest with ifupdown', (t) => {
-  const DHCP = 'auto eth0\niface eth0 inet dhcp\n';
-
-  t.test('the file that has the stanza is the one that is edited', (t) => {
-    const main = 'source /etc/network/interfaces.d/*\n\nauto lo\niface lo inet loopback\n';
-    const tree = treeOf({
-      '/etc/network/interfaces': main,
-      '/etc/network/interfaces.d/eth0': DHCP,
-      '/etc/network/interfaces.d/other': 'auto eth5\n',
-    });
-    const texts = planned(tree, settingsOf(['10.180.0.7']));
-    t.strictSame(Object.keys(texts), ['/etc/network/interfaces.d/eth0', '/etc/resolv.conf']);
-    const unread = treeOf({ '/etc/network/interfaces': 'auto lo\n', '/etc/network/interfaces.d/eth0': DHCP });
-    t.ok(
-      planned(unread, settingsOf(['10.180.0.7']))['/etc/network/interfaces'],
-      'a file that nothing includes is none',
-    );
-    t.end();
-  });
-
-  t.test('two vifs: the first has the default route and the DNS', (t) => {
-    const texts = planned(treeOf({ '/etc/network/interfaces': DHCP }), settingsOf(['10.180.0.7', '10.180.0.8']), {
-      ...ONE_VIF,
-      vifCount: 2,
-    });
-    const text = texts['/etc/network/interfaces'] ?? '';
-    t.equal(text.match(/gateway/g)?.length, 1);
-    t.match(
-      text,
-      /auto eth0\niface eth0 inet static\n    address 10\.180\.0\.7[^]*auto eth1\niface eth1 inet static\n    address 10\.180\.0\.8/,
-    );
-    const after = readGuest(treeOf({ '/etc/network/interfaces': text }), { ...ONE_VIF, vifCount: 2 });
-    t.strictSame([...(after?.addresses.values() ?? [])].map(formatIpv4), ['10.180.0.7', '10.180.0.8']);
-    t.end();
-  });
-
-  t.test('the name is the one that the guest uses, or would', (t) => {
-    const names: readonly { name: string; files: Record<string, string>; kernelLine?: string; want: RegExp }[] = [
-      { name: 'eth0', files: { '/etc/network/interfaces': DHCP }, want: /iface eth0 / },
-      { name: 'enX0', files: { '/etc/network/interfaces': 'iface enX0 inet dhcp\n' }, want: /iface enX0 / },
-      { name: 'another', files: { '/etc/network/interfaces': 'iface ens3 inet dhcp\n' }, want: /iface ens3 / },
-      {
-        name: 'nothing, old',
-        files: { '/sbin/ifup': '', '/etc/os-release': 'ID=debian\nVERSION_ID="12"\n' },
-        want: /iface eth0 /,
-      },
-      {
-        name: 'nothing, new',
-        files: { '/sbin/ifup': '', '/usr/lib/os-release': 'ID=debian\nVERSION_ID="13"\n' },
-        want: /iface enX0 /,
-      },
-      {
-        name: 'nothing, new, told otherwise',
-        files: { '/sbin/ifup': '', '/etc/os-release': 'ID=ubuntu\nVERSION_ID="24.04"\n' },
-        kernelLine: 'ro net.ifnames=0',
-        want: /iface eth0 /,
-      },
-    ];
-    for (const c of names) {
-      const options = { ...ONE_VIF, kernelLine: c.kernelLine ?? '' };
-      t.match(planned(treeOf(c.files), settingsOf(['10.180.0.7']), options)['/etc/network/interfaces'], c.want, c.name);
-    }
-    t.end();
-  });
-
-  t.test('refuses what it would break', (t) => {
-    const refused = [
-      { '/etc/network/interfaces': 'iface eth0 inet manual\niface br0 inet dhcp\n bridge_ports eth0\n' },
-      { '/etc/network/interfaces': 'iface eth0 inet dhcp\niface eth0 inet static\n' },
-      { '/etc/network/interfaces': { link: '/elsewhere' } },
-    ];
-    for (const files of refused)
-      t.throws(() => planGuest(treeOf(files), settingsOf(['10.180.0.7']), ONE_VIF), { code: 'invalid' });
-    t.end();
-  });
-
-  t.test('cloud-init is told to leave network and names alone', (t) => {
-    const files = { '/etc/network/interfaces': DHCP, '/etc/cloud/cloud.cfg': '' };
-    const path = '/etc/cloud/cloud.cfg.d/99-domherd.cfg';
-    t.match(
-      planned(treeOf(files), settingsOf(['10.180.0.7'], 'vm7'))[path],
-      /network: \{config: disabled\}\npreserve_hostname: true/,
-    );
-    t.notMatch(planned(treeOf(files), settingsOf(['10.180.0.7']))[path], /hostname/);
-    const disabled = { ...files, '/etc/cloud/cloud-init.disabled': '' };
-    t.equal(planned(treeOf(disabled), settingsOf(['10.180.0.7']))[path], undefined);
-    t.end();
-  });
-
-  t.test('what was planned, once written, needs nothing more', (t) => {
-    const files = {
-      '/etc/network/interfaces': DHCP,
-      '/etc/hostname': 'domU\n',
-      '/etc/hosts': '127.0.1.1 domU\n',
-      '/etc/cloud/cloud.cfg': '',
-    };
-    const settings = settingsOf(['10.180.0.7'], 'vm7');
-    const after = { ...files, ...planned(treeOf(files), settings) };
-    t.strictSame(planned(treeOf(after), settings), {});
-    t.strictSame(readGuest(treeOf(after), ONE_VIF), {
-      addresses: new Map([[0, parseIpv4('10.180.0.7')]]),
-      hostname: 'vm7',
-    });
-    t.end();
-  });
-
-  t.test('is warned of, when its secrets are none', (t) => {
-    const tree = treeOf({
-      '/etc/network/interfaces': DHCP,
-      '/etc/shadow': 'root::1::::::\ndaemon:*:1::::::\ntoor::2::::::\n',
-      '/root/.ssh/id_ed25519': 'x',
-      '/root/.ssh/id_ed25519.pub': 'x',
-    });
-    const { warnings } = planGuest(tree, settingsOf(['10.180.0.7']), ONE_VIF);
-    t.equal(warnings.length, 3);
-    t.end();
-  });
-  t.end();
-});
-
-t.test('guests that cannot be served are refused with what to do', (t) => {
-  const cases = [
-    { name: 'NetworkManager', files: { '/usr/sbin/NetworkManager': '' }, message: /NetworkManager/ },
-    {
-      name: 'unknown',
-      files: { '/etc/os-release': 'PRETTY_NAME="Alpine Linux v3.19"\n' },
-      message: /Alpine Linux v3\.19/,
-    },
-  ];
-  for (const c of cases) {
-    const plan = (): unknown => planGuest(treeOf(c.files), settingsOf(['10.180.0.7']), ONE_VIF);
-    t.throws(plan, { code: 'invalid', message: c.message, details: { hint: /by hand/ } }, c.name);
-    t.equal(readGuest(treeOf(c.files), ONE_VIF), undefined);
-  }
-  t.throws(() => planGuest(new Map(), settingsOf(['10.180.0.7']), ONE_VIF), { code: 'invalid', message: /no \/etc/ });
   t.end();
 });
 
@@ -442,8 +275,12 @@ t.test('what debugfs and e2undo say', (t) => {
     { block: 1, sizeBytes: 8192 },
   ]);
 
-  const tree = treeOf({ '/etc/hosts': 'x', '/etc/link': { link: 'y' } });
   const owner = { mode: 0o600, uid: 1, gid: 2 };
+  const tree: GuestTree = new Map<string, GuestNode>([
+    ['/etc', { kind: 'folder', ...owner }],
+    ['/etc/hosts', { kind: 'file', text: 'x', ...owner }],
+    ['/etc/link', { kind: 'link', target: 'y' }],
+  ]);
   const commands = editCommands(
     [
       { kind: 'write', path: '/etc/hosts', text: '', ...owner },
