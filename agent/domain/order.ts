@@ -64,6 +64,8 @@ export interface OrderResult {
   readonly failure: OrderFailure | undefined;
   /** As it is after the order; `undefined` if it is gone or cannot be looked at. */
   readonly vm: ObservedVm | undefined;
+  /** For people: what is dangerous in this VM and was left as it is. */
+  readonly warnings?: readonly string[];
 }
 
 export interface OrderProgress {

@@ -21,8 +21,9 @@ export function makeCarryOut(
   return async (order, progress, signal) => {
     const vm = await observer.find(order.vmKey);
     if (vm === undefined) throw notFound(`There is no VM ${order.vmKey} on this host`, { vmKey: order.vmKey });
-    await act(order, vm, { toolstack, configurer, bridges, progress, signal });
-    return observer.find(order.vmKey);
+    const warnings: string[] = [];
+    await act(order, vm, { toolstack, configurer, bridges, progress, signal, warnings });
+    return { vm: await observer.find(order.vmKey), warnings };
   };
 }
 
@@ -32,6 +33,8 @@ interface Means {
   readonly bridges: Bridges;
   readonly progress: ReportProgress;
   readonly signal: AbortSignal;
+  /** For people, to be added to. */
+  readonly warnings: string[];
 }
 
 type ShutdownAction = Extract<OrderAction, { kind: 'shutdown' }>;
@@ -40,7 +43,7 @@ async function act({ action }: Order, vm: ObservedVm, means: Means): Promise<voi
   const { toolstack, progress, signal } = means;
   switch (action.kind) {
     case 'configure':
-      await means.configurer.configure(vm, action, progress, signal);
+      means.warnings.push(...(await means.configurer.configure(vm, action, progress, signal)));
       return;
     case 'start':
       return startVm(vm, means);

@@ -13,8 +13,14 @@ export const MAX_RESULTS = 1000;
 
 export type ReportProgress = (message: string, percent?: number) => void;
 
-/** Does what an order asks. @returns the VM as it is then @throws {AppError} */
-export type CarryOut = (order: Order, progress: ReportProgress, signal: AbortSignal) => Promise<ObservedVm | undefined>;
+export interface Outcome {
+  /** As it is then. */
+  readonly vm: ObservedVm | undefined;
+  readonly warnings: readonly string[];
+}
+
+/** Does what an order asks. @throws {AppError} */
+export type CarryOut = (order: Order, progress: ReportProgress, signal: AbortSignal) => Promise<Outcome>;
 
 export interface OrderListener {
   progressed(progress: OrderProgress): void;
@@ -89,12 +95,12 @@ export class OrderRunner {
     const startedMs = this.#parts.clock.nowMs();
     try {
       signal.throwIfAborted();
-      const vm = await carryOut(
+      const { vm, warnings } = await carryOut(
         order,
         (message, percent) => listener.progressed({ orderId, message, percent }),
         signal,
       );
-      await this.#finish({ orderId, failure: undefined, vm });
+      await this.#finish({ orderId, failure: undefined, vm, warnings });
     } catch (error) {
       if (error instanceof StoppedError || signal.reason instanceof StoppedError) return;
       const vm = await findVm(order.vmKey).catch(() => undefined);

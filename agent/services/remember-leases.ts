@@ -15,9 +15,10 @@ export interface RememberLeasesParts {
 /** Keeps the leases of the VMs that were configured, for a boot without the controller. */
 export function rememberLeases(carryOut: CarryOut, parts: RememberLeasesParts): CarryOut {
   return async (order, progress, signal) => {
-    const vm = await carryOut(order, progress, signal);
-    if (order.action.kind === 'configure' && vm?.cfgPath !== undefined) await keep(vm.cfgPath, order.action, parts);
-    return vm;
+    const outcome = await carryOut(order, progress, signal);
+    const cfgPath = outcome.vm?.cfgPath;
+    if (order.action.kind === 'configure' && cfgPath !== undefined) await keep(cfgPath, order.action, parts);
+    return outcome;
   };
 }
 

@@ -112,7 +112,7 @@ function step({ name, host }: Vm, message: string): VmProgress {
 }
 
 function result(vm: Vm, errorCode: string, message: string, details: Record<string, string>): VmProgress {
-  const value: VmResult = { vm: vm.name, host: vm.host, errorCode, message, details, state: vm };
+  const value: VmResult = { vm: vm.name, host: vm.host, errorCode, message, details, state: vm, warnings: [] };
   return { progress: { $case: 'result', value } };
 }
 

@@ -28,6 +28,7 @@ const RESULT_VIEW: View<VmResult> = {
     message: result.message,
     details: result.details,
     state: result.state ? vmJson(result.state) : null,
+    warnings: result.warnings,
   }),
   name: resultName,
   addresses: ({ state }) => (state ? vmAddresses(state) : []),
@@ -74,6 +75,7 @@ export async function showProgress(
   screen.clear();
   if (isDryRun) return 0;
   printRows(call, results, RESULT_VIEW);
+  showWarnings(call, results);
   showHints(call, results);
   return exitCodeOf(results);
 }
@@ -81,6 +83,12 @@ export async function showProgress(
 function showPlan(call: Invocation, plan: VmPlan, isDryRun: boolean): void {
   for (const warning of plan.warnings) tell(call, `warning: ${warning}`);
   if (isDryRun) printRows({ ...call, format: call.format === 'ips' ? 'table' : call.format }, plan.steps, PLAN_VIEW);
+}
+
+function showWarnings(call: Invocation, results: readonly VmResult[]): void {
+  for (const result of results) {
+    for (const warning of result.warnings) tell(call, `warning: ${resultName(result)}: ${warning}`);
+  }
 }
 
 function showHints(call: Invocation, results: readonly VmResult[]): void {

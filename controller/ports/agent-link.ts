@@ -37,7 +37,12 @@ export interface Order {
 }
 
 export type OrderOutcome =
-  | { readonly kind: 'done'; readonly vm: ObservedVm | undefined }
+  | {
+      readonly kind: 'done';
+      readonly vm: ObservedVm | undefined;
+      /** For people: what is dangerous in this VM and was left as it is. */
+      readonly warnings?: readonly string[];
+    }
   | {
       readonly kind: 'failed';
       /** An ErrorCode; `already_exists` with details `address` and `seenMac` when the wire says that it is in use. */

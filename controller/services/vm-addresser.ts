@@ -106,7 +106,7 @@ export class VmAddresser {
     for (let tries = 1; ; tries++) {
       const leases = await this.take(job);
       const answer = await this.configure(job, leases);
-      if (answer.kind === 'done') return await this.bind(job, leases);
+      if (answer.kind === 'done') return { ...(await this.bind(job, leases)), warnings: answer.warnings ?? [] };
       const inUse = tries < MAX_TRIES && !job.signal.aborted ? addressInUse(answer, leases) : undefined;
       if (inUse === undefined || job.address !== undefined) {
         await this.giveBack(job, answer, inUse);

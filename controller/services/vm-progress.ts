@@ -20,6 +20,8 @@ export interface VmResult {
   readonly message: string;
   readonly details: ErrorDetails;
   readonly state: VmView | undefined;
+  /** For people: what is dangerous in this VM and was left as it is. */
+  readonly warnings?: readonly string[];
 }
 
 /** What an operation on VMs tells: its plan, steps, and one result a VM. */

@@ -52,8 +52,11 @@ await t.test('address', async (t) => {
     ]);
     await resultsOf(world.addresser.address({ ...addressing, selector: named('domU') }, ADMIN, never));
     const before = world.allLeases();
+    const warnings = ['root has an empty password'];
+    agents[0]!.behave = (order, agent) => ({ ...(obey(order, agent) as OrderOutcome & { kind: 'done' }), warnings });
     const results = await resultsOf(world.addresser.address({ ...addressing, selector: named('domU') }, ADMIN, never));
     t.same(world.allLeases(), before);
+    t.same(results[0]?.warnings, warnings);
     t.equal(results[0]?.state?.leases.get(1)?.reservation, 'job-1');
     const action = agents[0]!.ran[0]!.action;
     t.match(action, { kind: 'configure', hostname: 'domU' });

@@ -55,7 +55,7 @@ function runningVm(name: string, ...addresses: string[]): Vm {
 }
 
 function resultOf(vm: Vm, errorCode = ''): VmProgress {
-  const value = { vm: vm.name, host: vm.host, errorCode, message: '', details: {}, state: vm };
+  const value = { vm: vm.name, host: vm.host, errorCode, message: '', details: {}, state: vm, warnings: [] };
   return { progress: { $case: 'result', value } };
 }
 

@@ -37,6 +37,8 @@ const Result = v.object({
     v.object({ code: v.picklist(ERROR_CODES), message: v.string(), details: v.record(v.string(), v.string()) }),
   ),
   vm: v.exactOptional(Vm),
+  // Of an agent before there were any.
+  warnings: v.optional(v.array(v.string()), []),
 });
 
 export class FileOrderJournal implements OrderJournal {
@@ -89,8 +91,8 @@ export class FileOrderJournal implements OrderJournal {
 
 function parseLine(line: string): readonly OrderResult[] {
   try {
-    const { orderId, failure, vm } = v.parse(Result, JSON.parse(line));
-    return [{ orderId, failure, vm: vm && withAllKeys(vm) }];
+    const { orderId, failure, vm, warnings } = v.parse(Result, JSON.parse(line));
+    return [{ orderId, failure, vm: vm && withAllKeys(vm), warnings }];
   } catch {
     return [];
   }

@@ -190,9 +190,9 @@ function progressToWire({ orderId, message, percent }: OrderProgress): wire.Orde
   return { orderId, message, percent };
 }
 
-function resultToWire({ orderId, failure, vm }: OrderResult): wire.OrderResult {
+function resultToWire({ orderId, failure, vm, warnings = [] }: OrderResult): wire.OrderResult {
   const outcome = { errorCode: failure?.code ?? '', message: failure?.message ?? '', details: { ...failure?.details } };
-  return { orderId, ...outcome, vm: vm && vmToWire(vm) };
+  return { orderId, ...outcome, vm: vm && vmToWire(vm), warnings: [...warnings] };
 }
 
 function metricsToWire(metrics: VmMetrics): WireMetrics {

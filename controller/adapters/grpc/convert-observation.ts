@@ -96,6 +96,12 @@ export function textFrom(text: string): string | undefined {
   return text === '' ? undefined : text.slice(0, MAX_TEXT).replaceAll(/\p{C}/gu, '\u{fffd}');
 }
 
+const MAX_WARNINGS = 32;
+
+export function warningsFrom(wire: readonly string[]): readonly string[] {
+  return wire.slice(0, MAX_WARNINGS).flatMap((text) => textFrom(text) ?? []);
+}
+
 const MAX_DETAILS = 32;
 
 export function detailsFrom(wire: Readonly<Record<string, string>>): Readonly<Record<string, string>> {

@@ -5,7 +5,7 @@ import { formatMac } from '../../../shared/domain/mac.js';
 import type { InterfaceSettings } from '../../domain/reservation.js';
 import type { ConfigureVif, Order, OrderAction, OrderOutcome } from '../../ports/agent-link.js';
 import { timestampFromMs } from './convert.js';
-import { detailsFrom, observedVmFrom, textFrom } from './convert-observation.js';
+import { detailsFrom, observedVmFrom, textFrom, warningsFrom } from './convert-observation.js';
 
 export function orderToWire(order: Order): WireOrder {
   const { orderId, vmKey, timeoutMs } = order;
@@ -62,7 +62,7 @@ function settingsToWire(settings: InterfaceSettings): WireSettings {
 /** @throws {AppError} `invalid` naming the field */
 export function outcomeFrom(wire: OrderResult): OrderOutcome {
   const vm = wire.vm && observedVmFrom(wire.vm, 'result.vm');
-  if (wire.errorCode === '') return { kind: 'done', vm };
+  if (wire.errorCode === '') return { kind: 'done', vm, warnings: warningsFrom(wire.warnings) };
   return {
     kind: 'failed',
     code: wire.errorCode,

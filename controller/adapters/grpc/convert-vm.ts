@@ -77,8 +77,8 @@ export function progressToWire(progress: VmProgress, writeLease: LeaseWriter): W
       return { progress: { $case: 'step', value: { vm, host, message, percent } } };
     }
     case 'result': {
-      const { vm, host, code, message, details, state } = progress;
-      const value = { vm, host, errorCode: code ?? '', message, details: { ...details } };
+      const { vm, host, code, message, details, state, warnings = [] } = progress;
+      const value = { vm, host, errorCode: code ?? '', message, details: { ...details }, warnings: [...warnings] };
       return { progress: { $case: 'result', value: { ...value, state: state && vmToWire(state, writeLease) } } };
     }
   }

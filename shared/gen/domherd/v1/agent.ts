@@ -257,7 +257,11 @@ export interface OrderResult {
   message: string;
   details: { [key: string]: string };
   /** As it is after the order. */
-  vm: ObservedVm | undefined;
+  vm:
+    | ObservedVm
+    | undefined;
+  /** For people: what is dangerous in this VM and was left as it is. */
+  warnings: string[];
 }
 
 export interface OrderResult_DetailsEntry {
@@ -2713,7 +2717,7 @@ export const OrderProgress: MessageFns<OrderProgress> = {
 };
 
 function createBaseOrderResult(): OrderResult {
-  return { orderId: "", errorCode: "", message: "", details: {}, vm: undefined };
+  return { orderId: "", errorCode: "", message: "", details: {}, vm: undefined, warnings: [] };
 }
 
 export const OrderResult: MessageFns<OrderResult> = {
@@ -2732,6 +2736,9 @@ export const OrderResult: MessageFns<OrderResult> = {
     });
     if (message.vm !== undefined) {
       ObservedVm.encode(message.vm, writer.uint32(42).fork()).join();
+    }
+    for (const v of message.warnings) {
+      writer.uint32(50).string(v!);
     }
     return writer;
   },
@@ -2792,6 +2799,14 @@ export const OrderResult: MessageFns<OrderResult> = {
             message.vm = ObservedVm.decode(reader, reader.uint32());
             continue;
           }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.warnings.push(reader.string());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2822,6 +2837,7 @@ export const OrderResult: MessageFns<OrderResult> = {
       {},
     );
     message.vm = (object.vm !== undefined && object.vm !== null) ? ObservedVm.fromPartial(object.vm) : undefined;
+    message.warnings = object.warnings?.map((e) => e) || [];
     return message;
   },
 };

@@ -254,7 +254,11 @@ export interface VmResult {
   message: string;
   details: { [key: string]: string };
   /** As it is now. */
-  state: Vm | undefined;
+  state:
+    | Vm
+    | undefined;
+  /** For people: what is dangerous in this VM and was left as it is. */
+  warnings: string[];
 }
 
 export interface VmResult_DetailsEntry {
@@ -2126,7 +2130,7 @@ export const VmStep: MessageFns<VmStep> = {
 };
 
 function createBaseVmResult(): VmResult {
-  return { vm: "", host: "", errorCode: "", message: "", details: {}, state: undefined };
+  return { vm: "", host: "", errorCode: "", message: "", details: {}, state: undefined, warnings: [] };
 }
 
 export const VmResult: MessageFns<VmResult> = {
@@ -2148,6 +2152,9 @@ export const VmResult: MessageFns<VmResult> = {
     });
     if (message.state !== undefined) {
       Vm.encode(message.state, writer.uint32(50).fork()).join();
+    }
+    for (const v of message.warnings) {
+      writer.uint32(58).string(v!);
     }
     return writer;
   },
@@ -2216,6 +2223,14 @@ export const VmResult: MessageFns<VmResult> = {
             message.state = Vm.decode(reader, reader.uint32());
             continue;
           }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.warnings.push(reader.string());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2247,6 +2262,7 @@ export const VmResult: MessageFns<VmResult> = {
       {},
     );
     message.state = (object.state !== undefined && object.state !== null) ? Vm.fromPartial(object.state) : undefined;
+    message.warnings = object.warnings?.map((e) => e) || [];
     return message;
   },
 };

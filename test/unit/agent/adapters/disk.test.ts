@@ -251,7 +251,7 @@ t.test('the identity store', (t) => {
 });
 
 t.test('the order journal', (t) => {
-  const done = (orderId: string): OrderResult => ({ orderId, failure: undefined, vm: undefined });
+  const done = (orderId: string): OrderResult => ({ orderId, failure: undefined, vm: undefined, warnings: ['w'] });
   const vm: OrderResult['vm'] = {
     key: '/x/a.cfg',
     name: 'a',
@@ -272,6 +272,7 @@ t.test('the order journal', (t) => {
       orderId: '1',
       failure: { code: 'timeout', message: 'm\nn', details: { a: 'b' } },
       vm,
+      warnings: [],
     };
     await Promise.all([journal.append(failed), journal.append(done('2'))]);
     t.strictSame(await new FileOrderJournal(path).load(), [failed, done('2')]);

@@ -57,7 +57,14 @@ interface RunnerRig {
   readonly progress: OrderProgress[];
 }
 
-function makeRunner(carryOut: CarryOut, journal = new MemoryJournal()): RunnerRig {
+function makeRunner(
+  carry: (...args: Parameters<CarryOut>) => Promise<unknown>,
+  journal = new MemoryJournal(),
+): RunnerRig {
+  const carryOut: CarryOut = async (...args) => {
+    await carry(...args);
+    return { vm: undefined, warnings: ['a warning'] };
+  };
   const clock = new ManualClock();
   const finished: OrderResult[] = [];
   const progress: OrderProgress[] = [];
@@ -71,10 +78,10 @@ function makeRunner(carryOut: CarryOut, journal = new MemoryJournal()): RunnerRi
 }
 
 t.test('configuring a VM', async (t) => {
-  const configure = async (host: FakeHost, key: string, action = configureAction()): Promise<void> => {
+  const configure = async (host: FakeHost, key: string, action = configureAction()) => {
     const observer = new Observer(host, host, host);
     const carryOut = makeCarryOut(observer, host, makeConfigurer(host), host);
-    await carryOut(order('o', key, action), () => undefined, NEVER);
+    return carryOut(order('o', key, action), () => undefined, NEVER);
   };
 
   t.test('asks the wire, writes guest and cfg, and may come twice', async (t) => {
@@ -84,7 +91,8 @@ t.test('configuring a VM', async (t) => {
     t.match(host.files.get(key), "vif = [ 'mac=00:16:3e:b4:00:07, bridge=eth0' ]");
     t.equal(host.guests.get(key)?.addresses.get(0), ADDRESS);
     const after = host.files.get(key);
-    await configure(host, key);
+    host.warnings = ['root has an empty password'];
+    t.match(await configure(host, key), { vm: { state: 'stopped' }, warnings: ['root has an empty password'] });
     t.equal(host.files.get(key), after);
     t.strictSame(
       host.calls.filter((call) => call !== 'listDomains'),
@@ -283,7 +291,7 @@ t.test('a change that was left half done', async (t) => {
       await configurer.recover();
       t.equal(records.records.size, 1, 'it is not forgotten');
       const carryOut = makeCarryOut(new Observer(host, host, host), host, configurer, host);
-      const act = (action: OrderAction) => carryOut(order('o', KEY, action), () => undefined, NEVER);
+      const act = async (action: OrderAction) => (await carryOut(order('o', KEY, action), () => undefined, NEVER)).vm;
       await t.rejects(act({ kind: 'start' }), { code });
       await t.rejects(act(configureAction()), { code });
       t.strictSame([host.domains.size, host.calls.includes('write')], [0, false]);
@@ -312,7 +320,8 @@ t.test('orders are about where a VM shall be', async (t) => {
   const key = host.addVm('domU');
   host.files.set('/xen/py.cfg', 'import os\n');
   const carryOut = makeCarryOut(new Observer(host, host, host), host, makeConfigurer(host), host);
-  const act = (vmKey: string, action: OrderAction) => carryOut(order('o', vmKey, action), () => undefined, NEVER);
+  const act = async (vmKey: string, action: OrderAction) =>
+    (await carryOut(order('o', vmKey, action), () => undefined, NEVER)).vm;
   t.match(await act(key, { kind: 'destroy' }), { state: 'stopped' });
   t.match(await act(key, { kind: 'start' }), { state: 'running' });
   t.match(await act(key, { kind: 'start' }), { state: 'running' });
@@ -336,7 +345,7 @@ t.test('orders to a domain that is there', async (t) => {
   const host = new FakeHost();
   const key = host.addVm('domU');
   const carryOut = makeCarryOut(new Observer(host, host, host), host, makeConfigurer(host), host);
-  const act = (action: OrderAction) => carryOut(order('o', key, action), () => undefined, NEVER);
+  const act = async (action: OrderAction) => (await carryOut(order('o', key, action), () => undefined, NEVER)).vm;
   const shutdown = { kind: 'shutdown', timeoutSeconds: 9, isDestroyedAfter: false } as const;
   await host.create(key);
   t.match(await act({ kind: 'reboot', timeoutSeconds: 9 }), { state: 'running', uuid: 'again-domU' });
@@ -364,7 +373,7 @@ t.test('orders to a domain that is there', async (t) => {
 t.test('no domain is made of a cfg that leaves its bridge to chance', async (t) => {
   const host = new FakeHost();
   const carryOut = makeCarryOut(new Observer(host, host, host), host, makeConfigurer(host), host);
-  const start = (key: string) => carryOut(order('o', key), () => undefined, NEVER);
+  const start = async (key: string) => (await carryOut(order('o', key), () => undefined, NEVER)).vm;
   const key = host.addVm('domU', 'mac=00:16:3e:00:00:01');
   const cases = [
     { bridges: bridgesOf(), message: /names no bridge, and the host has none/ },
@@ -491,7 +500,7 @@ t.test('the order runner', async (t) => {
     journal.fault = new AppError('unavailable', 'full');
     runner.submit(order('1', 'a'));
     await settle();
-    t.match(finished, [{ orderId: '1', failure: undefined }]);
+    t.match(finished, [{ orderId: '1', failure: undefined, warnings: ['a warning'] }]);
   });
 });
 

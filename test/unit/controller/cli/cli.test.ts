@@ -8,7 +8,8 @@ import { describeMoment, parseMoment } from '../../../../controller/cli/moment.j
 import { formatTable } from '../../../../controller/cli/output.js';
 import { buildProgram, NOUNS } from '../../../../controller/cli/program.js';
 import type { World } from '../../../../controller/cli/world.js';
-import { exitCodeOf } from '../../../../controller/cli/vm-progress.js';
+import { exitCodeOf, showProgress } from '../../../../controller/cli/vm-progress.js';
+import type { VmProgress } from '../../../../shared/gen/domherd/v1/vm.js';
 import { printable } from '../../../../shared/domain/printable.js';
 import { AppError } from '../../../../shared/errors.js';
 import { formatFailure } from '../../../../shared/failure-text.js';
@@ -77,13 +78,40 @@ t.test('an error has message, hint and the facts that the message does not tell'
 });
 
 t.test('the exit code of several results', (t) => {
-  const result = (errorCode: string) => ({ vm: 'a', host: 'b', errorCode, message: '', details: {}, state: undefined });
+  const nothing = { message: '', details: {}, state: undefined, warnings: [] };
+  const result = (errorCode: string) => ({ vm: 'a', host: 'b', errorCode, ...nothing });
   t.equal(exitCodeOf([]), 0);
   t.equal(exitCodeOf([result(''), result('')]), 0);
   t.equal(exitCodeOf([result(''), result('wrong_state')]), 10);
   t.equal(exitCodeOf([result('wrong_state'), result('wrong_state')]), 5);
   t.equal(exitCodeOf([result('timeout'), result('wrong_state')]), 10);
   t.end();
+});
+
+t.test('what is dangerous in a VM is told aside, and in JSON', async (t) => {
+  const warning = 'root has an empty password\u001b[2J';
+  const value = { vm: 'domU', host: 'dom0-1', errorCode: '', message: '', details: {}, state: undefined };
+  async function* stream(): AsyncGenerator<VmProgress> {
+    yield await Promise.resolve({ progress: { $case: 'result', value: { ...value, warnings: [warning] } } });
+  }
+  for (const format of ['json', 'name'] as const) {
+    const out: string[] = [];
+    const err: string[] = [];
+    const world = {
+      stdout: { write: (text: string) => out.push(text) },
+      stderr: { write: (text: string) => err.push(text) },
+    };
+    const call = {
+      world: { ...world, env: {} } as unknown as World,
+      global: { headers: true },
+      format,
+      requestId: 'r',
+    };
+    t.equal(await showProgress(call, stream(), false), 0);
+    t.ok(err.includes('warning: domU@dom0-1: root has an empty password\\u{1b}[2J\n'));
+    if (format === 'json') t.match(JSON.parse(out.join('')), [{ vm: 'domU@dom0-1', warnings: [warning] }]);
+    else t.equal(out.join(''), 'domU@dom0-1\n');
+  }
 });
 
 /** Every command with its path, the program itself first. */

@@ -167,7 +167,7 @@ await t.test('a malformed message ends the session and names its field', async (
       field: 'event.kind',
     },
     {
-      message: { $case: 'result', value: { orderId: '', errorCode: '', message: '', details: {}, vm } },
+      message: { $case: 'result', value: { orderId: '', errorCode: '', message: '', details: {}, vm, warnings: [] } },
       field: 'result.order_id',
     },
   ];
@@ -288,8 +288,9 @@ await t.test('from the client to the host and back', async (t) => {
   const orderId = order?.$case === 'order' ? order.value.orderId : '';
   wire.send({ $case: 'progress', value: { orderId, message: 'fsck', percent: 120 } });
   const vifs = [{ ...vm.vifs[0]!, mac: '00:16:3e:b4:00:01', guestAddress: '10.180.0.1' }];
-  wire.send({ $case: 'result', value: { orderId, errorCode: '', message: '', details: {}, vm: { ...vm, vifs } } });
-  wire.send({ $case: 'result', value: { orderId, errorCode: '', message: '', details: {}, vm: undefined } });
+  const done = { orderId, errorCode: '', message: '', details: {}, warnings: ['an empty\u001b password', ''] };
+  wire.send({ $case: 'result', value: { ...done, vm: { ...vm, vifs } } });
+  wire.send({ $case: 'result', value: { ...done, vm: undefined } });
   await reading;
   t.equal(wire.outcome, 'open', 'an answer that comes twice is no fault');
   t.same(
@@ -300,6 +301,7 @@ await t.test('from the client to the host and back', async (t) => {
   t.match(told[3]?.progress?.value, {
     errorCode: '',
     state: { vifs: [{ lease: { id: 1, reservation: 'job-1' } }], simulated: true },
+    warnings: ['an empty\u{fffd} password'],
   });
 
   const metrics = {
