@@ -61,6 +61,7 @@ export async function openXlParts(options: XlAgentOptions): Promise<AgentParts> 
       exec,
       use: new KernelDiskUse(),
       changes: new DirRecordStore(join(stateDir, 'guest-changes')),
+      originals: new DirRecordStore(join(stateDir, 'guest-originals')),
       workFolder,
     }),
     wire: new ArpingProbe(exec, noBridge),

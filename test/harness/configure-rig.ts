@@ -38,6 +38,7 @@ export function makeConfigureRig(root: string, exec: Exec, wrap: WrapPorts = (po
     exec,
     use: new KernelDiskUse(),
     changes: ports.changes,
+    originals: new DirRecordStore(join(root, 'guest-originals')),
     workFolder: join(root, 'work'),
   });
   const configurer = new VmConfigurer({

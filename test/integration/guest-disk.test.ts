@@ -86,6 +86,7 @@ function rigOn(root: string, image: string, workFolder = join(root, 'work')): Ri
       exec,
       use: new KernelDiskUse(),
       changes: new DirRecordStore(join(root, 'changes')),
+      originals: new DirRecordStore(join(root, 'originals')),
       workFolder,
     });
   const cfg = parseXlCfg(
@@ -423,4 +424,37 @@ t.test('a change that a death left open is found again', async (t) => {
   t.ok(await again().findOpen(guest.cfgPath));
   await open.keep();
   t.equal(await again().findOpen(guest.cfgPath), undefined);
+});
+
+t.test('the files can be made what they were before the first change', async (t) => {
+  const before = {
+    ...DEBIAN,
+    '/etc/resolv.conf': { link: 'resolv.mine' },
+    '/etc/resolv.mine': 'nameserver 192.0.2.9\n',
+    '/etc/hosts': { text: '127.0.0.1 localhost\n127.0.1.1 domU\n', mode: 0o600 },
+  };
+  const { image, guest, disk, again } = makeRig(t, before);
+  const paths = ['/etc/network/interfaces', '/etc/hostname', '/etc/hosts', '/etc/resolv.mine'];
+  const look = () => paths.map((path) => [path, readInImage(image, path), ownershipInImage(image, path)]);
+  const original = look();
+  t.equal(await disk.restore(guest, NEVER), undefined, 'nothing was changed yet');
+
+  await (await disk.write(guest, settings('10.180.0.6', 'undone'), NEVER)).undo();
+  t.equal(await disk.restore(guest, NEVER), undefined, 'what was undone was no change');
+  await (await disk.write(guest, settings('10.180.0.6', 'first'), NEVER)).keep();
+  await (await again().write(guest, settings('10.180.0.7', 'second'), NEVER)).keep();
+  const changed = hashOf(image);
+  t.notSame(look(), original);
+
+  const change = await again().restore(guest, NEVER);
+  t.same(look(), original);
+  t.match(ownershipInImage(image, '/etc/resolv.conf'), /^0777/, 'a link again');
+  t.ok(isClean(image));
+  await change?.undo();
+  t.equal(hashOf(image), changed, 'to the last byte');
+
+  await (await again().restore(guest, NEVER))?.keep();
+  t.same(look(), original);
+  t.equal(await addressOf(disk, guest), undefined);
+  t.equal(await disk.restore(guest, NEVER), undefined, 'it is as if it had never been changed');
 });

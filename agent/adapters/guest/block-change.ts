@@ -9,6 +9,8 @@ import { constants } from 'node:fs';
 import { open, type FileHandle } from 'node:fs/promises';
 import * as v from 'valibot';
 import { AppError, messageOf, wrongState } from '../../../shared/errors.js';
+import type { Originals } from '../../domain/guest/guest-original.js';
+import { OriginalsSchema } from './original-record.js';
 
 /** Bytes that a disk writes whole or not at all, even at a power cut. */
 const SECTOR_BYTES = 512;
@@ -23,6 +25,8 @@ const ChangeSchema = v.object({
   cfgPath: v.string(),
   disk: v.string(),
   warnings: v.array(v.string()),
+  originals: v.optional(OriginalsSchema, {}),
+  isRestore: v.optional(v.boolean(), false),
   pieces: v.array(v.object({ at: v.number(), before: Base64, after: Base64 })),
 });
 
@@ -39,6 +43,10 @@ export interface BlockChange {
   /** A file or block device. */
   readonly disk: string;
   readonly warnings: readonly string[];
+  /** What the files were that it changes. */
+  readonly originals: Originals;
+  /** It makes the files what they were before the first change. */
+  readonly isRestore: boolean;
   readonly pieces: readonly Piece[];
 }
 

@@ -17,6 +17,7 @@ import type { Exec } from '../../../shared/exec.js';
 import { editCommands } from '../../domain/guest/debugfs-text.js';
 import { DISK_HEAD_BYTES, diskContent } from '../../domain/guest/disk-content.js';
 import { type NicOptions, planGuest, readGuest } from '../../domain/guest/guest-plan.js';
+import { originalsOf, planRestore } from '../../domain/guest/guest-original.js';
 import type { GuestEdit, GuestTree } from '../../domain/guest/guest-tree.js';
 import { rootDisks } from '../../domain/guest/root-disk.js';
 import type { GuestSettings } from '../../domain/order.js';
@@ -29,6 +30,7 @@ import { type BlockChange, formatBlockChange, parseBlockChange, readPieces, writ
 import type { DiskUse } from './disk-use.js';
 import { E2fsTools } from './e2fs-tools.js';
 import { readGuestTree } from './guest-tree-reader.js';
+import { formatOriginals, parseOriginals } from './original-record.js';
 
 /** Of one write: the checks of a large disk take most of it. */
 const WRITE_MS = 120_000;
@@ -38,6 +40,8 @@ export interface E2fsGuestDiskOptions {
   readonly use: DiskUse;
   /** The changes that are open. */
   readonly changes: RecordStore;
+  /** The files of each guest as they were before the first change that stood. */
+  readonly originals: RecordStore;
   /** Absolute, for files that need not outlive the process; made when first needed. */
   readonly workFolder: string;
 }
@@ -86,7 +90,33 @@ export class E2fsGuestDisk implements GuestDisk {
       const tree = await readGuestTree(this.#tools, disk, work, limited);
       const { edits, warnings } = planGuest(tree, settings, nicOptions(guest.cfg));
       if (edits.length === 0) return doneAlready(warnings);
-      const change = await this.#prepare({ cfgPath: guest.cfgPath, disk, warnings }, edits, tree, work, limited);
+      const about = { cfgPath: guest.cfgPath, disk, warnings, originals: originalsOf(edits, tree), isRestore: false };
+      const change = await this.#prepare(about, edits, tree, work, limited);
+      await this.#apply(change, edits, work, limited);
+      return this.#openChange(change);
+    });
+  }
+
+  /**
+   * Makes the files of the stopped guest what they were before the first change. As {@link write}, all or nothing.
+   *
+   * @returns `undefined` if nothing of it was ever changed
+   * @throws {AppError} as {@link write}
+   */
+  async restore(guest: Guest, signal: AbortSignal): Promise<GuestChange | undefined> {
+    const bytes = await this.#options.originals.read(keyOf(guest.cfgPath));
+    if (bytes === undefined) return undefined;
+    const originals = parseOriginals(bytes);
+    const { disk, isClean } = await findRoot(guest.cfg);
+    return this.#alone(disk, signal, async (work, limited) => {
+      await this.#refuseOpen(guest.cfgPath);
+      await this.#refuseInUse(disk);
+      if (!isClean) await this.#tools.repair(disk, limited);
+      const tree = await readGuestTree(this.#tools, disk, work, limited);
+      const edits = planRestore(tree, originals);
+      const about = { cfgPath: guest.cfgPath, disk, warnings: [], originals: {}, isRestore: true };
+      const change =
+        edits.length === 0 ? { ...about, pieces: [] } : await this.#prepare(about, edits, tree, work, limited);
       await this.#apply(change, edits, work, limited);
       return this.#openChange(change);
     });
@@ -162,7 +192,13 @@ export class E2fsGuestDisk implements GuestDisk {
     const { changes } = this.#options;
     return {
       warnings: change.warnings,
-      keep: () => changes.remove(key),
+      keep: async () => {
+        // Only what stands counts: a change that was undone did not change the files.
+        if ((await changes.read(key)) === undefined) return;
+        if (change.isRestore) await this.#options.originals.remove(key);
+        else await this.#keepOriginals(change);
+        await changes.remove(key);
+      },
       undo: async () => {
         if ((await changes.read(key)) === undefined) return;
         await this.#refuseInUse(change.disk);
@@ -170,6 +206,14 @@ export class E2fsGuestDisk implements GuestDisk {
         await changes.remove(key);
       },
     };
+  }
+
+  async #keepOriginals({ cfgPath, originals }: BlockChange): Promise<void> {
+    const store = this.#options.originals;
+    const bytes = await store.read(keyOf(cfgPath));
+    const kept = bytes === undefined ? {} : parseOriginals(bytes);
+    const isKnown = Object.keys(originals).every((path) => Object.hasOwn(kept, path));
+    if (!isKnown) await store.write(keyOf(cfgPath), formatOriginals(cfgPath, { ...originals, ...kept }));
   }
 
   async #refuseOpen(cfgPath: string): Promise<void> {
@@ -270,6 +314,7 @@ async function signatureOf(path: string): Promise<string> {
 function holds(tree: GuestTree, edit: GuestEdit, edits: readonly GuestEdit[]): boolean {
   const last = edits.findLast(({ path }) => path === edit.path);
   const node = tree.get(edit.path);
+  if (last?.kind === 'link') return node?.kind === 'link' && node.target === last.target;
   if (last?.kind !== 'write') return node === undefined;
   return (
     node?.kind === 'file' &&

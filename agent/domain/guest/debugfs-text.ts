@@ -69,8 +69,10 @@ export function editCommands(
     const folders = missingFolders(edit.path, there);
     for (const path of [...folders, edit.path]) there.add(path);
     const path = quoted(edit.path);
+    const makeFolders = folders.map((folder) => `mkdir ${quoted(folder)}`);
+    if (edit.kind === 'link') return [...makeFolders, ...remove, `symlink ${path} ${quoted(edit.target)}`];
     return [
-      ...folders.map((folder) => `mkdir ${quoted(folder)}`),
+      ...makeFolders,
       ...remove,
       `write ${quoted(sources[n] ?? '')} ${path}`,
       `set_inode_field ${path} mode 010${edit.mode.toString(8).padStart(4, '0')}`,

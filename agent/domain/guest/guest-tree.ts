@@ -26,6 +26,7 @@ export type GuestTree = ReadonlyMap<string, GuestNode>;
 /** One change of a guest's files. Folders on the way are made. */
 export type GuestEdit =
   | ({ readonly kind: 'write'; readonly path: string; readonly text: string } & Ownership)
+  | { readonly kind: 'link'; readonly path: string; readonly target: string }
   | { readonly kind: 'remove'; readonly path: string };
 
 const OWN_FILE: Ownership = { mode: 0o644, uid: 0, gid: 0 };

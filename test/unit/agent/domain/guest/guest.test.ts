@@ -10,7 +10,8 @@ import {
   parseUndoRanges,
 } from '../../../../../agent/domain/guest/debugfs-text.js';
 import { DISK_HEAD_BYTES, diskContent } from '../../../../../agent/domain/guest/disk-content.js';
-import type { GuestNode, GuestTree } from '../../../../../agent/domain/guest/guest-tree.js';
+import { originalsOf, planRestore } from '../../../../../agent/domain/guest/guest-original.js';
+import type { GuestEdit, GuestNode, GuestTree } from '../../../../../agent/domain/guest/guest-tree.js';
 import {
   ensureAuto,
   formatInterfaces,
@@ -327,5 +328,37 @@ t.test('what arping says', (t) => {
     answeringMac('ARPING 10.180.0.77 from 0.0.0.0 xenbr0\nSent 2 probes (2 broadcast(s))\nReceived 0 response(s)\n'),
     undefined,
   );
+  t.end();
+});
+
+t.test('files as they were before the first change', (t) => {
+  const owner = { mode: 0o600, uid: 1, gid: 2 };
+  const file = (text: string | undefined): GuestNode => ({ kind: 'file', text, ...owner });
+  const before: GuestTree = new Map<string, GuestNode>([
+    ['/etc', { kind: 'folder', ...owner }],
+    ['/etc/hosts', file('old')],
+    ['/etc/same', file('same')],
+    ['/etc/link', { kind: 'link', target: 'y' }],
+    ['/etc/unread', file(undefined)],
+  ]);
+  const touch = (path: string): GuestEdit => ({ kind: 'remove', path });
+  const originals = originalsOf(['/etc/hosts', '/etc/same', '/etc/link', '/etc/new'].map(touch), before);
+  const now: GuestTree = new Map<string, GuestNode>([
+    ...before,
+    ['/etc/hosts', file('new')],
+    ['/etc/link', file('no link')],
+    ['/etc/new', file('new')],
+  ]);
+  const edits = planRestore(now, originals);
+  t.strictSame(edits, [
+    { kind: 'write', path: '/etc/hosts', text: 'old', ...owner },
+    { kind: 'link', path: '/etc/link', target: 'y' },
+    { kind: 'remove', path: '/etc/new' },
+  ]);
+  t.strictSame(editCommands(edits.slice(1, 2), now, []), ['rm "/etc/link"', 'symlink "/etc/link" "y"']);
+  t.strictSame(planRestore(before, originals), []);
+  const unread = originalsOf([touch('/etc/unread')], before);
+  t.strictSame(planRestore(before, unread), [], 'it is still as it was not read');
+  t.throws(() => planRestore(new Map(), unread), { code: 'wrong_state' });
   t.end();
 });
