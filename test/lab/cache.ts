@@ -1,11 +1,12 @@
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, utimesSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import { must } from './command.js';
 
 const HERE = join(process.cwd(), 'test', 'lab');
 /** Whatever changes one of these changes what is built. */
 const SOURCES = ['build.sh', 'image', 'qemu.ts'];
+const UNUSED_MS = 7 * 24 * 3_600_000;
 /** A minute on a quiet machine; the mirror may be slow. */
 const BUILD_MS = 1_200_000;
 
@@ -22,12 +23,14 @@ export async function openCache(root: string): Promise<LabCache> {
   for (const file of SOURCES.flatMap((source) => filesIn(join(HERE, source))))
     hash.update(relative(HERE, file)).update(readFileSync(file));
   const folder = join(root, hash.digest('hex').slice(0, 16));
-  return { folder, isBuilt: existsSync(folder) };
+  const isBuilt = existsSync(folder);
+  if (isBuilt) utimesSync(folder, new Date(), new Date());
+  return { folder, isBuilt };
 }
 
 /**
  * Builds into a folder beside, and moves it into its place when `finish` has made the snapshots: what stands there is
- * complete. Images of other keys are removed.
+ * complete.
  */
 export async function fillCache(
   root: string,
@@ -40,8 +43,14 @@ export async function fillCache(
   await must([join(HERE, 'build.sh'), 'images', half], { limitMs: BUILD_MS });
   await finish(half);
   renameSync(half, folder);
-  for (const name of readdirSync(root)) {
-    if (/^[\da-f]{16}(\.half)?$/.test(name) && !folder.endsWith(name)) rmSync(join(root, name), { recursive: true });
+  removeUnused(root);
+}
+
+/** Another checkout may be using its images at this moment. */
+function removeUnused(root: string): void {
+  for (const name of readdirSync(root).filter((one) => /^[\da-f]{16}(\.half)?$/.test(one))) {
+    const path = join(root, name);
+    if (Date.now() - statSync(path).mtimeMs > UNUSED_MS) rmSync(path, { recursive: true });
   }
 }
 

@@ -31,7 +31,13 @@ export class Frontend {
 
   /** Of programs that run as the user. */
   get env(): Readonly<Record<string, string>> {
-    return { HOME: this.home, XDG_RUNTIME_DIR: join(this.home, 'run'), DOMHERD_SOCKET: this.socket, NO_COLOR: '1' };
+    return {
+      HOME: this.home,
+      DOMHERD_DATA_DIR: join(this.home, 'controller'),
+      XDG_RUNTIME_DIR: join(this.home, 'run'),
+      DOMHERD_SOCKET: this.socket,
+      NO_COLOR: '1',
+    };
   }
 
   get socket(): string {

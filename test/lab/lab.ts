@@ -6,6 +6,7 @@
 //   lab.frontend.domherd(['vm', 'list'])      the built CLI there
 //   lab.frontend.startController() / stopController('SIGKILL')
 //   lab.restore()                             both dom0s as they were before anything was installed, an empty home; 15 s
+//   lab.save('x') / lab.restore('x')          the same with a snapshot of your own, the controller's data included
 //   lab.reboot('dom0-1')                      in order, with xendomains; resolves when it is up again
 //   lab.powerCycle('dom0-1')                  as a power cut; resolves when it is up again
 //   waitFor('ping', ask, limitMs)             asks until the answer is neither undefined nor false (command.ts)
@@ -18,9 +19,9 @@ import { copyFileSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSyn
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { fillCache, openCache } from './cache.js';
-import { must, quote, waitFor, type CommandResult } from './command.js';
+import { must, quote, sleep, waitFor, type CommandResult } from './command.js';
 import { Frontend, type FrontendOptions } from './frontend.js';
-import { Machine } from './machine.js';
+import { Machine, READY } from './machine.js';
 import { LabNetwork, tapOf } from './network.js';
 
 export { waitFor, sleep, type CommandResult } from './command.js';
@@ -33,6 +34,8 @@ const HOSTS: ReadonlyMap<string, number> = new Map([
 const BOOT_MS = 900_000;
 const WAKE_MS = 120_000;
 const SSH_MS = 300_000;
+const SETTLE_MS = 5_000;
+const MAX_CLOCK_OFF_S = 3;
 
 /** Mixes its input into the kernel's randomness and has it used at once: RNDRESEEDCRNG of random(4). */
 const RESEED = 'open(R, ">", "/dev/urandom") or die; syswrite(R, <STDIN>); ioctl(R, 0x5207, 0) or die';
@@ -101,19 +104,33 @@ export class Lab {
     else await this.#wake();
   }
 
-  /** Both machines, with disk and memory, as {@link start} from `snapshot` shall find them. */
-  async save(): Promise<void> {
+  /**
+   * Keeps both machines, with disk and memory, and the frontend's home, for {@link restore}. The controller is stopped.
+   *
+   * @param snapshot gone when the lab is stopped, but for {@link READY} of a lab that becomes the cache
+   */
+  async save(snapshot: string): Promise<void> {
+    await this.frontend.stopController();
     await this.#each((host) => this.must(host, 'sync; echo 3 > /proc/sys/vm/drop_caches'));
     await this.#hangUp();
-    await this.#each((host) => this.machine(host).save());
+    await this.#each((host) => this.machine(host).save(snapshot));
+    await must(['cp', '-a', this.frontend.home, this.#homeOf(snapshot)], { limitMs: WAKE_MS });
   }
 
-  /** Back to the snapshot: no agent, no domU runs, the frontend's home is new and has no controller. */
-  async restore(): Promise<void> {
+  /**
+   * Back to what {@link save} kept; unless told: no agent, no domU runs, the frontend's home is new. No
+   * controller runs then.
+   */
+  async restore(snapshot: string = READY): Promise<void> {
     await this.frontend.stopController('SIGKILL');
     await this.#hangUp();
-    this.#makeHome();
-    await this.#each((host) => this.machine(host).load());
+    if (snapshot === READY) {
+      this.#makeHome();
+    } else {
+      rmSync(this.frontend.home, { recursive: true, force: true });
+      await must(['cp', '-a', this.#homeOf(snapshot), this.frontend.home], { limitMs: WAKE_MS });
+    }
+    await this.#each((host) => this.machine(host).load(snapshot));
     await this.#wake();
   }
 
@@ -194,9 +211,22 @@ export class Lab {
   async #wake(): Promise<void> {
     await this.#each(async (host) => {
       await waitFor(`ssh of ${host}`, () => this.#answers(host), WAKE_MS, 200);
-      await this.must(host, `date -s @${(Date.now() / 1000).toFixed(3)}`);
+      await waitFor(`the clock of ${host}`, () => this.#setClock(host), WAKE_MS, 0);
       await this.must(host, `perl -e '${RESEED}'`, { input: randomBytes(256).toString('hex') });
     });
+  }
+
+  /**
+   * The time since the snapshot is in Xen's clock at first; when Xen compares it with its timer it goes, and takes dom0's
+   * clock back with it: some seconds after the start, or later on a busy machine.
+   *
+   * @returns whether the clock stayed right
+   */
+  async #setClock(host: string): Promise<boolean> {
+    await this.must(host, `date -s @${(Date.now() / 1000).toFixed(3)}`);
+    await sleep(SETTLE_MS);
+    const off = Number(await this.must(host, 'date +%s.%N')) - Date.now() / 1000;
+    return Math.abs(off) < MAX_CLOCK_OFF_S;
   }
 
   /** The frontend's user: the lab's key is his own, and he has met the dom0s before. */
@@ -215,6 +245,10 @@ export class Lab {
     // One connection for all commands of the suite: a handshake is slow when emulated.
     const shared = `ControlMaster auto\nControlPath ${join(this.#run, '%h.ssh')}\nControlPersist yes\n`;
     writeFileSync(this.#sshConfig, `${shared}ConnectTimeout 5\nServerAliveInterval 5\nLogLevel ERROR\nUser root\n`);
+  }
+
+  #homeOf(snapshot: string): string {
+    return join(this.#run, `home.${snapshot}`);
   }
 
   get #sshConfig(): string {
@@ -277,7 +311,7 @@ export async function openLab({ root, name }: LabPlace, log: (text: string) => v
 async function makeSnapshots(images: string, lab: Lab): Promise<void> {
   try {
     await lab.start('power-on');
-    await lab.save();
+    await lab.save(READY);
     await lab.halt();
     for (const host of lab.hosts) copyFileSync(lab.machine(host).disk, join(images, `${host}.qcow2`));
   } catch (error) {

@@ -8,9 +8,9 @@ function hint(lab: Lab): string {
   return `
 The lab is up: dom0-1, dom0-2, and a frontend on their network. Its logs: ${lab.folder}
   ${lab.enter} bash            # a shell on the frontend; there:
-  export HOME=${home} DOMHERD_SOCKET=${socket}
+  export HOME=${home} DOMHERD_DATA_DIR=${home}/controller DOMHERD_SOCKET=${socket}
   ssh dom0-1                                  # as root
-  node ${dist}/controller/domherd-controller.mjs serve --advertise frontend --data-dir $HOME/controller &
+  node ${dist}/controller/domherd-controller.mjs serve --advertise 10.183.255.1 &
   alias domherd='node ${dist}/cli/domherd.mjs'
   domherd host list
 Back to the snapshot: npm run lab. Off: npm run lab -- stop

@@ -4,10 +4,12 @@ import type { Lab } from '../lab.js';
 export type Step = readonly [sentence: string, show: () => Promise<void>];
 
 /**
- * Steps that build on one another, from the snapshot on. When one fails the rest of its group counts as failed too: what
- * they would show is not shown.
+ * Steps that build on one another. When one fails the rest of its group counts as failed too: what they would show is not
+ * shown.
  */
 export interface Group {
   readonly name: string;
+  /** The group whose end is this one's beginning; it is run first if need be. None: the snapshot of the lab. */
+  readonly after?: Group;
   readonly steps: (lab: Lab) => readonly Step[];
 }
