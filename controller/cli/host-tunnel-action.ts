@@ -42,11 +42,13 @@ export async function openTunnel(call: Invocation, folder: Dom0Folder, host: str
     await removeTunnelState(statePath);
     call.world.startAside(['host', 'tunnel'], folder.keeperLogPath);
   }
-  const endMs = nowMs() + UP_MS;
+  const startMs = nowMs();
   for (;;) {
     const state = await readTunnelState(statePath);
     if (state?.isUp) return;
-    if (signal.aborted || nowMs() > endMs || (state !== undefined && state.reason !== '')) {
+    // Of a reason that was there before, the next try is awaited: the host may have rebooted meanwhile.
+    const hasFailed = state !== undefined && state.reason !== '' && state.sinceMs >= startMs;
+    if (signal.aborted || nowMs() > startMs + UP_MS || hasFailed) {
       throw new AppError('unavailable', `the tunnel of ${host} is not up: ${state?.reason ?? 'nothing was heard'}`, {
         hint: `see ${folder.keeperLogPath}; does sshd on ${host} allow forwarding (AllowTcpForwarding)?`,
       });

@@ -84,7 +84,7 @@ export class ControllerSide {
   }
 
   /**
-   * Waits for a session of the host.
+   * Waits for a session of the host in which it has told what is on it: its VMs are listed from then on.
    *
    * @param isNew whether it is one that counts
    * @returns the host; `undefined`: none came in time
@@ -94,11 +94,18 @@ export class ControllerSide {
     const endMs = nowMs() + limitMs;
     while (!signal.aborted) {
       const host = await this.find(name);
-      if (host !== undefined && host.state === HostState.ONLINE && host.connectedAt && isNew(host)) return host;
+      const isOnline = host !== undefined && host.state === HostState.ONLINE && host.connectedAt && isNew(host);
+      if (isOnline && (await this.hasTold(name))) return host;
       if (nowMs() >= endMs) break;
       await pause(POLL_MS, signal);
     }
     return undefined;
+  }
+
+  /** Bridges come with the full state. */
+  private async hasTold(name: string): Promise<boolean> {
+    const { hosts } = await callUnary(this.hosts.listBridges.bind(this.hosts), { host: name }, CALL);
+    return hosts.some(({ known }) => known);
   }
 }
 
