@@ -153,10 +153,10 @@ t.test('a configuration is planned before anything is touched', (t) => {
   const steps = planConfigure(vm, cfg, { vifs: [vif], hostname: 'domU' }, bridgesOf('br0'));
   t.strictSame(
     steps.map((step) => step.kind),
-    ['probe', 'write guest', 'write cfg'],
+    ['probe', 'note intent', 'write guest', 'write cfg'],
   );
   t.match(steps[0], { address, mac: vif.mac, bridge: 'br0' });
-  t.match(steps[2], {
+  t.match(steps[3], {
     before: text,
     after: text.replace('ip=10.0.0.3, ', '').replace('00:16:3E:00:00:01', formatMac(vif.mac)),
   });
@@ -165,7 +165,7 @@ t.test('a configuration is planned before anything is touched', (t) => {
   const clean = parseXlCfg(text.replace('ip=10.0.0.3, ', ''));
   t.strictSame(
     planConfigure(vm, clean, { vifs: [same], hostname: undefined }, bridgesOf('br0')).map((step) => step.kind),
-    ['probe', 'write guest'],
+    ['probe', 'note intent', 'write guest'],
     'the same MAC in capitals stays as it is written',
   );
   t.throws(
