@@ -59,7 +59,7 @@ dom0_root() { # what every dom0 has
   apt-config dump --format '%F "%v";%n' Acquire > apt.conf
   apt-get indextargets --format 'deb $(REPO_URI) $(RELEASE) $(COMPONENT)' 'Created-By: Packages' 'Origin: Debian' |
     sort -u > sources.list
-  local packages=${DOM0_PACKAGES[*]}
+  local packages=${DOM0_PACKAGES[*]} rule
   mmdebstrap --quiet --variant=minbase --mode=root --include="${packages// /,}" --aptopt=apt.conf \
     --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
     --dpkgopt='path-exclude=/usr/share/locale/*' bookworm dom0 - < sources.list
@@ -69,6 +69,8 @@ dom0_root() { # what every dom0 has
   chroot dom0 systemctl -q mask getty@tty1 console-getty systemd-logind apt-daily.timer apt-daily-upgrade.timer \
     dpkg-db-backup.timer e2scrub_all.timer e2scrub_reap.service fstrim.timer lvm2-monitor.service lvm2-lvmpolld.socket \
     ifupdown-pre.service serial-getty@hvc0.service
+  # Each would start programs for every loop device and vif; hotplug scripts of Xen have 40 s for all.
+  for rule in 60-bridge-network-interface 69-lvm 80-ifupdown; do ln -s /dev/null "dom0/etc/udev/rules.d/$rule.rules"; done
   echo '/dev/vda / ext4 errors=remount-ro 0 1' > dom0/etc/fstab
   rm -f dom0/etc/ssh/ssh_host_*
   install -d -m 700 dom0/root/.ssh

@@ -3,9 +3,16 @@
 import { findLab, labPlace, minutesSince, openLab, type Lab } from '../lab.js';
 import { endOnSignal, lockLab } from '../lock.js';
 import { baseline } from './baseline.js';
+import { agent } from './agent.js';
+import { edit } from './edit.js';
+import { join } from './join.js';
+import { kill } from './kill.js';
+import { reboot } from './reboot.js';
+import { remove } from './remove.js';
+import { spine } from './spine.js';
 import type { Group, Step } from './group.js';
 
-const GROUPS: readonly Group[] = [baseline];
+const GROUPS: readonly Group[] = [baseline, join, spine, reboot, agent, kill, edit, remove];
 
 interface Counts {
   passed: number;

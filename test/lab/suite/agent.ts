@@ -1,0 +1,134 @@
+import { deepEqual, equal, notEqual } from 'node:assert/strict';
+import { sleep, waitFor, type Lab } from '../lab.js';
+import { addresses, domherd, vms, waitForHosts, waitForState } from './cli.js';
+import { domains, GUEST_MS, inGuest, waitForGuest } from './guest.js';
+import type { Group } from './group.js';
+import { spine } from './spine.js';
+
+/** The agent has 2 s; the emulated dom0 and the CLI's own start get as much again. */
+const SEEN_MS = 4_000;
+const IDLE_S = 60;
+
+/** Domain ids and the processes that handle their reboots: what an agent's end must not change. */
+function running(lab: Lab, host: string): Promise<string> {
+  return lab.must(host, "xl list | awk 'NR > 2 {print $1, $2}'; pgrep -fx '.*xl create.*' | sort");
+}
+
+async function startedAgent(lab: Lab, host: string): Promise<string> {
+  return (await lab.must(host, 'systemctl show -p MainPID --value domherd-agent')).trim();
+}
+
+/** Whatever becomes of the agent, the domUs live on, and what happens to them is seen. */
+export const agent: Group = {
+  name: 'agent',
+  after: spine,
+  steps: (lab) => {
+    let given: Awaited<ReturnType<typeof addresses>> = new Map();
+    const addressOf = (host: string): string => given.get(host)?.address ?? '';
+    return [
+      [
+        'both domUs run and answer',
+        async () => {
+          await lab.frontend.startController();
+          await waitForHosts(lab);
+          given = await addresses(lab);
+          for (const host of lab.hosts) await waitForGuest(lab, addressOf(host));
+        },
+      ],
+      [
+        `an idle agent starts no process in ${String(IDLE_S)} s`,
+        async () => {
+          const counts = await Promise.all(
+            lab.hosts.map(async (host) => {
+              const pid = await startedAgent(lab, host);
+              const trace = `timeout ${String(IDLE_S)} strace -f -qq -e trace=process -o /tmp/trace -p ${pid}; true`;
+              await lab.must(host, trace, { limitMs: 300_000 });
+              return lab.must(host, "grep -E 'execve|fork|clone' /tmp/trace | grep -vc CLONE_THREAD; true");
+            }),
+          );
+          deepEqual(counts, ['0\n', '0\n']);
+        },
+      ],
+      [
+        'systemctl restart and SIGKILL of the agent leave domUs and their monitors alone',
+        async () => {
+          const before = await Promise.all(lab.hosts.map((host) => running(lab, host)));
+          const pids = await Promise.all(lab.hosts.map((host) => startedAgent(lab, host)));
+          await lab.must('dom0-1', 'systemctl restart domherd-agent');
+          await lab.must('dom0-2', 'systemctl kill -s KILL domherd-agent');
+          const isAnother = async (): Promise<boolean> => {
+            const now = await Promise.all(lab.hosts.map((host) => startedAgent(lab, host)));
+            return now.every((pid, n) => pid !== '0' && pid !== pids[n]);
+          };
+          await waitFor('new agents', isAnother, 120_000);
+          await waitForHosts(lab);
+          deepEqual(await Promise.all(lab.hosts.map((host) => running(lab, host))), before);
+        },
+      ],
+      [
+        "then a guest's reboot is still handled",
+        async () => {
+          const before = await waitForGuest(lab, addressOf('dom0-1'));
+          await inGuest(lab, addressOf('dom0-1'), 'reboot');
+          const isAnother = async (): Promise<boolean> => (await waitForGuest(lab, addressOf('dom0-1'))) !== before;
+          await waitFor('the reboot of domU@dom0-1', isAnother, GUEST_MS, 1000);
+          await waitForState(lab, 'dom0-1', 'running', SEEN_MS);
+        },
+      ],
+      [
+        "and a guest's poweroff",
+        async () => {
+          await inGuest(lab, addressOf('dom0-2'), 'poweroff');
+          await waitFor('the end of domU', async () => (await domains(lab, 'dom0-2')).length === 0, GUEST_MS);
+          await waitForState(lab, 'dom0-2', 'stopped', SEEN_MS);
+        },
+      ],
+      [
+        'what is done by hand with xl shows within seconds',
+        async () => {
+          await lab.must('dom0-1', 'xl pause domU');
+          await waitForState(lab, 'dom0-1', 'paused', SEEN_MS);
+          await lab.must('dom0-1', 'xl unpause domU');
+          await waitForState(lab, 'dom0-1', 'running', SEEN_MS);
+          await lab.must('dom0-1', 'xl destroy domU');
+          await waitForState(lab, 'dom0-1', 'stopped', SEEN_MS);
+          await lab.must('dom0-1', 'xl create --quiet /etc/xen/domU.cfg', { limitMs: GUEST_MS });
+          await waitForState(lab, 'dom0-1', 'running', SEEN_MS);
+        },
+      ],
+      [
+        'a domU that was destroyed while it ran is addressed again, its journal replayed first',
+        async () => {
+          await waitForGuest(lab, addressOf('dom0-1'));
+          await inGuest(lab, addressOf('dom0-1'), 'echo written > /root/before; sync; echo more > /root/after');
+          await lab.must('dom0-1', 'xl destroy domU');
+          await domherd(lab, `lease release ${addressOf('dom0-1')} --yes`);
+          await domherd(lab, 'vm address domU@dom0-1');
+          notEqual((await addresses(lab)).get('dom0-1')?.address, undefined);
+          given = await addresses(lab);
+          await lab.must('dom0-1', 'e2fsck -fn /opt/xen/domU/disk.img');
+          await domherd(lab, 'vm start domU@dom0-1');
+          await waitForGuest(lab, addressOf('dom0-1'));
+          equal(await inGuest(lab, addressOf('dom0-1'), 'cat /root/before'), 'written\n');
+        },
+      ],
+      [
+        'the controller is away for a minute: nothing changes, and all is as before when it is back',
+        async () => {
+          const before = await running(lab, 'dom0-1');
+          const listed = (await vms(lab)).map(({ host, state }) => `${host} ${state}`);
+          await lab.frontend.stopController('SIGKILL');
+          await sleep(60_000);
+          equal(await running(lab, 'dom0-1'), before);
+          await lab.frontend.startController();
+          await waitForHosts(lab);
+          deepEqual(
+            (await vms(lab)).map(({ host, state }) => `${host} ${state}`),
+            listed,
+          );
+          deepEqual(await addresses(lab), given);
+        },
+      ],
+    ];
+  },
+};

@@ -1,0 +1,72 @@
+import { deepEqual, equal } from 'node:assert/strict';
+import { sleep, type Lab } from '../lab.js';
+import { addresses, domherd, vms, waitForHosts } from './cli.js';
+import type { Group } from './group.js';
+import { join } from './join.js';
+
+const FILES = '/etc/xen/domU.cfg';
+const DISK = '/opt/xen/domU/disk.img';
+
+function cfgMac(lab: Lab, host: string): Promise<string> {
+  return lab.must(host, `grep -o 'mac=[^,]*' ${FILES}`);
+}
+
+function guestAddress(lab: Lab, host: string): Promise<string> {
+  return lab.must(
+    host,
+    `debugfs -R 'cat /etc/network/interfaces' ${DISK} 2>/dev/null | awk '$1 == "address" {print $2}'`,
+  );
+}
+
+/** An agent and the controller die in the middle of `vm address`: nothing is half done, and it can be done again. */
+export const kill: Group = {
+  name: 'kill',
+  after: join,
+  steps: (lab) => [
+    [
+      'both agents have their session',
+      async () => {
+        await lab.frontend.startController();
+        await waitForHosts(lab);
+      },
+    ],
+    [
+      'one agent and the controller are killed while both VMs get their addresses',
+      async () => {
+        const address = lab.frontend.domherd(['vm', 'address', '--all']);
+        await sleep(3000);
+        await lab.must('dom0-1', 'systemctl kill -s KILL domherd-agent');
+        await lab.frontend.stopController('SIGKILL');
+        await address;
+        await lab.frontend.startController();
+        await waitForHosts(lab);
+      },
+    ],
+    [
+      'cfg and guest of each are both old or both new',
+      async () => {
+        for (const host of lab.hosts) {
+          await lab.must(host, `e2fsck -fn ${DISK}`);
+          const isNewCfg = !/00:16:3e:11:22:33/i.test(await cfgMac(lab, host));
+          const isNewGuest = (await guestAddress(lab, host)) !== '';
+          equal(isNewGuest, isNewCfg, `${host}: new cfg ${String(isNewCfg)}, new guest ${String(isNewGuest)}`);
+        }
+      },
+    ],
+    [
+      'asked again, each has one address of its own, and no lease is left over',
+      async () => {
+        await domherd(lab, 'vm address --all');
+        const given = await addresses(lab);
+        for (const host of lab.hosts) {
+          equal((await guestAddress(lab, host)).trim(), given.get(host)?.address);
+          equal((await cfgMac(lab, host)).trim().toLowerCase(), `mac=${given.get(host)?.mac ?? ''}`);
+        }
+        const leases = (await domherd(lab, 'lease list --state bound -o ips')).trim().split('\n');
+        deepEqual(leases.toSorted(), [...given.values()].map(({ address }) => address).toSorted());
+        equal(await domherd(lab, 'lease list --state pending -o ips'), '');
+        equal((await vms(lab)).length, 2);
+      },
+    ],
+  ],
+};
