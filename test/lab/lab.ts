@@ -98,7 +98,7 @@ export class Lab {
     this.#makeHome();
     for (const [host, machine] of this.#machines) {
       await this.#makeDisk(machine, from);
-      await machine.start(this.#network.enter, tapOf(HOSTS.get(host) ?? 0), from);
+      await this.#switchOn(host, from === 'snapshot' ? READY : undefined);
     }
     if (from === 'power-on') await this.#each((host) => this.waitForBoot(host));
     else await this.#wake();
@@ -130,7 +130,10 @@ export class Lab {
       rmSync(this.frontend.home, { recursive: true, force: true });
       await must(['cp', '-a', this.#homeOf(snapshot), this.frontend.home], { limitMs: WAKE_MS });
     }
-    await this.#each((host) => this.machine(host).load(snapshot));
+    for (const host of this.hosts) {
+      await this.machine(host).stop();
+      await this.#switchOn(host, snapshot);
+    }
     await this.#wake();
   }
 
@@ -189,6 +192,10 @@ export class Lab {
     const controller = this.frontend.controllerLog;
     const said = existsSync(controller) ? readFileSync(controller, 'utf8').split('\n').slice(-60).join('\n') : '';
     return [...[...this.#machines.values()].map((machine) => machine.tail()), `--- ${controller}\n${said}`].join('\n');
+  }
+
+  #switchOn(host: string, snapshot: string | undefined): Promise<void> {
+    return this.machine(host).start(this.#network.enter, tapOf(HOSTS.get(host) ?? 0), snapshot);
   }
 
   async #waitForOtherBoot(host: string, before: string): Promise<void> {

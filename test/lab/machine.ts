@@ -54,9 +54,12 @@ export class Machine {
   /**
    * Switches the power on; resolves when QEMU runs, long before dom0 does.
    *
+   * A snapshot is only ever loaded by a QEMU of its own: of one that loads it while it runs, Xen's clocks disagree for minutes.
+   *
    * @param enter what is put before QEMU's command, to get into the namespace
+   * @param snapshot one that {@link save} kept; `undefined`: as a computer starts
    */
-  async start(enter: readonly [string, ...string[]], tap: string, from: 'power-on' | 'snapshot'): Promise<void> {
+  async start(enter: readonly [string, ...string[]], tap: string, snapshot: string | undefined): Promise<void> {
     const log = openSync(this.#file('qemu.log'), 'a');
     const [program, ...before] = enter;
     const args = [
@@ -64,7 +67,7 @@ export class Machine {
       ...FIRST,
       'qemu-system-x86_64',
       ...this.#arguments(tap),
-      ...(from === 'snapshot' ? ['-loadvm', READY] : []),
+      ...(snapshot === undefined ? [] : ['-loadvm', snapshot]),
     ];
     // Its own session: the lab outlives the program that started it.
     const child = spawn(program, args, { detached: true, stdio: ['ignore', log, log] });
@@ -83,11 +86,6 @@ export class Machine {
   /** Keeps disk, memory and processor as they are now, on the disk's own file. */
   async save(snapshot: string): Promise<void> {
     await this.#monitor(`savevm ${snapshot}`);
-  }
-
-  /** Back to what {@link save} kept. */
-  async load(snapshot: string): Promise<void> {
-    await this.#monitor(`loadvm ${snapshot}`);
   }
 
   isRunning(): boolean {
