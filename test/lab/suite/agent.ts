@@ -11,7 +11,7 @@ const IDLE_S = 60;
 
 /** Domain ids and the processes that handle their reboots: what an agent's end must not change. */
 function running(lab: Lab, host: string): Promise<string> {
-  return lab.must(host, "xl list | awk 'NR > 2 {print $1, $2}'; pgrep -fx '.*xl create.*' | sort");
+  return lab.must(host, "xl list | awk 'NR > 2 {print $1, $2}'; pgrep -x xl | sort");
 }
 
 async function startedAgent(lab: Lab, host: string): Promise<string> {

@@ -12,7 +12,7 @@ import { remove } from './remove.js';
 import { spine } from './spine.js';
 import type { Group, Step } from './group.js';
 
-const GROUPS: readonly Group[] = [baseline, join, spine, reboot, agent, kill, edit, remove];
+const GROUPS: readonly Group[] = [baseline, join, spine, agent, kill, edit, remove, reboot];
 
 interface Counts {
   passed: number;
