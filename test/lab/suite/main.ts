@@ -12,7 +12,9 @@ import { remove } from './remove.js';
 import { spine } from './spine.js';
 import type { Group, Step } from './group.js';
 
-const GROUPS: readonly Group[] = [baseline, join, spine, agent, kill, edit, remove, reboot];
+const GROUPS: readonly Group[] = [baseline, join, spine, agent, kill];
+/** Only when named: not yet seen to pass from end to end. */
+const DRAFTS: readonly Group[] = [edit, remove, reboot];
 
 interface Counts {
   passed: number;
@@ -20,10 +22,11 @@ interface Counts {
 }
 
 function chosen(names: readonly string[]): readonly Group[] {
-  const unknown = names.filter((name) => !GROUPS.some((group) => group.name === name));
+  const all = [...GROUPS, ...DRAFTS];
+  const unknown = names.filter((name) => !all.some((group) => group.name === name));
   if (unknown.length > 0)
-    throw new Error(`no group is called ${unknown.join(', ')}; there are ${GROUPS.map(({ name }) => name).join(', ')}`);
-  return names.length === 0 ? GROUPS : GROUPS.filter(({ name }) => names.includes(name));
+    throw new Error(`no group is called ${unknown.join(', ')}; there are ${all.map(({ name }) => name).join(', ')}`);
+  return names.length === 0 ? GROUPS : all.filter(({ name }) => names.includes(name));
 }
 
 /** @returns whether it is true */
@@ -62,7 +65,7 @@ async function runGroup(lab: Lab, group: Group, counts: Counts): Promise<boolean
 }
 
 function isContinued(group: Group): boolean {
-  return GROUPS.some(({ after }) => after === group);
+  return [...GROUPS, ...DRAFTS].some(({ after }) => after === group);
 }
 
 function withBefore(group: Group): readonly Group[] {
