@@ -9,12 +9,13 @@ import { join } from './join.js';
 import { kill } from './kill.js';
 import { reboot } from './reboot.js';
 import { remove } from './remove.js';
+import { replay } from './replay.js';
 import { spine } from './spine.js';
 import type { Group, Step } from './group.js';
 
 const GROUPS: readonly Group[] = [baseline, join, spine, agent, kill];
 /** Only when named: not yet seen to pass from end to end. */
-const DRAFTS: readonly Group[] = [edit, remove, reboot];
+const DRAFTS: readonly Group[] = [replay, edit, remove, reboot];
 
 interface Counts {
   passed: number;
