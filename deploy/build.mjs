@@ -35,7 +35,15 @@ const COMMON = {
 
 /** @type {readonly { name: string, entry: string, folder: string, file: string, options: import('esbuild').BuildOptions }[]} */
 const PROGRAMS = [
-  { name: 'agent', entry: 'agent/main.ts', folder: 'dist/agent', file: 'domherd-agent', options: {} },
+  {
+    name: 'agent',
+    entry: 'agent/main.ts',
+    folder: 'dist/agent',
+    file: 'domherd-agent',
+    // Node keeps the text in memory for as long as it runs: a third of it is blank. Short lines, since Node prints the whole
+    // line of an uncaught error.
+    options: { minifyWhitespace: true, lineLimit: 200 },
+  },
   {
     name: 'controller',
     entry: 'controller/main.ts',
