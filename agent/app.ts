@@ -24,9 +24,9 @@ import type { WireProbe } from './ports/wire-probe.js';
 import { BacklogNews } from './services/backlog-news.js';
 import { makeCarryOut } from './services/carry-out.js';
 import { VmConfigurer } from './services/configure-vm.js';
+import { LeaseMemory } from './services/lease-memory.js';
 import { Observer } from './services/observe.js';
 import { OrderRunner } from './services/order-runner.js';
-import { rememberLeases } from './services/remember-leases.js';
 import { JOIN_HINT, Renewal } from './services/renewal.js';
 import { ResultOutbox } from './services/result-outbox.js';
 import { SessionKeeper } from './services/session-keeper.js';
@@ -79,9 +79,10 @@ export class AgentApp {
     this.#log = parts.log;
     const observer = new Observer(parts.toolstack, parts.cfgFolder, parts.guestDisk);
     this.#configurer = new VmConfigurer(parts);
+    const leaseMemory = new LeaseMemory(parts);
     this.#orders = new OrderRunner({
       ...parts,
-      carryOut: rememberLeases(makeCarryOut(observer, parts.toolstack, this.#configurer, parts.bridges), parts),
+      carryOut: leaseMemory.noting(makeCarryOut(observer, parts.toolstack, this.#configurer, parts.bridges)),
       findVm: (key) => observer.find(key),
       listener: {
         progressed: (progress) => this.#keeper.progressed(progress),
@@ -95,6 +96,7 @@ export class AgentApp {
       orders: this.#orders,
       outbox: new ResultOutbox(),
       news: new BacklogNews(parts),
+      leaseMemory,
       renewal: new Renewal(parts),
       about: { version: VERSION, pid: parts.pid, startedAtMs: parts.clock.nowMs() },
     });

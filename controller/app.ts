@@ -23,6 +23,7 @@ import { HostQuery } from './services/host-service.js';
 import { JoinService } from './services/join-service.js';
 import { Journal } from './services/journal.js';
 import { KeyedQueue } from './services/keyed-queue.js';
+import { LeaseNews } from './services/lease-news.js';
 import { LeaseService } from './services/lease-service.js';
 import { LeaseSweeper } from './services/lease-sweeper.js';
 import { MacService } from './services/mac-service.js';
@@ -116,7 +117,8 @@ async function serve(config: Config, world: AppWorld, database: Database): Promi
   const endpoints = endpointsOf(config, world.pid, network);
   writeEndpoints(config.dataDir, endpoints);
   sweeper.start();
-  const stopSweeps = sweepFleet(answerers.fleet, log);
+  const news = new LeaseNews({ journal, fleet: answerers.fleet });
+  const stopSweeps = sweepFleet(answerers.fleet, news, log);
   return {
     endpoints,
     stop: async () => {
@@ -248,13 +250,14 @@ function shown(address: ListenAddress | undefined): string | undefined {
 }
 
 /** @returns stops it */
-function sweepFleet(fleet: Fleet, log: Logger): () => void {
+function sweepFleet(fleet: Fleet, news: LeaseNews, log: Logger): () => void {
   let isRunning = false;
   const sweep = async (): Promise<void> => {
     if (isRunning) return;
     isRunning = true;
     try {
       await fleet.sweep();
+      news.tell();
     } catch (error) {
       log.error({ err: error }, 'fleet sweep failed');
     } finally {

@@ -1,16 +1,20 @@
 import type { Ipv4 } from '../../shared/domain/ipv4.js';
 import type { Mac } from '../../shared/domain/mac.js';
 
-/** What this host remembers of a lease that the controller gave to one of its vifs. */
-export interface LeaseRecord {
+/** A lease that the controller gave to a vif of this host. */
+export interface VifLease {
   readonly cfgPath: string;
   readonly vifIndex: number;
   readonly address: Ipv4;
   readonly mac: Mac;
+  /** When its reservation is over, or it was taken back, milliseconds since 1970; `undefined`: not known. */
+  readonly endsAtMs: number | undefined;
+}
+
+/** What this host remembers of it. */
+export interface LeaseRecord extends VifLease {
   /** In another deployment it means nothing: the addresses have gone back with the reservation. */
   readonly deploymentId: string;
-  /** When its reservation is over, milliseconds since 1970; `undefined`: not known. */
-  readonly endsAtMs: number | undefined;
 }
 
 /** Whether the vif may still use its address, as far as this host knows. */

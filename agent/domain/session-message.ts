@@ -1,5 +1,6 @@
 import type { HostBridges } from '../../shared/domain/bridge.js';
 import type { HostEvent } from './host-event.js';
+import type { VifLease } from './lease-record.js';
 import type { Order, OrderProgress, OrderResult } from './order.js';
 import type { ObservedVm, VmMetrics } from './vm.js';
 
@@ -69,5 +70,7 @@ export type UpMessage =
 export type DownMessage =
   | { readonly kind: 'order'; readonly order: Order }
   | { readonly kind: 'cancel'; readonly orderId: string }
+  /** All that vifs of this host have leased. */
+  | { readonly kind: 'leases'; readonly leases: readonly VifLease[] }
   /** An order that makes no sense; it is answered, not run. */
   | { readonly kind: 'malformed'; readonly result: OrderResult };

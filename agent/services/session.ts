@@ -15,6 +15,7 @@ import type { SessionChannel } from '../ports/controller-link.js';
 import type { HostReport } from '../ports/host-report.js';
 import type { DomainSample, Toolstack } from '../ports/toolstack.js';
 import type { BacklogNews } from './backlog-news.js';
+import type { LeaseMemory } from './lease-memory.js';
 import type { Observer } from './observe.js';
 import type { OrderRunner } from './order-runner.js';
 import type { ResultOutbox } from './result-outbox.js';
@@ -34,6 +35,7 @@ export interface SessionParts {
   readonly orders: Pick<OrderRunner, 'submit' | 'cancel'>;
   readonly outbox: ResultOutbox;
   readonly news: BacklogNews;
+  readonly leaseMemory: LeaseMemory;
   readonly log: Logger;
 }
 
@@ -125,6 +127,8 @@ export class Session {
         return this.#parts.orders.submit(message.order);
       case 'cancel':
         return this.#parts.orders.cancel(message.orderId);
+      case 'leases':
+        return void this.#parts.leaseMemory.replace(message.leases);
       case 'malformed':
         return this.sendResult(message.result);
     }

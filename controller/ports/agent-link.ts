@@ -52,11 +52,23 @@ export type OrderOutcome =
       readonly vm: ObservedVm | undefined;
     };
 
+/** The lease of a vif, as its host remembers it for a boot without the controller. */
+export interface VifLease {
+  readonly cfgPath: string;
+  readonly vifIndex: number;
+  readonly address: Ipv4;
+  readonly mac: Mac;
+  /** Milliseconds since 1970. */
+  readonly endsAtMs: number;
+}
+
 /** One connected agent's session. */
 export interface AgentLink {
   /** Queues it for sending; the outcome comes back through the fleet's `orderFinished`. */
   sendOrder(order: Order): void;
   cancelOrder(orderId: string): void;
+  /** All that the host's vifs have; replaces what was told before. */
+  sendLeases(leases: readonly VifLease[]): void;
   /** Ends the stream with this reason. */
   close(code: 'unauthenticated' | 'unavailable' | 'raced', reason: string): void;
 }

@@ -187,6 +187,11 @@ export class Fleet implements VmKnowledge {
     return this.sessions.get(hostId)?.hasState === true;
   }
 
+  /** Sessions of hosts that are reachable. */
+  reachable(): readonly HostSession[] {
+    return [...this.sessions.values()].filter(({ hasState }) => hasState);
+  }
+
   /** When the host last told of this VM, milliseconds since 1970. */
   observedAtMs(vm: Vm): number {
     const session = this.sessions.get(vm.hostId);

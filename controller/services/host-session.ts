@@ -4,7 +4,7 @@ import type { NewEvent } from '../domain/event.js';
 import type { Host } from '../domain/host.js';
 import type { HostId, ObservedVm } from '../domain/vm.js';
 import type { Heartbeat } from '../domain/vm-metrics.js';
-import type { AgentLink, OrderOutcome } from '../ports/agent-link.js';
+import type { AgentLink, OrderOutcome, VifLease } from '../ports/agent-link.js';
 import type { Clock } from '../ports/environment.js';
 import type { ObservationRecorder, Observer } from './observation.js';
 import type { OrderBook, OrderProgress } from './order-book.js';
@@ -64,6 +64,8 @@ export class HostSession implements SessionHandle, Observer {
   /** Whether the host has told everything since it connected; before that, what is known of it is old. */
   hasState = false;
   latest: Heartbeat | undefined;
+  /** What it was told of its leases, as text. */
+  private toldLeases: string | undefined;
   private readonly options: HostSessionOptions;
 
   constructor(options: HostSessionOptions) {
@@ -74,6 +76,14 @@ export class HostSession implements SessionHandle, Observer {
     this.link = options.link;
     this.openedAtMs = options.clock.nowMs();
     this.lastWordAtMs = this.openedAtMs;
+  }
+
+  /** The same again is not sent. */
+  tellLeases(leases: readonly VifLease[]): void {
+    const text = JSON.stringify(leases);
+    if (text === this.toldLeases) return;
+    this.toldLeases = text;
+    this.link.sendLeases(leases);
   }
 
   isCurrent(): boolean {

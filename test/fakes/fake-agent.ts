@@ -1,5 +1,5 @@
 import type { HostBridges } from '../../shared/domain/bridge.js';
-import type { AgentLink, Order, OrderAction, OrderOutcome } from '../../controller/ports/agent-link.js';
+import type { AgentLink, Order, OrderAction, OrderOutcome, VifLease } from '../../controller/ports/agent-link.js';
 import type { Hello } from '../../controller/domain/hello.js';
 import type { HostId, ObservedVm } from '../../controller/domain/vm.js';
 import type { Fleet } from '../../controller/services/fleet.js';
@@ -24,6 +24,8 @@ export class FakeAgent implements AgentLink {
   /** Every order that came, repeated ones too. */
   readonly received: Order[] = [];
   readonly cancelled: string[] = [];
+  /** Each time that they were told. */
+  readonly leases: (readonly VifLease[])[] = [];
   readonly ran: Order[] = [];
   endedWith: { readonly code: string; readonly reason: string } | undefined;
   behave: Behaviour = obey;
@@ -97,6 +99,10 @@ export class FakeAgent implements AgentLink {
     this.received.push(order);
     if (this.session) queueMicrotask(() => void this.run(order));
     else this.#early.push(order);
+  }
+
+  sendLeases(leases: readonly VifLease[]): void {
+    this.leases.push(leases);
   }
 
   cancelOrder(orderId: string): void {

@@ -147,6 +147,14 @@ t.test('a session', (t) => {
       endsAtMs: LEASE_ENDS_AT.getTime(),
     };
     t.match(leases, [record], 'a boot without the controller knows it');
+    session.say({
+      $case: 'leases',
+      value: {
+        leases: [
+          { cfgPath: key('domU'), vifIndex: 0, address: '10.180.0.7', mac: '00:16:3e:b4:00:07', endsAt: new Date(7) },
+        ],
+      },
+    });
     const told = await session.wait((one) => (one.$case === 'event' ? one.value : undefined));
     t.strictSame(told, held);
     const started = await session.order('s', key('domU'), { $case: 'start', value: {} });
@@ -158,6 +166,8 @@ t.test('a session', (t) => {
     const refused = await session.order('c2', key('domU'), configureOrder('10.180.0.8', '00:16:3e:b4:00:08'));
     t.match(refused, { errorCode: 'wrong_state', vm: { state: VmState.RUNNING } });
     const none = await session.order('n', '/none.cfg', { $case: 'start', value: {} });
+    const kept = JSON.parse(readFileSync(join(stateDir, 'leases.json'), 'utf8')) as unknown;
+    t.match(kept, [{ ...record, endsAtMs: 7 }], 'and what became of it');
     t.match(none, { errorCode: 'not_found', vm: undefined });
     const odd = await session.order('o', key('domU'), {
       $case: 'shutdown',

@@ -1,5 +1,8 @@
 import t from 'tap';
 import { parseMac } from '../../shared/domain/mac.js';
+import type { VifLease } from '../../controller/ports/agent-link.js';
+import { LeaseNews } from '../../controller/services/lease-news.js';
+import { ReservationService } from '../../controller/services/reservation-service.js';
 import { IMAGE_MAC, imageVm } from '../fakes/fake-agent.js';
 import { ADMIN, FleetWorld, resultsOf } from '../fakes/fleet-world.js';
 import { settle } from '../fakes/manual-timer.js';
@@ -112,6 +115,43 @@ await t.test('sessions', async (t) => {
     await agent.connect({ nowMs: world.clock.nowMs() + 60_000 });
     t.equal(world.allEvents('host.clock-off').length, 1);
   });
+});
+
+await t.test('a host is told what its vifs have leased, whenever that changes', async (t) => {
+  const { world, agents } = await FleetWorld.ofImage(2);
+  const news = new LeaseNews(world);
+  const [agent, other] = [agents[0]!, agents[1]!];
+  const told = (): readonly VifLease[] | undefined => agent.leases.at(-1);
+  news.tell();
+  t.strictSame(agent.leases, [[]], 'that there are none is told too: it may remember some');
+  const results = await resultsOf(
+    world.addresser.address({ ...addressing, selector: named('domU@dom0-1') }, ADMIN, never),
+  );
+  t.equal(results[0]?.code, undefined);
+  news.tell();
+  const [lease] = world.allLeases();
+  const { endsAtMs } = world.pools.list()[0]!.reservation;
+  const { cfgPath } = world.vm('domU@dom0-1');
+  t.match(told(), [{ cfgPath, vifIndex: 0, address: lease?.address, mac: lease?.mac, endsAtMs }]);
+  t.strictSame(other.leases, [[]], 'nobody else hears of it');
+
+  const count = agent.leases.length;
+  news.tell();
+  await world.leases.acquire([{ owner: { kind: 'name', name: 'gateway' } }], undefined, undefined, ADMIN);
+  news.tell();
+  t.equal(agent.leases.length, count, 'what is no news is not told');
+  await agent.connect();
+  news.tell();
+  t.equal(agent.leases.length, count + 1, 'a new session is told anew');
+
+  const leases = new ReservationService(world);
+  await leases.extend('job-1', endsAtMs + 60_000, ADMIN);
+  news.tell();
+  t.equal(told()?.[0]?.endsAtMs, endsAtMs + 60_000, 'an extension');
+  await world.timers.advance(1_000);
+  await world.leases.release([lease!.address], true, ADMIN);
+  news.tell();
+  t.equal(told()?.[0]?.endsAtMs, world.clock.nowMs(), 'one that was taken back has ended');
 });
 
 await t.test('observations', async (t) => {

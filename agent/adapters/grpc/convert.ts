@@ -8,6 +8,7 @@ import type { InterfaceSettings as WireSettings } from '../../../shared/gen/domh
 import { VmState as WireState, type VmMetrics as WireMetrics } from '../../../shared/gen/domherd/v1/vm.js';
 import { PROTOCOL } from '../../../shared/version.js';
 import type { HostEvent } from '../../domain/host-event.js';
+import type { VifLease } from '../../domain/lease-record.js';
 import type { GuestSettings, InterfaceSettings, Order, OrderAction, VifSettings } from '../../domain/order.js';
 import type { OrderProgress, OrderResult } from '../../domain/order.js';
 import type { DownMessage, FullState, Hello, StateChange, UpMessage, Welcome } from '../../domain/session-message.js';
@@ -81,10 +82,18 @@ export function downFromWire({ message }: wire.ControllerMessage): DownMessage |
       return orderFromWire(message.value);
     case 'cancel':
       return { kind: 'cancel', orderId: message.value.orderId };
+    case 'leases':
+      return { kind: 'leases', leases: message.value.leases.map(leaseFromWire) };
     case 'welcome':
     case undefined:
       return undefined;
   }
+}
+
+/** @throws {AppError} `invalid` if it is none */
+function leaseFromWire({ cfgPath, vifIndex, address, mac, endsAt }: wire.VifLease): VifLease {
+  if (cfgPath === '') throw invalid('The controller told of a lease of no VM', { field: 'cfg_path' });
+  return { cfgPath, vifIndex, address: parseIpv4(address), mac: parseMac(mac), endsAtMs: endsAt?.getTime() };
 }
 
 function orderFromWire(order: wire.Order): DownMessage {

@@ -1,9 +1,14 @@
-import type { ConfigureVif as WireVif, Order as WireOrder, OrderResult } from '../../../shared/gen/domherd/v1/agent.js';
+import type {
+  ConfigureVif as WireVif,
+  Order as WireOrder,
+  OrderResult,
+  VifLease as WireLease,
+} from '../../../shared/gen/domherd/v1/agent.js';
 import type { InterfaceSettings as WireSettings } from '../../../shared/gen/domherd/v1/reservation.js';
 import { formatIpv4 } from '../../../shared/domain/ipv4.js';
 import { formatMac } from '../../../shared/domain/mac.js';
 import type { InterfaceSettings } from '../../domain/reservation.js';
-import type { ConfigureVif, Order, OrderAction, OrderOutcome } from '../../ports/agent-link.js';
+import type { ConfigureVif, Order, OrderAction, OrderOutcome, VifLease } from '../../ports/agent-link.js';
 import { timestampFromMs } from './convert.js';
 import { detailsFrom, observedVmFrom, textFrom, warningsFrom } from './convert-observation.js';
 
@@ -56,6 +61,16 @@ function settingsToWire(settings: InterfaceSettings): WireSettings {
     gateway: formatIpv4(settings.gateway),
     dns: settings.dns.map(formatIpv4),
     domain: settings.domain ?? '',
+  };
+}
+
+export function vifLeaseToWire({ cfgPath, vifIndex, address, mac, endsAtMs }: VifLease): WireLease {
+  return {
+    cfgPath,
+    vifIndex,
+    address: formatIpv4(address),
+    mac: formatMac(mac),
+    endsAt: timestampFromMs(endsAtMs),
   };
 }
 

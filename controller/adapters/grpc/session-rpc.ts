@@ -16,7 +16,7 @@ import { timestampFromMs } from './convert.js';
 import { bridgesFrom } from './convert-bridge.js';
 import { helloFrom, reportFrom } from './convert-host.js';
 import { fullStateFrom, heartbeatFrom, keyFrom, observedVmsFrom, textFrom } from './convert-observation.js';
-import { orderToWire, outcomeFrom } from './convert-order.js';
+import { orderToWire, outcomeFrom, vifLeaseToWire } from './convert-order.js';
 import { Outbox } from './outbox.js';
 
 export interface SessionOptions {
@@ -94,6 +94,7 @@ function linkOf(outbox: Outbox<ControllerMessage>): AgentLink {
   return {
     sendOrder: (order) => send({ message: { $case: 'order', value: orderToWire(order) } }),
     cancelOrder: (orderId) => send({ message: { $case: 'cancel', value: { orderId } } }),
+    sendLeases: (leases) => send({ message: { $case: 'leases', value: { leases: leases.map(vifLeaseToWire) } } }),
     close: (code, reason) => outbox.fail(new AppError(code, reason)),
   };
 }

@@ -161,7 +161,9 @@ export interface ControllerMessage {
   message: { $case: "welcome"; value: Welcome } | { $case: "order"; value: Order } | {
     $case: "cancel";
     value: CancelOrder;
-  } | undefined;
+  } | //
+  /** Replaces what the host remembers of its leases. Sent when it has told its state, and when anything of it changed. */
+  { $case: "leases"; value: HostLeases } | undefined;
 }
 
 export interface Welcome {
@@ -169,6 +171,20 @@ export interface Welcome {
   heartbeatMs: number;
   controllerVersion: string;
   now: Date | undefined;
+}
+
+export interface HostLeases {
+  leases: VifLease[];
+}
+
+/** The lease of a vif, for a host that boots without its controller. */
+export interface VifLease {
+  cfgPath: string;
+  vifIndex: number;
+  address: string;
+  mac: string;
+  /** When its reservation is over, or when it was taken back. */
+  endsAt: Date | undefined;
 }
 
 /**
@@ -1721,6 +1737,9 @@ export const ControllerMessage: MessageFns<ControllerMessage> = {
       case "cancel":
         CancelOrder.encode(message.message.value, writer.uint32(26).fork()).join();
         break;
+      case "leases":
+        HostLeases.encode(message.message.value, writer.uint32(34).fork()).join();
+        break;
     }
     return writer;
   },
@@ -1762,6 +1781,14 @@ export const ControllerMessage: MessageFns<ControllerMessage> = {
             message.message = { $case: "cancel", value: CancelOrder.decode(reader, reader.uint32()) };
             continue;
           }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.message = { $case: "leases", value: HostLeases.decode(reader, reader.uint32()) };
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1795,6 +1822,12 @@ export const ControllerMessage: MessageFns<ControllerMessage> = {
       case "cancel": {
         if (object.message?.value !== undefined && object.message?.value !== null) {
           message.message = { $case: "cancel", value: CancelOrder.fromPartial(object.message.value) };
+        }
+        break;
+      }
+      case "leases": {
+        if (object.message?.value !== undefined && object.message?.value !== null) {
+          message.message = { $case: "leases", value: HostLeases.fromPartial(object.message.value) };
         }
         break;
       }
@@ -1878,6 +1911,164 @@ export const Welcome: MessageFns<Welcome> = {
     message.heartbeatMs = object.heartbeatMs ?? 0;
     message.controllerVersion = object.controllerVersion ?? "";
     message.now = object.now ?? undefined;
+    return message;
+  },
+};
+
+function createBaseHostLeases(): HostLeases {
+  return { leases: [] };
+}
+
+export const HostLeases: MessageFns<HostLeases> = {
+  encode(message: HostLeases, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.leases) {
+      VifLease.encode(v!, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): HostLeases {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseHostLeases();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.leases.push(VifLease.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<HostLeases>, I>>(base?: I): HostLeases {
+    return HostLeases.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<HostLeases>, I>>(object: I): HostLeases {
+    const message = createBaseHostLeases();
+    message.leases = object.leases?.map((e) => VifLease.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseVifLease(): VifLease {
+  return { cfgPath: "", vifIndex: 0, address: "", mac: "", endsAt: undefined };
+}
+
+export const VifLease: MessageFns<VifLease> = {
+  encode(message: VifLease, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.cfgPath !== "") {
+      writer.uint32(10).string(message.cfgPath);
+    }
+    if (message.vifIndex !== 0) {
+      writer.uint32(16).uint32(message.vifIndex);
+    }
+    if (message.address !== "") {
+      writer.uint32(26).string(message.address);
+    }
+    if (message.mac !== "") {
+      writer.uint32(34).string(message.mac);
+    }
+    if (message.endsAt !== undefined) {
+      Timestamp.encode(toTimestamp(message.endsAt), writer.uint32(42).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): VifLease {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseVifLease();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.cfgPath = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.vifIndex = reader.uint32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.address = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.mac = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.endsAt = fromTimestamp(Timestamp.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<VifLease>, I>>(base?: I): VifLease {
+    return VifLease.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<VifLease>, I>>(object: I): VifLease {
+    const message = createBaseVifLease();
+    message.cfgPath = object.cfgPath ?? "";
+    message.vifIndex = object.vifIndex ?? 0;
+    message.address = object.address ?? "";
+    message.mac = object.mac ?? "";
+    message.endsAt = object.endsAt ?? undefined;
     return message;
   },
 };

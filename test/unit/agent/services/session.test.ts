@@ -1,5 +1,6 @@
 // An async function of a fake turns what it throws into a rejection, as the real one's do.
 /* eslint-disable @typescript-eslint/require-await */
+import assert from 'node:assert/strict';
 import { pino } from 'pino';
 import t, { type Test } from 'tap';
 import { AppError } from '../../../../shared/errors.js';
@@ -14,7 +15,11 @@ import type { ControllerLink, SessionChannel } from '../../../../agent/ports/con
 import type { IdentityStore } from '../../../../agent/ports/identity-store.js';
 import type { Joiner, JoinRequest } from '../../../../agent/ports/joiner.js';
 import type { KeyMaker } from '../../../../agent/ports/key-maker.js';
+import { parseIpv4 } from '../../../../shared/domain/ipv4.js';
+import { parseMac } from '../../../../shared/domain/mac.js';
+import type { LeaseRecord, VifLease } from '../../../../agent/domain/lease-record.js';
 import { BacklogNews } from '../../../../agent/services/backlog-news.js';
+import { LeaseMemory } from '../../../../agent/services/lease-memory.js';
 import { Observer } from '../../../../agent/services/observe.js';
 import { Renewal } from '../../../../agent/services/renewal.js';
 import { ResultOutbox } from '../../../../agent/services/result-outbox.js';
@@ -167,6 +172,7 @@ function makeKeeper(t: Test, prepare: (identities: MemoryIdentities, clock: Manu
   };
   prepare(identities, clock);
   let counter = 0;
+  let records: readonly LeaseRecord[] = [];
   const keeper = new SessionKeeper({
     clock,
     observer: new Observer(host, host, host),
@@ -176,6 +182,15 @@ function makeKeeper(t: Test, prepare: (identities: MemoryIdentities, clock: Manu
     orders: { submit: (one) => void submitted.push(one), cancel: (id) => void host.calls.push(`cancel ${id}`) },
     outbox: new ResultOutbox(),
     news: new BacklogNews({ backlog, clock, log: LOG }),
+    leaseMemory: new LeaseMemory({
+      leases: {
+        list: async () => records,
+        keep: async () => undefined,
+        replaceAll: async (all) => void (records = all),
+      },
+      deployment: { readDeployment: async () => assert.fail('not asked'), readDeploymentId: async () => 'd' },
+      log: LOG,
+    }),
     log: LOG,
     link,
     renewal: new Renewal({ clock, identities, keys: keyMaker, joiner, log: LOG }),
@@ -196,6 +211,7 @@ function makeKeeper(t: Test, prepare: (identities: MemoryIdentities, clock: Manu
   });
   return {
     backlog,
+    records: () => records,
     clock,
     host,
     channels,
@@ -340,6 +356,24 @@ t.test('the session', async (t) => {
     t.match(submitted, [{ orderId: '1' }]);
     t.ok(host.calls.includes('cancel 1'));
     t.match(channels[0]?.sent.at(-1), { kind: 'result', result: { orderId: '2' } });
+  });
+
+  t.test('remembers what the controller says is leased, and that alone', async (t) => {
+    const { channels, clock, records } = makeKeeper(t);
+    await clock.advance(0);
+    const lease: VifLease = {
+      cfgPath: '/etc/xen/a.cfg',
+      vifIndex: 0,
+      address: parseIpv4('10.180.0.1'),
+      mac: parseMac('00:16:3e:b4:00:01'),
+      endsAtMs: 5,
+    };
+    channels[0]?.say({ kind: 'leases', leases: [lease, { ...lease, vifIndex: 1 }] });
+    await settle();
+    t.match(records(), [{ ...lease, deploymentId: 'd' }, { vifIndex: 1 }]);
+    channels[0]?.say({ kind: 'leases', leases: [{ ...lease, endsAtMs: 9 }] });
+    await settle();
+    t.strictSame(records(), [{ ...lease, endsAtMs: 9, deploymentId: 'd' }]);
   });
 
   t.test('comes again, with what the last one may have lost', async (t) => {

@@ -1,0 +1,66 @@
+import type { Lease } from '../domain/lease.js';
+import type { Reservation } from '../domain/reservation.js';
+import type { HostId } from '../domain/vm.js';
+import type { VifLease } from '../ports/agent-link.js';
+import type { Stores } from '../ports/store.js';
+import type { Fleet } from './fleet.js';
+import type { HostSession } from './host-session.js';
+import type { Journal } from './journal.js';
+
+export interface LeaseNewsOptions {
+  readonly fleet: Fleet;
+  readonly journal: Journal;
+}
+
+/**
+ * Tells each host what its vifs have leased: a dom0 that boots without the controller starts nothing whose lease has ended,
+ * and nothing that was extended is held back.
+ */
+export class LeaseNews {
+  private readonly options: LeaseNewsOptions;
+  /** Nothing changes a lease or a reservation without an event. */
+  private lastEventId = -1;
+  private told = new WeakSet<HostSession>();
+
+  constructor(options: LeaseNewsOptions) {
+    this.options = options;
+  }
+
+  /** To be called about once a second; does nothing when nothing happened. */
+  tell(): void {
+    const { fleet, journal } = this.options;
+    journal.read((stores) => {
+      const lastEventId = stores.events.lastId();
+      if (lastEventId !== this.lastEventId) this.told = new WeakSet();
+      this.lastEventId = lastEventId;
+      const untold = fleet.reachable().filter((session) => !this.told.has(session));
+      if (untold.length === 0) return;
+      const reservations = new Map(stores.reservations.list().map((one) => [one.id, one]));
+      for (const session of untold) {
+        session.tellLeases(this.leasesOf(stores, session.hostId, reservations));
+        this.told.add(session);
+      }
+    });
+  }
+
+  private leasesOf(
+    stores: Stores,
+    hostId: HostId,
+    reservations: ReadonlyMap<number, Reservation>,
+  ): readonly VifLease[] {
+    return this.options.fleet.vms.onHost(hostId).flatMap(({ id, cfgPath, isGone }) => {
+      if (cfgPath === undefined || isGone) return [];
+      return stores.leases
+        .listByVm(id)
+        .flatMap((lease) => vifLeaseOf(cfgPath, lease, reservations.get(lease.reservationId)));
+    });
+  }
+}
+
+function vifLeaseOf(cfgPath: string, lease: Lease, reservation: Reservation | undefined): readonly VifLease[] {
+  const { owner, address, mac, state, changedAtMs } = lease;
+  if (owner.kind !== 'vif' || reservation === undefined) return [];
+  const isLive = state === 'pending' || state === 'bound';
+  const endsAtMs = isLive ? reservation.endsAtMs : Math.min(reservation.endsAtMs, changedAtMs);
+  return [{ cfgPath, vifIndex: owner.vifIndex, address, mac, endsAtMs }];
+}
