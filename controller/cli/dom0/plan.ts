@@ -153,7 +153,7 @@ const DIAL_WORDS: Readonly<Record<Dial['outcome'], string>> = {
   open: 'open',
   timeout: 'no answer: a firewall is between',
   refused: 'refused: closed, or nothing listens there',
-  'unknown-name': 'the dom0 does not know the name',
+  'unknown-name': 'the dom0 cannot resolve this name',
   unreachable: 'no route',
 };
 
@@ -165,10 +165,14 @@ export function checkDials(dials: readonly Dial[], host: string): void {
     const list = mine.map((dial) => `${dial.host}:${String(dial.port)} (${DIAL_WORDS[dial.outcome]})`).join(', ');
     throw new AppError('unavailable', `${host} cannot reach the controller at ${list}`, {
       port: String(mine[0]?.port ?? ''),
-      hint: 'open that port, start the controller with an --advertise that the dom0 reaches, or add --via ssh',
+      hint: mine.every(({ outcome }) => outcome === 'unknown-name') ? NAME_HINT : PORT_HINT,
     });
   }
 }
+
+const NAME_HINT =
+  'start the controller with --advertise and an address, or let DNS or /etc/hosts of the dom0 know the name';
+const PORT_HINT = 'open that port, start the controller with an --advertise that the dom0 reaches, or add --via ssh';
 
 function isOlder(version: string, than: string): boolean {
   const [a = 0, b = 0] = version.split('.').map(Number);

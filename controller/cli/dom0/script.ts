@@ -55,7 +55,7 @@ if [ -r /proc/xen/capabilities ] && grep -q control_d /proc/xen/capabilities; th
 elif [ -d /proc/xen ] || [ "$(cat /sys/hypervisor/type 2>/dev/null)" = xen ]; then say xen other
 else say xen none; fi
 [ -d /run/systemd/system ] && say systemd yes
-say missing "$(for one in tar gzip systemctl timeout cmp; do command -v $one >/dev/null || printf '%s ' $one; done)"
+say missing "$(for one in tar gzip systemctl timeout cmp getent; do command -v $one >/dev/null || printf '%s ' $one; done)"
 say opt_free_kib "$(free_kib $home)"
 say var_free_kib "$(free_kib $state)"
 say agent_options "\${DOMHERD_AGENT_OPTS:-}"
@@ -79,13 +79,16 @@ if [ -r $state/identity/meta.json ]; then
 fi
 for dial in "\${dials[@]}"; do
   set -- $dial
-  case $(timeout 4 bash -c 'exec 3<>"/dev/tcp/$0/$1"' "$2" "$3" 2>&1; echo "exit $?") in
-    *'exit 0') outcome=open ;;
-    *'exit 124') outcome=timeout ;;
-    *refused*) outcome=refused ;;
-    *'not known'*|*'Name or service'*|*'resolution'*) outcome=unknown-name ;;
-    *) outcome=unreachable ;;
-  esac
+  # Apart from the connection: a name server that is silent is no firewall.
+  if ! timeout 4 getent ahosts "$2" >/dev/null 2>&1; then outcome=unknown-name
+  else
+    case $(timeout 4 bash -c 'exec 3<>"/dev/tcp/$0/$1"' "$2" "$3" 2>&1; echo "exit $?") in
+      *'exit 0') outcome=open ;;
+      *'exit 124') outcome=timeout ;;
+      *refused*) outcome=refused ;;
+      *) outcome=unreachable ;;
+    esac
+  fi
   say dial "$1 $2 $3 $outcome"
 done
 say probe end

@@ -154,7 +154,7 @@ t.test('the plan for a dom0', (t) => {
 });
 
 t.test('what stands against it is said before anything is changed', (t) => {
-  const dial = (outcome: 'timeout' | 'refused'): Dom0Facts['dials'] => [
+  const dial = (outcome: 'timeout' | 'refused' | 'unknown-name'): Dom0Facts['dials'] => [
     { kind: 'session', host: '10.0.0.1', port: 7433, outcome: 'open' },
     { kind: 'join', host: '10.0.0.1', port: 7434, outcome },
   ];
@@ -179,6 +179,7 @@ t.test('what stands against it is said before anything is changed', (t) => {
       says: /10\.0\.0\.1:7434 \(no answer/,
     },
     { name: 'a closed port', change: { dials: dial('refused') }, code: 'unavailable', says: /7434 \(refused/ },
+    { name: 'a name', change: { dials: dial('unknown-name') }, code: 'unavailable', says: /cannot resolve this name/ },
   ];
   for (const { name, change, code, says } of cases) {
     const error = failure(() => planDom0({ ...FRESH, ...change }, WANTED));
@@ -186,6 +187,8 @@ t.test('what stands against it is said before anything is changed', (t) => {
     t.ok(error.details['hint'], `${name}: with what to do`);
   }
   t.match(failure(() => planDom0({ ...FRESH, dials: dial('timeout') }, WANTED)).details, { hint: /--via ssh/ });
+  const unknown = failure(() => planDom0({ ...FRESH, dials: dial('unknown-name') }, WANTED));
+  t.match(unknown.details, { hint: /--advertise and an address/ }, 'no port need be opened for a name');
   const tunnel = { session: 7433, join: 7434 };
   t.doesNotThrow(() => planDom0({ ...FRESH, dials: [] }, { ...WANTED, tunnel }), 'a tunnel needs no open port');
   t.doesNotThrow(
