@@ -41,7 +41,7 @@ export function filterFrom(filter: WireFilter | undefined): EventFilter {
 function kindsFrom(kinds: readonly string[]): readonly string[] {
   const field = 'filter.kinds';
   if (kinds.length > MAX_KINDS) throw invalid(`${field} has more than ${String(MAX_KINDS)} entries`, { field });
-  const bad = kinds.find((kind) => !/^[a-z_]+\.[a-z_]*$/.test(kind));
+  const bad = kinds.find((kind) => !/^[a-z_-]+\.[a-z_-]*$/.test(kind));
   if (bad === undefined) return kinds;
   throw invalid(`${field} has an entry that is no kind of event`, {
     field,

@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { pino } from 'pino';
 import t from 'tap';
 import type { CallInfo } from '../../../../../controller/adapters/grpc/call.js';
@@ -239,6 +240,17 @@ t.test('what is malformed is refused with its field', async (t) => {
       `${field}: ${ask.toString().slice(0, 80)}`,
     );
   }
+});
+
+t.test('events are filtered by every kind that docs/events.md lists', (t) => {
+  const { events } = handlersOf(makeAddressServices());
+  const kinds = [...readFileSync('docs/events.md', 'utf8').matchAll(/`([a-z]+\.[^`]*)`/g)].map(([, kind = '']) => kind);
+  t.ok(kinds.includes('vm.state-changed'));
+  for (const kind of kinds) {
+    const filter = eventFilter({ kinds: [kind] });
+    t.doesNotThrow(() => events.list({ ...ListEventsRequest.create(), filter }, callOf()), kind);
+  }
+  t.end();
 });
 
 function eventFilter(more: { kinds?: string[]; host?: string }): NonNullable<ListEventsRequest['filter']> {
