@@ -12,6 +12,7 @@ import type { Bridges } from './ports/bridges.js';
 import type { CfgFolder } from './ports/cfg-folder.js';
 import type { Clock } from './ports/clock.js';
 import type { ControllerLink } from './ports/controller-link.js';
+import type { FormerCfgs } from './ports/former-cfgs.js';
 import type { GuestDisk } from './ports/guest-disk.js';
 import type { DeploymentSource, HostReport } from './ports/host-report.js';
 import type { IdentityStore } from './ports/identity-store.js';
@@ -56,6 +57,7 @@ export interface AgentParts {
   readonly record: AgentRecord;
   /** Changes of VMs that are under way. */
   readonly intents: IntentLog;
+  readonly formerCfgs: FormerCfgs;
   /** 0 (included) to 1 (excluded). */
   readonly random: () => number;
   readonly pid: number;

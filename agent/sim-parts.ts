@@ -7,6 +7,7 @@ import { DirIdentityStore } from './adapters/disk/dir-identity-store.js';
 import { DirRecordStore } from './adapters/disk/dir-record-store.js';
 import { FileAgentRecord } from './adapters/disk/file-agent-record.js';
 import { FileOrderJournal } from './adapters/disk/file-order-journal.js';
+import { RecordFormerCfgs } from './adapters/disk/record-former-cfgs.js';
 import { RecordIntentLog } from './adapters/disk/record-intent-log.js';
 import { GrpcControllerLink } from './adapters/grpc/grpc-controller-link.js';
 import { GrpcJoiner } from './adapters/grpc/grpc-joiner.js';
@@ -58,7 +59,8 @@ export async function openSimParts(options: SimAgentOptions): Promise<AgentParts
     hostReport: options.hostReport ?? new SystemHostReport(options.build),
     journal: new FileOrderJournal(join(stateDir, 'orders.journal')),
     record: new FileAgentRecord(stateDir),
-    intents: new RecordIntentLog(new DirRecordStore(join(stateDir, 'intents'))),
+    intents: new RecordIntentLog(new DirRecordStore(join(stateDir, 'intents')), log),
+    formerCfgs: new RecordFormerCfgs(new DirRecordStore(join(stateDir, 'cfg-originals'))),
     random: Math.random,
     pid: process.pid,
     log: log.child({ toolstack: 'simulated' }),

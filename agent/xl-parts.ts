@@ -10,6 +10,7 @@ import { DirIdentityStore } from './adapters/disk/dir-identity-store.js';
 import { DirRecordStore } from './adapters/disk/dir-record-store.js';
 import { FileAgentRecord } from './adapters/disk/file-agent-record.js';
 import { FileOrderJournal } from './adapters/disk/file-order-journal.js';
+import { RecordFormerCfgs } from './adapters/disk/record-former-cfgs.js';
 import { RecordIntentLog } from './adapters/disk/record-intent-log.js';
 import { GrpcControllerLink } from './adapters/grpc/grpc-controller-link.js';
 import { GrpcJoiner } from './adapters/grpc/grpc-joiner.js';
@@ -78,7 +79,8 @@ export async function openXlParts(options: XlAgentOptions): Promise<AgentParts> 
     backlog: new FileEventBacklog(stateDir),
     journal: new FileOrderJournal(join(stateDir, 'orders.journal')),
     record: new FileAgentRecord(stateDir),
-    intents: new RecordIntentLog(new DirRecordStore(join(stateDir, 'intents'))),
+    intents: new RecordIntentLog(new DirRecordStore(join(stateDir, 'intents')), log),
+    formerCfgs: new RecordFormerCfgs(new DirRecordStore(join(stateDir, 'cfg-originals'))),
     random: Math.random,
     pid: process.pid,
     log: log.child({ toolstack: 'xl' }),

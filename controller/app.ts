@@ -32,8 +32,10 @@ import { PoolIndex } from './services/pool-index.js';
 import { ReservationService } from './services/reservation-service.js';
 import { TokenService } from './services/token-service.js';
 import { VmAddresser } from './services/vm-addresser.js';
+import { VmHoldings } from './services/vm-holdings.js';
 import { VmOperator } from './services/vm-operator.js';
 import { VmQuery } from './services/vm-query.js';
+import { VmRestorer } from './services/vm-restorer.js';
 import { VmService } from './services/vm-service.js';
 import { VmStarter } from './services/vm-starter.js';
 import { VmWatch } from './services/vm-watch.js';
@@ -169,6 +171,7 @@ function makeServices(
       fleet.vms.byMac(mac).some((vm) => owner.kind !== 'vif' || owner.vmId !== vm.id),
   });
   const macs = new MacService(common);
+  const holdings = new VmHoldings({ leases, macs });
   const answerers: Answerers = {
     leases,
     reservations: new ReservationService({ ...common, leases }),
@@ -176,9 +179,9 @@ function makeServices(
     events,
     fleet,
     hosts: new HostQuery({ fleet, journal }),
-    remover: new HostRemover({ ...common, fleet, leases, macs, calls: foundation.calls }),
+    remover: new HostRemover({ ...common, fleet, holdings, calls: foundation.calls }),
     conflicts: new ConflictService({ fleet, journal, clock }),
-    vms: makeVmServices(world, { journal, events, orders, fleet, pools, leases }),
+    vms: makeVmServices(world, { journal, events, orders, fleet, pools, leases, holdings }),
     ...makeIdentityServices(config, world, foundation, { events, fleet }),
     clock,
     timers,
@@ -194,18 +197,20 @@ interface VmParts {
   readonly fleet: Fleet;
   readonly pools: PoolIndex;
   readonly leases: LeaseService;
+  readonly holdings: VmHoldings;
 }
 
 function makeVmServices({ clock, timers, log }: AppWorld, parts: VmParts): Answerers['vms'] {
   const query = new VmQuery(parts);
   const operator = new VmOperator({ ...parts, query, clock, log });
   const watch = new VmWatch({ fleet: parts.fleet, timers });
-  // Addressing and starting one VM take turns.
+  // Addressing, starting and restoring one VM take turns.
   const turns = new KeyedQueue<VmId>();
   return {
     query,
     addresser: new VmAddresser({ ...parts, query, operator, clock, turns }),
     starter: new VmStarter({ ...parts, query, operator, clock, turns }),
+    restorer: new VmRestorer({ ...parts, query, operator, turns }),
     service: new VmService({ fleet: parts.fleet, query, operator, watch }),
   };
 }

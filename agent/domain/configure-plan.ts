@@ -2,6 +2,7 @@ import { notFound, wrongState } from '../../shared/errors.js';
 import { bridgeError, chooseBridge, type BridgeChoice, type HostBridges } from '../../shared/domain/bridge.js';
 import { formatIpv4, type Ipv4 } from '../../shared/domain/ipv4.js';
 import { formatMac, type Mac } from '../../shared/domain/mac.js';
+import { type FormerCfg, formerAfterWrite } from './former-cfg.js';
 import type { GuestSettings, VifSettings } from './order.js';
 import type { ObservedVm } from './vm.js';
 import type { XlCfg } from './xl-cfg/syntax.js';
@@ -10,15 +11,23 @@ import { formatXlCfg } from './xl-cfg/xl-cfg.js';
 
 export type ConfigureStep =
   | { readonly kind: 'probe'; readonly address: Ipv4; readonly mac: Mac; readonly bridge: string | undefined }
-  /** Made durable before anything is changed: what the cfg was, and what it is to be. */
-  | { readonly kind: 'note intent'; readonly before: string; readonly after: string }
+  /** Made durable before anything is changed: what the cfg and what is kept of it was, and what it is to be. */
+  | {
+      readonly kind: 'note intent';
+      readonly before: string;
+      readonly after: string;
+      readonly formerBefore: FormerCfg | undefined;
+      readonly formerAfter: FormerCfg;
+    }
   | { readonly kind: 'write guest'; readonly settings: GuestSettings }
+  | { readonly kind: 'restore guest' }
   | { readonly kind: 'write cfg'; readonly before: string; readonly after: string };
 
 /**
  * The steps that give a stopped VM its addresses: the wire is asked first, since nothing is to be undone then; the guest
  * goes before the cfg, since it is the one that may refuse. A cfg that is right already has no step.
  *
+ * @param former what is kept of the cfg
  * @throws {AppError} `wrong_state` if the VM is not stopped or a vif has no bridge to go to; `not_found` for a vif that the
  *   cfg does not have, or a bridge that the host does not have
  */
@@ -27,22 +36,57 @@ export function planConfigure(
   cfg: XlCfg,
   settings: GuestSettings,
   bridges: HostBridges,
+  former?: FormerCfg,
 ): readonly ConfigureStep[] {
-  if (vm.state !== 'stopped') {
-    throw wrongState(`${vm.name} is ${vm.state}: its address is changed while it is stopped`, {
-      state: vm.state,
-      hint: `domherd vm shutdown ${vm.name}`,
-    });
-  }
+  refuseUnlessStopped(vm, 'its address is changed');
   const placed = settings.vifs.map((vif) => placeVif(vm, vif, bridges));
   const before = formatXlCfg(cfg);
   const after = formatXlCfg(placed.reduce(rewriteVif, cfg));
   const probes = placed.map(({ vif: { address, mac }, probed }) => {
     return { kind: 'probe', address, mac, bridge: probed } as const;
   });
-  const intent = { kind: 'note intent', before, after } as const;
-  const writeGuest = { kind: 'write guest', settings } as const;
-  return [...probes, intent, writeGuest, ...(before === after ? [] : [{ kind: 'write cfg', before, after } as const])];
+  const formerAfter = formerAfterWrite(former, before, after);
+  const intent = { kind: 'note intent', before, after, formerBefore: former, formerAfter } as const;
+  return [...probes, intent, { kind: 'write guest', settings }, ...writeCfg(before, after)];
+}
+
+/**
+ * The steps that give a stopped VM the files back that it had before domherd wrote them; none if it has them back.
+ *
+ * @param text the present cfg, one character a byte
+ * @throws {AppError} `wrong_state` if the VM is not stopped, `not_found` if nothing is kept
+ */
+export function planRestore(vm: ObservedVm, text: string, former: FormerCfg | undefined): readonly ConfigureStep[] {
+  refuseUnlessStopped(vm, 'its files are given back');
+  if (former === undefined) {
+    throw notFound(`domherd holds no former files of ${vm.name}: it never wrote any`, {
+      hint: 'only what vm address wrote can be given back',
+    });
+  }
+  if (former.kind === 'restored') return [];
+  const states = { formerBefore: former, formerAfter: { kind: 'restored' } } as const;
+  const intent = { kind: 'note intent', before: text, after: former.text, ...states } as const;
+  return [intent, { kind: 'restore guest' }, ...writeCfg(text, former.text)];
+}
+
+/** What people ought to know of a cfg that is given back. */
+export function restoreWarnings(cfgPath: string, text: string, former: FormerCfg | undefined): readonly string[] {
+  if (former?.kind !== 'kept' || (!former.isEdited && former.written === text)) return [];
+  return [
+    `${cfgPath} had been edited since domherd wrote it first: what was edited is only in the backup folder of its agent`,
+  ];
+}
+
+function writeCfg(before: string, after: string): readonly ConfigureStep[] {
+  return before === after ? [] : [{ kind: 'write cfg', before, after }];
+}
+
+function refuseUnlessStopped(vm: ObservedVm, what: string): void {
+  if (vm.state === 'stopped') return;
+  throw wrongState(`${vm.name} is ${vm.state}: ${what} while it is stopped`, {
+    state: vm.state,
+    hint: `domherd vm shutdown ${vm.name}`,
+  });
 }
 
 interface PlacedVif {

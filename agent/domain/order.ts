@@ -41,7 +41,9 @@ export type OrderAction =
   /** `timeoutSeconds`: 1 to 3,600. */
   | { readonly kind: 'reboot'; readonly timeoutSeconds: number }
   | { readonly kind: 'pause' }
-  | { readonly kind: 'unpause' };
+  | { readonly kind: 'unpause' }
+  /** Cfg and guest get the files that they had before domherd wrote them. */
+  | { readonly kind: 'restoreFiles' };
 
 export interface Order {
   readonly orderId: string;

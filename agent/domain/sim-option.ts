@@ -1,7 +1,16 @@
 import { invalid } from '../../shared/errors.js';
 import { parseIpv4, type Ipv4 } from '../../shared/domain/ipv4.js';
 
-export const SIM_ACTIONS = ['start', 'configure', 'shutdown', 'destroy', 'reboot', 'pause', 'unpause'] as const;
+export const SIM_ACTIONS = [
+  'start',
+  'configure',
+  'restore',
+  'shutdown',
+  'destroy',
+  'reboot',
+  'pause',
+  'unpause',
+] as const;
 export type SimAction = (typeof SIM_ACTIONS)[number];
 
 /** How a simulated host behaves. */

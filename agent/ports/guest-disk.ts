@@ -32,7 +32,10 @@ export interface GuestChange {
    */
   undo(): Promise<void>;
 
-  /** It stands: what an undo would need is let go. Idempotent. @throws {AppError} `unavailable` */
+  /**
+   * It stands: what an undo would need is let go. After a write, what the files were before the first write that stood is
+   * kept for {@link GuestDisk.restore}; after a restore, that is let go too. Idempotent. @throws {AppError} `unavailable`
+   */
   keep(): Promise<void>;
 }
 
@@ -55,6 +58,15 @@ export interface GuestDisk {
    *   `unavailable` (no room on the host, a program is missing)
    */
   write(guest: Guest, settings: GuestSettings, signal: AbortSignal): Promise<GuestChange>;
+
+  /**
+   * Makes the files of the stopped guest what they were before the first write that stood since the last restore that did;
+   * what was written to other files meanwhile stays. All or nothing, and durable on return.
+   *
+   * @returns `undefined` if no write changed anything of it
+   * @throws {AppError} as {@link write}; `wrong_state` also if one of the files was not kept
+   */
+  restore(guest: Guest, signal: AbortSignal): Promise<GuestChange | undefined>;
 
   /** The open change of the guest of that cfg. @throws {AppError} `unavailable` */
   findOpen(cfgPath: string): Promise<GuestChange | undefined>;

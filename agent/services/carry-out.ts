@@ -45,6 +45,9 @@ async function act({ action }: Order, vm: ObservedVm, means: Means): Promise<voi
     case 'configure':
       means.warnings.push(...(await means.configurer.configure(vm, action, progress, signal)));
       return;
+    case 'restoreFiles':
+      means.warnings.push(...(await means.configurer.restore(vm, progress, signal)));
+      return;
     case 'start':
       return startVm(vm, means);
     case 'shutdown':

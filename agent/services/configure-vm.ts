@@ -2,12 +2,14 @@ import type { Logger } from 'pino';
 import { AppError, messageOf, toAppError, wrongState } from '../../shared/errors.js';
 import { formatIpv4 } from '../../shared/domain/ipv4.js';
 import { formatMac } from '../../shared/domain/mac.js';
-import { planConfigure, type ConfigureStep } from '../domain/configure-plan.js';
+import { planConfigure, planRestore, restoreWarnings, type ConfigureStep } from '../domain/configure-plan.js';
+import type { FormerCfg } from '../domain/former-cfg.js';
 import type { GuestSettings } from '../domain/order.js';
 import type { ObservedVm } from '../domain/vm.js';
 import { parseXlCfg } from '../domain/xl-cfg/xl-cfg.js';
 import type { Bridges } from '../ports/bridges.js';
 import type { CfgFolder } from '../ports/cfg-folder.js';
+import type { FormerCfgs } from '../ports/former-cfgs.js';
 import type { Guest, GuestChange, GuestDisk } from '../ports/guest-disk.js';
 import type { Intent, IntentLog } from '../ports/intent-log.js';
 import type { WireProbe } from '../ports/wire-probe.js';
@@ -20,6 +22,7 @@ export interface VmConfigurerParts {
   readonly bridges: Bridges;
   /** Changes that are under way. */
   readonly intents: IntentLog;
+  readonly formerCfgs: FormerCfgs;
   readonly log: Logger;
 }
 
@@ -31,10 +34,10 @@ interface Work {
 }
 
 /**
- * Gives a stopped VM its addresses: all of it, or nothing.
+ * Gives a stopped VM its addresses, or the files back that it had before: all of it, or nothing.
  *
  * Invariants:
- * - Before the first byte of guest or cfg changes, an intent is durable. Its removal is the moment from which the change
+ * - Guest, cfg and what is kept of the cfg are changed together. Before the first byte of them changes, an intent is durable. Its removal is the moment from which the change
  *   stands: whoever finds one after a death undoes what was done.
  * - A guest's change that is open without an intent stands: only letting go of it was missed.
  * - What is to be undone is read from the cfg and the disk, not remembered: a step that failed may have done its work.
@@ -45,14 +48,16 @@ export class VmConfigurer {
   readonly #wire: WireProbe;
   readonly #bridges: Bridges;
   readonly #intents: IntentLog;
+  readonly #formerCfgs: FormerCfgs;
   readonly #log: Logger;
 
-  constructor({ cfgFolder, guestDisk, wire, bridges, intents, log }: VmConfigurerParts) {
+  constructor({ cfgFolder, guestDisk, wire, bridges, intents, formerCfgs, log }: VmConfigurerParts) {
     this.#cfgFolder = cfgFolder;
     this.#guestDisk = guestDisk;
     this.#wire = wire;
     this.#bridges = bridges;
     this.#intents = intents;
+    this.#formerCfgs = formerCfgs;
     this.#log = log;
   }
 
@@ -84,12 +89,46 @@ export class VmConfigurer {
     progress: ReportProgress,
     signal: AbortSignal,
   ): Promise<readonly string[]> {
-    if (vm.cfgPath === undefined) throw wrongState(`${vm.name} has no cfg file: it cannot be configured`);
+    const { guest, former } = await this.#look(vm, 'configured');
+    const steps = planConfigure(vm, guest.cfg, settings, await this.#bridges.readBridges(), former);
+    return this.#change(guest, steps, progress, signal);
+  }
+
+  /**
+   * Gives back what cfg and guest were before {@link configure} wrote them first; an abort undoes as it does there. A VM that
+   * has them back is left alone.
+   *
+   * @param vm as it was observed just now
+   * @returns warnings, for people
+   * @throws {AppError} `wrong_state` (not stopped, no cfg, or the disk refuses), `not_found` (it was never configured, or its
+   *   disk is gone), `invalid` (a cfg or disk that cannot be edited)
+   */
+  async restore(vm: ObservedVm, progress: ReportProgress, signal: AbortSignal): Promise<readonly string[]> {
+    const { guest, former } = await this.#look(vm, 'given its former files');
+    const { text } = guest.cfg;
+    const warnings = restoreWarnings(guest.cfgPath, text, former);
+    const steps = planRestore(vm, text, former);
+    if (steps.length === 0) return [];
+    return [...(await this.#change(guest, steps, progress, signal)), ...warnings];
+  }
+
+  async #look(
+    { name, cfgPath }: ObservedVm,
+    what: string,
+  ): Promise<{ readonly guest: Guest; readonly former: FormerCfg | undefined }> {
+    if (cfgPath === undefined) throw wrongState(`${name} has no cfg file: it cannot be ${what}`);
     // The VM was observed before this: what it undoes concerns files, and those are read after it.
-    await this.settle(vm.cfgPath);
-    const cfg = parseXlCfg(await this.#cfgFolder.read(vm.cfgPath));
-    const guest = { name: vm.name, cfgPath: vm.cfgPath, cfg };
-    const steps = planConfigure(vm, cfg, settings, await this.#bridges.readBridges());
+    await this.settle(cfgPath);
+    const cfg = parseXlCfg(await this.#cfgFolder.read(cfgPath));
+    return { guest: { name, cfgPath, cfg }, former: await this.#formerCfgs.find(cfgPath) };
+  }
+
+  async #change(
+    guest: Guest,
+    steps: readonly ConfigureStep[],
+    progress: ReportProgress,
+    signal: AbortSignal,
+  ): Promise<readonly string[]> {
     const work: Work = { intent: undefined, change: undefined };
     try {
       for (const [n, step] of steps.entries()) {
@@ -98,6 +137,7 @@ export class VmConfigurer {
         await this.#run(step, guest, work, signal);
       }
       await this.#readBack(guest, steps);
+      if (work.intent !== undefined) await this.#formerCfgs.put(guest.cfgPath, work.intent.formerAfter);
       await this.#intents.end(guest.cfgPath);
     } catch (error) {
       throw await this.#undoFailed(work, toAppError(error));
@@ -110,11 +150,16 @@ export class VmConfigurer {
     switch (step.kind) {
       case 'probe':
         return this.#probe(step, signal);
-      case 'note intent':
-        work.intent = { cfgPath: guest.cfgPath, before: step.before, after: step.after };
+      case 'note intent': {
+        const { before, after, formerBefore, formerAfter } = step;
+        work.intent = { cfgPath: guest.cfgPath, before, after, formerBefore, formerAfter };
         return this.#intents.begin(work.intent);
+      }
       case 'write guest':
         work.change = await this.#guestDisk.write(guest, step.settings, signal);
+        return;
+      case 'restore guest':
+        work.change = await this.#guestDisk.restore(guest, signal);
         return;
       case 'write cfg':
         return this.#cfgFolder.replace(guest.cfgPath, step.before, step.after);
@@ -141,11 +186,17 @@ export class VmConfigurer {
     this.#log.warn({ cfgPath }, 'a change that was left half done was undone');
   }
 
-  /** The intent goes last: until then whatever stops this is no harm. */
+  /** The intent goes last: until then whatever stops this is no harm. @param onStuck returns if the guest's change stands */
   async #undo(intent: Intent, onStuck: (change: GuestChange, error: unknown) => Promise<void>): Promise<void> {
     await this.#undoCfg(intent);
     const change = await this.#guestDisk.findOpen(intent.cfgPath);
-    await change?.undo().catch((error: unknown) => onStuck(change, error));
+    let former = intent.formerBefore;
+    await change?.undo().catch(async (error: unknown) => {
+      await onStuck(change, error);
+      if (former?.kind !== 'kept') former = intent.formerAfter;
+    });
+    // An agent that kept nothing knew of none.
+    if (intent.formerAfter !== undefined) await this.#formerCfgs.put(intent.cfgPath, former);
     await this.#intents.end(intent.cfgPath);
   }
 

@@ -7,6 +7,7 @@ import type {
   DestroyOptions,
   PauseOptions,
   RebootOptions,
+  RestoreFilesOptions,
   ShutdownOptions,
   StartOptions,
 } from './vm-order-action.js';
@@ -131,6 +132,22 @@ const unpauseVerb = verb({
     (await import('./vm-order-action.js')).pauseVms('unpause', call, args, options),
 });
 
+const restoreFilesVerb = verb({
+  name: 'restore-files',
+  args: SELECTED,
+  about:
+    'give VMs that are stopped the cfg and guest files back that they had before domherd; their addresses are released',
+  formats: ADDRESSED,
+  options: [allOption(), yesOption(), dryRunOption()],
+  examples: [
+    'domherd vm restore-files domU@dom0-1',
+    'domherd vm restore-files --all --dry-run',
+    'domherd vm shutdown --all && domherd vm restore-files --all --yes',
+  ],
+  run: async (call, args, options: RestoreFilesOptions) =>
+    (await import('./vm-order-action.js')).restoreVmFiles(call, args, options),
+});
+
 const waitVerb = verb({
   name: 'wait',
   args: SELECTED,
@@ -165,6 +182,7 @@ export const VM: Noun = {
     rebootVerb,
     pauseVerb,
     unpauseVerb,
+    restoreFilesVerb,
     waitVerb,
   ],
 };

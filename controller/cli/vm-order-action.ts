@@ -37,6 +37,8 @@ export interface DestroyOptions extends SelectionOptions {
   readonly yes?: boolean;
 }
 
+export type RestoreFilesOptions = DestroyOptions;
+
 /** Ctrl-C ends the call, and with it what has not begun. */
 function order(
   call: Invocation,
@@ -91,6 +93,18 @@ export async function destroyVms(call: Invocation, names: readonly string[], opt
     await confirm(call, `cut the power of ${options.all ? 'all VMs' : names.join(' ')}`, options.yes);
   const request = { requestId: call.requestId, selector, dryRun: options.dryRun ?? false };
   return order(call, options, (client, signal) => callStream(client.destroy.bind(client), request, { signal }));
+}
+
+export async function restoreVmFiles(
+  call: Invocation,
+  names: readonly string[],
+  options: RestoreFilesOptions,
+): Promise<number> {
+  const selector = selectorOf(names, options.all);
+  const whose = options.all ? 'all VMs' : names.join(' ');
+  if (!options.dryRun) await confirm(call, `give ${whose} their former files and release their addresses`, options.yes);
+  const request = { requestId: call.requestId, selector, dryRun: options.dryRun ?? false };
+  return order(call, options, (client, signal) => callStream(client.restoreFiles.bind(client), request, { signal }));
 }
 
 export async function rebootVms(call: Invocation, names: readonly string[], options: RebootOptions): Promise<number> {

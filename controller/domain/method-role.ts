@@ -47,6 +47,7 @@ export const METHOD_ROLES: Readonly<Record<string, readonly Role[]>> = {
   '/domherd.v1.VmService/List': ADMIN,
   '/domherd.v1.VmService/Pause': ADMIN,
   '/domherd.v1.VmService/Reboot': ADMIN,
+  '/domherd.v1.VmService/RestoreFiles': ADMIN,
   '/domherd.v1.VmService/Shutdown': ADMIN,
   '/domherd.v1.VmService/Start': ADMIN,
   '/domherd.v1.VmService/Unpause': ADMIN,

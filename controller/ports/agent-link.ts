@@ -12,7 +12,9 @@ export type OrderAction =
   | { readonly kind: 'destroy' }
   | { readonly kind: 'reboot'; readonly timeoutSeconds: number }
   | { readonly kind: 'pause' }
-  | { readonly kind: 'unpause' };
+  | { readonly kind: 'unpause' }
+  /** Cfg and guest get the files that they had before they were configured. */
+  | { readonly kind: 'restoreFiles' };
 
 export interface ConfigureVif {
   readonly index: number;

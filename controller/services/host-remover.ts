@@ -2,7 +2,6 @@ import { formatIpv4, type Ipv4 } from '../../shared/domain/ipv4.js';
 import { AppError, notFound, wrongState } from '../../shared/errors.js';
 import type { Caller } from '../domain/caller.js';
 import type { Host } from '../domain/host.js';
-import { ownerKey, type Lease } from '../domain/lease.js';
 import type { Vm } from '../domain/vm.js';
 import type { Clock } from '../ports/environment.js';
 import type { LiveCalls } from '../ports/live-calls.js';
@@ -11,15 +10,13 @@ import type { EventLog } from './event-log.js';
 import type { Fleet } from './fleet.js';
 import { answerOnce } from './idempotency.js';
 import type { Journal } from './journal.js';
-import type { LeaseService } from './lease-service.js';
-import type { MacService } from './mac-service.js';
+import type { VmHoldings } from './vm-holdings.js';
 
 export interface HostRemoverOptions {
   readonly journal: Journal;
   readonly events: EventLog;
   readonly fleet: Fleet;
-  readonly leases: LeaseService;
-  readonly macs: MacService;
+  readonly holdings: VmHoldings;
   readonly calls: LiveCalls;
   readonly clock: Clock;
 }
@@ -56,10 +53,9 @@ export class HostRemover {
   }
 
   private removeIn(tx: Tx, name: string, force: boolean, caller: Caller): HostRemoval {
-    const { leases, fleet, calls, clock } = this.options;
+    const { holdings, fleet, calls, clock } = this.options;
     const { host, vms, removal } = this.judge(tx, name, force);
-    leases.releaseIn(tx, removal.releasedAddresses, caller, { force: true });
-    for (const vm of vms) this.releaseClaims(tx, vm, caller);
+    for (const vm of vms) holdings.releaseIn(tx, vm, caller, { force: true });
     const serials = tx.identities.revoke('agent', name, clock.nowMs());
     fleet.forgetHostIn(tx, host);
     tx.onCommitted(() =>
@@ -74,11 +70,11 @@ export class HostRemover {
     name: string,
     force: boolean,
   ): { readonly host: Host; readonly vms: readonly Vm[]; readonly removal: HostRemoval } {
-    const { fleet } = this.options;
+    const { fleet, holdings } = this.options;
     const host = stores.hosts.findByName(name);
     if (host === undefined) throw notFound(`host "${name}" is unknown`, { host: name, hint: 'see domherd host list' });
     const vms = fleet.vms.onHost(host.id);
-    const leased = vms.map((vm) => ({ vm, live: stores.leases.listByVm(vm.id).filter(isLive) }));
+    const leased = vms.map((vm) => ({ vm, live: holdings.find(stores, vm).leases }));
     const running = leased.filter(({ vm, live }) => live.length > 0 && !fleet.isKnownStopped(vm.id));
     const removal: HostRemoval = {
       vms: vms.filter((vm) => !vm.isGone).map((vm) => fleet.label(vm)),
@@ -87,13 +83,6 @@ export class HostRemover {
     };
     if (removal.runningVms.length > 0 && !force) throw mayRun(name, removal.runningVms);
     return { host, vms, removal };
-  }
-
-  private releaseClaims(tx: Tx, vm: Vm, caller: Caller): void {
-    for (const { index } of vm.vifs) {
-      const claim = tx.macs.findClaim(ownerKey({ kind: 'vif', vmId: vm.id, vifIndex: index }));
-      if (claim) this.options.macs.releaseIn(tx, claim.mac, caller);
-    }
   }
 
   private record(tx: Tx, host: Host, removal: HostRemoval, caller: Caller): void {
@@ -114,11 +103,6 @@ export class HostRemover {
       },
     });
   }
-}
-
-/** Given to the VM, and not taken back yet. */
-function isLive({ state }: Lease): boolean {
-  return state === 'pending' || state === 'bound' || state === 'expired';
 }
 
 function mayRun(host: string, vms: readonly string[]): Error {

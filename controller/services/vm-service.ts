@@ -9,21 +9,14 @@ import { runEach, type Tell, type VmProgress, type VmResult } from './vm-progres
 import type { VmQuery } from './vm-query.js';
 import type { VmWatch } from './vm-watch.js';
 
-/** Of every verb that asks nothing else. */
+/** Which VMs are told. */
 export interface VerbRequest {
   readonly selector: VmSelector;
   readonly isDryRun: boolean;
 }
 
-export interface RebootRequest extends VerbRequest {
-  /** 1 to 3,600. */
-  readonly timeoutSeconds: number;
-}
-
-export interface ShutdownRequest extends RebootRequest {
-  /** One that is still there after that time is destroyed; else it is left alone. */
-  readonly isDestroyedAfter: boolean;
-}
+/** What is told to VMs that exist. `timeoutSeconds`: 1 to 3,600. */
+export type ToldAction = Extract<OrderAction, { kind: 'shutdown' | 'destroy' | 'reboot' | 'pause' | 'unpause' }>;
 
 export interface WaitRequest {
   readonly selector: VmSelector;
@@ -40,17 +33,24 @@ export interface VmServiceOptions {
 }
 
 interface Verb {
-  /** "shut down", as in the plan and in "was shut down". */
   readonly verb: string;
+  /** As in "was shut down". */
   readonly doneVerb: string;
-  readonly kind: string;
-  readonly action: OrderAction;
-  readonly timeoutMs: number;
-  /** There is nothing to do. */
+  readonly eventKind: string;
+  /** There is nothing to do; `undefined`: there always is. */
   readonly doneState: Vm['state'] | undefined;
   /** A VM that is stopped cannot be told. */
   readonly needsDomain: boolean;
 }
+
+// prettier-ignore
+const VERBS: Readonly<Record<ToldAction['kind'], Verb>> = {
+  shutdown: { verb: 'shut down', doneVerb: 'shut down', eventKind: 'vm.shut-down', doneState: 'stopped', needsDomain: false },
+  destroy:  { verb: 'destroy',   doneVerb: 'destroyed', eventKind: 'vm.destroyed', doneState: 'stopped', needsDomain: false },
+  reboot:   { verb: 'reboot',    doneVerb: 'rebooted',  eventKind: 'vm.rebooted',  doneState: undefined, needsDomain: true },
+  pause:    { verb: 'pause',     doneVerb: 'paused',    eventKind: 'vm.paused',    doneState: 'paused',  needsDomain: true },
+  unpause:  { verb: 'unpause',   doneVerb: 'unpaused',  eventKind: 'vm.unpaused',  doneState: 'running', needsDomain: true },
+};
 
 /** For the agent to see that the guest is gone, after its own patience. */
 const SHUTDOWN_MARGIN_MS = 30_000;
@@ -61,6 +61,23 @@ const DESTROY_MS = 120_000;
 const PAUSE_MS = 60_000;
 const PARALLEL = 64;
 
+/** The agent's limit. */
+function orderMs(action: ToldAction): number {
+  switch (action.kind) {
+    case 'shutdown': {
+      const marginMs = SHUTDOWN_MARGIN_MS + (action.isDestroyedAfter ? DESTROY_MS : 0);
+      return Math.min(action.timeoutSeconds * 1000 + marginMs, MAX_ORDER_MS);
+    }
+    case 'reboot':
+      return Math.min(action.timeoutSeconds * 1000 + SHUTDOWN_MARGIN_MS, MAX_ORDER_MS);
+    case 'destroy':
+      return DESTROY_MS;
+    case 'pause':
+    case 'unpause':
+      return PAUSE_MS;
+  }
+}
+
 /** What is done with VMs that exist, and waiting for them. Each VM's failure is its own result. */
 export class VmService {
   private readonly options: VmServiceOptions;
@@ -69,93 +86,25 @@ export class VmService {
     this.options = options;
   }
 
-  shutdown(request: ShutdownRequest, caller: Caller, signal: AbortSignal): AsyncGenerator<VmProgress> {
-    const { timeoutSeconds, isDestroyedAfter } = request;
-    const marginMs = SHUTDOWN_MARGIN_MS + (isDestroyedAfter ? DESTROY_MS : 0);
-    const verb: Verb = {
-      verb: 'shut down',
-      doneVerb: 'shut down',
-      kind: 'vm.shut-down',
-      action: { kind: 'shutdown', timeoutSeconds, isDestroyedAfter },
-      timeoutMs: Math.min(timeoutSeconds * 1000 + marginMs, MAX_ORDER_MS),
-      doneState: 'stopped',
-      needsDomain: false,
-    };
-    return this.tellEach(request, verb, caller, signal);
-  }
-
-  destroy(request: VerbRequest, caller: Caller, signal: AbortSignal): AsyncGenerator<VmProgress> {
-    const verb: Verb = {
-      verb: 'destroy',
-      doneVerb: 'destroyed',
-      kind: 'vm.destroyed',
-      action: { kind: 'destroy' },
-      timeoutMs: DESTROY_MS,
-      doneState: 'stopped',
-      needsDomain: false,
-    };
-    return this.tellEach(request, verb, caller, signal);
-  }
-
-  reboot(request: RebootRequest, caller: Caller, signal: AbortSignal): AsyncGenerator<VmProgress> {
-    const { timeoutSeconds } = request;
-    const verb: Verb = {
-      verb: 'reboot',
-      doneVerb: 'rebooted',
-      kind: 'vm.rebooted',
-      action: { kind: 'reboot', timeoutSeconds },
-      timeoutMs: Math.min(timeoutSeconds * 1000 + SHUTDOWN_MARGIN_MS, MAX_ORDER_MS),
-      doneState: undefined,
-      needsDomain: true,
-    };
-    return this.tellEach(request, verb, caller, signal);
-  }
-
-  pause(request: VerbRequest, caller: Caller, signal: AbortSignal): AsyncGenerator<VmProgress> {
-    const verb: Verb = {
-      verb: 'pause',
-      doneVerb: 'paused',
-      kind: 'vm.paused',
-      action: { kind: 'pause' },
-      timeoutMs: PAUSE_MS,
-      doneState: 'paused',
-      needsDomain: true,
-    };
-    return this.tellEach(request, verb, caller, signal);
-  }
-
-  unpause(request: VerbRequest, caller: Caller, signal: AbortSignal): AsyncGenerator<VmProgress> {
-    const verb: Verb = {
-      verb: 'unpause',
-      doneVerb: 'unpaused',
-      kind: 'vm.unpaused',
-      action: { kind: 'unpause' },
-      timeoutMs: PAUSE_MS,
-      doneState: 'running',
-      needsDomain: true,
-    };
-    return this.tellEach(request, verb, caller, signal);
+  async *tell(
+    action: ToldAction,
+    request: VerbRequest,
+    caller: Caller,
+    signal: AbortSignal,
+  ): AsyncGenerator<VmProgress> {
+    const { query, operator } = this.options;
+    const vms = query.select(request.selector);
+    yield this.plan(vms, VERBS[action.kind]);
+    if (request.isDryRun) return;
+    yield* runEach(vms, PARALLEL, signal, (vm, tell, stop) =>
+      operator.guard(vm, () => this.tellOne(vm, action, caller, tell, stop)),
+    );
   }
 
   /** Tells only results, each as soon as its VM is there, or `timeout`. */
   async *wait(request: WaitRequest, signal: AbortSignal): AsyncGenerator<VmProgress> {
     const vms = this.options.query.select(request.selector);
     yield* runEach(vms, vms.length, signal, (vm, _tell, stop) => this.waitFor(vm, request, stop));
-  }
-
-  private async *tellEach(
-    request: VerbRequest,
-    verb: Verb,
-    caller: Caller,
-    signal: AbortSignal,
-  ): AsyncGenerator<VmProgress> {
-    const { query, operator } = this.options;
-    const vms = query.select(request.selector);
-    yield this.plan(vms, verb);
-    if (request.isDryRun) return;
-    yield* runEach(vms, PARALLEL, signal, (vm, tell, stop) =>
-      operator.guard(vm, () => this.tellOne(vm, verb, caller, tell, stop)),
-    );
   }
 
   private plan(vms: readonly Vm[], verb: Verb): VmProgress {
@@ -176,14 +125,21 @@ export class VmService {
     return wrongState(`VM ${fleet.label(vm)} is stopped`, { hint: `domherd vm start ${fleet.label(vm)}` });
   }
 
-  private async tellOne(selected: Vm, verb: Verb, caller: Caller, tell: Tell, signal: AbortSignal): Promise<VmResult> {
+  private async tellOne(
+    selected: Vm,
+    action: ToldAction,
+    caller: Caller,
+    tell: Tell,
+    signal: AbortSignal,
+  ): Promise<VmResult> {
     const { operator } = this.options;
+    const verb = VERBS[action.kind];
     const vm = operator.present(selected);
     const refusal = this.refusal(vm, verb);
     if (refusal) throw refusal;
     if (vm.state === verb.doneState) return operator.done(vm, `already ${vm.state}`);
-    expectDone(await operator.order(vm, verb.action, verb.timeoutMs, signal, tell));
-    await operator.recordDone(caller, vm, verb.kind, verb.doneVerb);
+    expectDone(await operator.order(vm, action, orderMs(action), signal, tell));
+    await operator.recordDone(caller, vm, verb.eventKind, verb.doneVerb);
     return operator.done(vm, verb.doneVerb);
   }
 

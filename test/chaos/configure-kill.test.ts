@@ -19,6 +19,8 @@ const IMAGE = join(ROOT, 'disk.img');
 const CHILD = join(ROOT, 'configure-child.mjs');
 const CFG = join(ROOT, 'xen', 'domU.cfg');
 const EXEC = createExec(process.env);
+const FORMER_CFG = `name = 'domU'\nroot = '/dev/xvda2 ro'\ndisk = [ 'file:${IMAGE},xvda2,w' ]\nvif = [ 'bridge=br0' ]\n`;
+const FORMER_PATHS = ['/etc/network/interfaces', '/etc/hostname', '/etc/hosts', '/etc/resolv.conf'] as const;
 
 interface Death {
   readonly signal: NodeJS.Signals | null;
@@ -62,10 +64,7 @@ function openRecords(folder: string): readonly string[] {
 
 t.before(async () => {
   mkdirSync(join(ROOT, 'xen'));
-  writeFileSync(
-    CFG,
-    `name = 'domU'\nroot = '/dev/xvda2 ro'\ndisk = [ 'file:${IMAGE},xvda2,w' ]\nvif = [ 'bridge=br0' ]\n`,
-  );
+  writeFileSync(CFG, FORMER_CFG);
   makeImage(IMAGE, DEBIAN, { size: '8M' });
   await build({
     entryPoints: [join('test', 'harness', 'configure-child.ts')],
@@ -105,6 +104,29 @@ t.test('death at a step', async (t) => {
   }
 });
 
+t.test('death at a step of giving the former files back', async (t) => {
+  const isFormer = (): boolean =>
+    look().cfg === FORMER_CFG && FORMER_PATHS.every((path) => readInImage(IMAGE, path) === DEBIAN[path]);
+  const steps = [
+    ...['after intent write', 'after change write', 'in piece 2', 'after cfg'],
+    ...['before original write', 'after original write', 'after intent remove', 'before change remove'],
+  ];
+  for (const step of steps) {
+    if (!holds(1)) t.match(await runChild(['1', '']), { signal: null });
+    const old = look();
+    t.equal((await runChild(['restore', step])).signal, 'SIGKILL', step);
+    await makeConfigureRig(ROOT, EXEC).configurer.recover();
+    await makeConfigureRig(ROOT, EXEC).configurer.settle(CFG);
+    if (NEW_FROM.includes(step)) t.ok(isFormer(), `${step}: both as before the first write`);
+    else t.strictSame(look(), old, `${step}: both old`);
+    t.ok(isClean(IMAGE));
+    t.strictSame([openRecords('intents'), openRecords('guest-changes')], [[], []]);
+    t.match(await runChild(['restore', '']), { signal: null, said: 'ready\ndone\n' }, 'the order comes again');
+    t.ok(isFormer());
+  }
+  t.match(await runChild(['1', '']), { signal: null });
+});
+
 t.test('death in the undoing', async (t) => {
   const present = holds(1) ? 1 : 2;
   const old = look();
@@ -115,7 +137,7 @@ t.test('death in the undoing', async (t) => {
   t.equal((await runChild([`${3 - present}`, 'before intent remove'])).signal, 'SIGKILL');
   t.not(look().image, old.image);
   const left = join(ROOT, 'left');
-  const parts = ['disk.img', 'xen', 'intents', 'guest-changes'];
+  const parts = ['disk.img', 'xen', 'intents', 'guest-changes', 'cfg-originals'];
   const copy = (from: string, to: string): void => {
     for (const part of parts) cpSync(join(from, part), join(to, part), { recursive: true });
   };

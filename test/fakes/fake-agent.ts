@@ -150,6 +150,7 @@ const STATE_AFTER: Readonly<Record<OrderAction['kind'], ObservedVm['state']>> = 
   reboot: 'running',
   pause: 'paused',
   unpause: 'running',
+  restoreFiles: 'stopped',
 };
 
 /** A stopped domU of the tutorial's image: every copy of it has this MAC. */

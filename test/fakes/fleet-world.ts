@@ -14,12 +14,15 @@ import { Fleet } from '../../controller/services/fleet.js';
 import { Journal } from '../../controller/services/journal.js';
 import { KeyedQueue } from '../../controller/services/keyed-queue.js';
 import { LeaseService } from '../../controller/services/lease-service.js';
+import { MacService } from '../../controller/services/mac-service.js';
 import { OrderBook } from '../../controller/services/order-book.js';
 import { PoolIndex } from '../../controller/services/pool-index.js';
 import { VmAddresser } from '../../controller/services/vm-addresser.js';
+import { VmHoldings } from '../../controller/services/vm-holdings.js';
 import { VmOperator } from '../../controller/services/vm-operator.js';
 import type { VmProgress, VmResult } from '../../controller/services/vm-progress.js';
 import { VmQuery } from '../../controller/services/vm-query.js';
+import { VmRestorer } from '../../controller/services/vm-restorer.js';
 import { VmService } from '../../controller/services/vm-service.js';
 import { VmStarter } from '../../controller/services/vm-starter.js';
 import { VmWatch } from '../../controller/services/vm-watch.js';
@@ -45,6 +48,8 @@ export class FleetWorld {
   readonly watch: VmWatch;
   readonly addresser: VmAddresser;
   readonly starter: VmStarter;
+  readonly restorer: VmRestorer;
+  readonly macs: MacService;
   readonly service: VmService;
   readonly conflicts: ConflictService;
 
@@ -63,15 +68,17 @@ export class FleetWorld {
     const fleet = (this.fleet = new Fleet({ journal, events, orders, clock, log }));
     const pools = (this.pools = database.read((stores) => PoolIndex.load(stores)));
     const isMacObservedElsewhere = fleet.isMacObservedElsewhere.bind(fleet);
-    const leases = (this.leases = new LeaseService({
-      ...{ journal, events, pools, clock, random, log, knowledge: fleet, isMacObservedElsewhere },
-    }));
+    const common = { journal, events, pools, clock, random, log, knowledge: fleet, isMacObservedElsewhere };
+    const leases = (this.leases = new LeaseService(common));
+    const macs = (this.macs = new MacService(common));
     const query = (this.query = new VmQuery({ fleet, journal }));
     const watch = (this.watch = new VmWatch({ fleet, timers }));
     const operator = new VmOperator({ fleet, orders, query, journal, events, clock, log });
     const turns = new KeyedQueue<number>();
     this.addresser = new VmAddresser({ fleet, query, operator, leases, pools, journal, clock, turns });
     this.starter = new VmStarter({ fleet, query, operator, journal, clock, turns });
+    const holdings = new VmHoldings({ leases, macs });
+    this.restorer = new VmRestorer({ fleet, query, operator, holdings, journal, turns });
     this.service = new VmService({ fleet, query, operator, watch });
     this.conflicts = new ConflictService({ fleet, journal, clock });
   }

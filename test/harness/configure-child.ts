@@ -1,5 +1,6 @@
 // An agent's part that changes a VM, in a process of its own, which kills itself at a step, or is killed.
-// `configure-child.mjs ROOT N STEP`: recovers, says "ready", gives the VM its N-th address, says "done".
+// `configure-child.mjs ROOT N STEP`: recovers, says "ready", gives the VM its N-th address, or with "restore" the files that it
+// had before, says "done".
 import { open } from 'node:fs/promises';
 import { createExec } from '../../shared/exec.js';
 import type { RecordStore } from '../../agent/ports/record-store.js';
@@ -50,7 +51,7 @@ async function watchPieces(): Promise<void> {
 }
 
 await watchPieces();
-const rig = makeConfigureRig(root, createExec(process.env), ({ cfgFolder, intents, changes }) => ({
+const rig = makeConfigureRig(root, createExec(process.env), ({ cfgFolder, intents, changes, originals }) => ({
   cfgFolder: {
     list: () => cfgFolder.list(),
     read: (path) => cfgFolder.read(path),
@@ -63,15 +64,14 @@ const rig = makeConfigureRig(root, createExec(process.env), ({ cfgFolder, intent
   },
   intents: watched('intent', intents),
   changes: watched('change', changes),
+  originals: watched('original', originals),
 }));
 await rig.configurer.recover();
 if (n !== '') {
   process.stdout.write('ready\n');
-  await rig.configurer.configure(
-    stoppedVm(rig.cfgPath),
-    settingsOf(Number(n)),
-    () => undefined,
-    new AbortController().signal,
-  );
+  const vm = stoppedVm(rig.cfgPath);
+  const { signal } = new AbortController();
+  if (n === 'restore') await rig.configurer.restore(vm, () => undefined, signal);
+  else await rig.configurer.configure(vm, settingsOf(Number(n)), () => undefined, signal);
 }
 process.stdout.write('done\n');

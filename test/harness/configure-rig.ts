@@ -5,6 +5,7 @@ import { parseMac } from '../../shared/domain/mac.js';
 import type { Exec } from '../../shared/exec.js';
 import { DirCfgFolder } from '../../agent/adapters/disk/dir-cfg-folder.js';
 import { DirRecordStore } from '../../agent/adapters/disk/dir-record-store.js';
+import { RecordFormerCfgs } from '../../agent/adapters/disk/record-former-cfgs.js';
 import { RecordIntentLog } from '../../agent/adapters/disk/record-intent-log.js';
 import { KernelDiskUse } from '../../agent/adapters/guest/disk-use.js';
 import { E2fsGuestDisk } from '../../agent/adapters/guest/e2fs-guest-disk.js';
@@ -21,11 +22,13 @@ export interface ConfigureRig {
   readonly cfgFolder: CfgFolder;
   readonly intents: RecordStore;
   readonly changes: RecordStore;
+  /** What is kept of the cfg. */
+  readonly originals: RecordStore;
   readonly guestDisk: E2fsGuestDisk;
   readonly configurer: VmConfigurer;
 }
 
-export type WrapPorts = (ports: Pick<ConfigureRig, 'cfgFolder' | 'intents' | 'changes'>) => typeof ports;
+export type WrapPorts = (ports: Pick<ConfigureRig, 'cfgFolder' | 'intents' | 'changes' | 'originals'>) => typeof ports;
 
 /** What the agent of that dom0 is made of, as far as it changes VMs; `root` has `xen/domU.cfg`. */
 export function makeConfigureRig(root: string, exec: Exec, wrap: WrapPorts = (ports) => ports): ConfigureRig {
@@ -33,6 +36,7 @@ export function makeConfigureRig(root: string, exec: Exec, wrap: WrapPorts = (po
     cfgFolder: new DirCfgFolder(join(root, 'xen'), join(root, 'backup'), systemClock),
     intents: new DirRecordStore(join(root, 'intents')),
     changes: new DirRecordStore(join(root, 'guest-changes')),
+    originals: new DirRecordStore(join(root, 'cfg-originals')),
   });
   const guestDisk = new E2fsGuestDisk({
     exec,
@@ -41,13 +45,15 @@ export function makeConfigureRig(root: string, exec: Exec, wrap: WrapPorts = (po
     originals: new DirRecordStore(join(root, 'guest-originals')),
     workFolder: join(root, 'work'),
   });
+  const log = pino({ level: 'silent' });
   const configurer = new VmConfigurer({
     cfgFolder: ports.cfgFolder,
     guestDisk,
     wire: { probe: () => Promise.resolve({ kind: 'silent' }) },
     bridges: { readBridges: () => Promise.resolve({ bridges: [BRIDGE], xlBridge: undefined, xlScript: undefined }) },
-    intents: new RecordIntentLog(ports.intents),
-    log: pino({ level: 'silent' }),
+    intents: new RecordIntentLog(ports.intents, log),
+    formerCfgs: new RecordFormerCfgs(ports.originals),
+    log,
   });
   return { ...ports, cfgPath: join(root, 'xen', 'domU.cfg'), guestDisk, configurer };
 }

@@ -242,6 +242,127 @@ await t.test('address', async (t) => {
   });
 });
 
+await t.test('restore files', async (t) => {
+  const restoring = { selector: ALL, isDryRun: false };
+
+  await t.test('what stands in no file any more is released, and it is history', async (t) => {
+    const { world, agents } = await FleetWorld.ofImage(2);
+    await resultsOf(world.addresser.address({ ...addressing, selector: ALL }, ADMIN, never));
+    const [first, second] = world.allLeases();
+    const claim = { kind: 'vif', vmId: 1, vifIndex: 0 } as const;
+    await world.leases.release([first!.address], false, ADMIN);
+    const { mac } = await world.macs.claim(claim, undefined, ADMIN);
+    const all = await collect(world.restorer.restoreFiles({ ...restoring, isDryRun: true }, ADMIN, never));
+    t.same(
+      all.map((each) => each.kind === 'plan' && each.steps.map(({ host, action, detail }) => [host, action, detail])),
+      [
+        [
+          ['dom0-1', 'restore guest', 'as it was before domherd wrote it'],
+          ['dom0-1', 'restore cfg', 'as it was before domherd wrote it'],
+          ['dom0-1', 'release MAC', formatMac(mac)],
+          ['dom0-2', 'restore guest', 'as it was before domherd wrote it'],
+          ['dom0-2', 'restore cfg', 'as it was before domherd wrote it'],
+          ['dom0-2', 'release lease', `${formatIpv4(second!.address)} (${formatMac(second!.mac)})`],
+        ],
+      ],
+    );
+    t.equal(agents[0]!.ran.length, 1, 'a dry run does nothing');
+
+    const warnings = ['it had been edited'];
+    agents[1]!.behave = (order, agent) => ({ ...(obey(order, agent) as OrderOutcome & { kind: 'done' }), warnings });
+    const results = await resultsOf(world.restorer.restoreFiles(restoring, ADMIN, never));
+    t.match(Object.fromEntries(results.map(({ host, code, message }) => [host, code ?? message])), {
+      'dom0-1': `has its former files, released ${formatMac(mac)}`,
+      'dom0-2': `has its former files, released ${formatIpv4(second!.address)}`,
+    });
+    t.same(results.find(({ host }) => host === 'dom0-2')?.warnings, warnings);
+    t.same(
+      agents.map(({ ran }) => ran.at(-1)?.action),
+      [{ kind: 'restoreFiles' }, { kind: 'restoreFiles' }],
+    );
+    t.same(
+      world.allLeases().map(({ state }) => state),
+      ['quarantined', 'quarantined'],
+    );
+    t.notOk((await world.macs.list()).some((entry) => entry.mac === mac));
+    t.match(
+      world.allEvents('vm.files-restored').map(({ vmId, actor, details }) => [vmId, actor, details]),
+      [
+        [1, 'admin:ann', { addresses: '', macs: formatMac(mac) }],
+        [2, 'admin:ann', { addresses: formatIpv4(second!.address), macs: formatMac(second!.mac) }],
+      ],
+    );
+    const again = await resultsOf(world.restorer.restoreFiles(restoring, ADMIN, never));
+    t.same(
+      again.map(({ code, message }) => code ?? message),
+      ['has its former files', 'has its former files'],
+    );
+  });
+
+  await t.test('each VM has its own refusal, and keeps what it has', async (t) => {
+    const world = new FleetWorld();
+    const agent = world.host('dom0-1', [
+      imageVm({ key: 'a', name: 'running', state: 'running' }),
+      imageVm({ key: 'b', name: 'unknown', state: 'unknown' }),
+      imageVm({ key: 'c', name: 'broken', problem: 'likely python' }),
+      imageVm({ key: 'd', name: 'never' }),
+      imageVm({ key: 'e', name: 'good' }),
+    ]);
+    await agent.connect();
+    const away = await world.host('dom0-2', [imageVm({ name: 'away' })]).connect();
+    await resultsOf(world.addresser.address({ ...addressing, selector: ALL }, ADMIN, never));
+    const held = world.allLeases();
+    t.equal(held.length, 3);
+    away.kill();
+    agent.behave = (order, agent) =>
+      order.vmKey === 'd'
+        ? { kind: 'failed', code: 'not_found', message: 'domherd holds no former files', details: {}, vm: undefined }
+        : obey(order, agent);
+    const all = await collect(world.restorer.restoreFiles(restoring, ADMIN, never));
+    const results = all.filter((each) => each.kind === 'result');
+    t.same(Object.fromEntries(results.map(({ vm, code }) => [vm, code])), {
+      running: 'wrong_state',
+      unknown: 'wrong_state',
+      broken: 'wrong_state',
+      never: 'not_found',
+      away: 'unavailable',
+      good: undefined,
+    });
+    t.equal(all[0]?.kind === 'plan' && all[0].warnings.length, 4);
+    t.match(results.find(({ vm }) => vm === 'running')?.details, { hint: 'domherd vm shutdown running@dom0-1' });
+    t.same(
+      world.allLeases().map(({ state }) => state),
+      held.map(({ owner }) => (owner.kind === 'vif' && owner.vmId === world.vm('good').id ? 'quarantined' : 'bound')),
+    );
+  });
+
+  await t.test('of an order without an answer nobody knows the end: its lease stays', async (t) => {
+    const { world, agents } = await FleetWorld.ofImage(1);
+    await resultsOf(world.addresser.address({ ...addressing, selector: ALL }, ADMIN, never));
+    agents[0]!.behave = () => 'silent';
+    const results = resultsOf(world.restorer.restoreFiles(restoring, ADMIN, never));
+    await settle();
+    const started = resultsOf(world.starter.start({ ...starting, selector: ALL }, ADMIN, never));
+    await settle();
+    t.equal(agents[0]!.received.length, 2, 'a start waits for its turn');
+    await world.timers.advance(310_000);
+    t.equal((await results)[0]?.code, 'timeout');
+    t.match(world.allLeases(), [{ state: 'bound' }]);
+    await world.timers.advance(610_000);
+    await started;
+  });
+
+  await t.test('one that was started by hand meanwhile keeps its lease', async (t) => {
+    const { world, agents } = await FleetWorld.ofImage(1);
+    await resultsOf(world.addresser.address({ ...addressing, selector: ALL }, ADMIN, never));
+    agents[0]!.behave = ({ vmKey }, agent) => ({ kind: 'done', vm: agent.change(vmKey, { state: 'running' }) });
+    const [result] = await resultsOf(world.restorer.restoreFiles(restoring, ADMIN, never));
+    t.equal(result?.code, 'wrong_state');
+    t.match(world.allLeases(), [{ state: 'bound' }]);
+    t.same(world.allEvents('vm.files-restored'), []);
+  });
+});
+
 await t.test('start', async (t) => {
   await t.test('of two copies of an image the first may start, the second is refused', async (t) => {
     const { world } = await FleetWorld.ofImage(2);

@@ -254,15 +254,15 @@ await t.test('stop and wait', async (t) => {
   await t.test('shutdown and destroy do nothing to what is stopped', async (t) => {
     const { world, agents } = await FleetWorld.ofImage(2);
     await agents[0]!.set('/etc/xen/domU.cfg', { state: 'running' });
-    const shutdown = world.service.shutdown(
-      { selector: ALL, timeoutSeconds: 60, isDestroyedAfter: true, isDryRun: false },
-      ADMIN,
-      never,
-    );
+    const each = { selector: ALL, isDryRun: false };
+    const action = { kind: 'shutdown', timeoutSeconds: 60, isDestroyedAfter: true } as const;
+    const shutdown = world.service.tell(action, each, ADMIN, never);
     t.same((await resultsOf(shutdown)).map(({ message }) => message).sort(), ['already stopped', 'shut down']);
-    t.match(agents[0]!.ran[0]?.action, { kind: 'shutdown', timeoutSeconds: 60, isDestroyedAfter: true });
+    t.same(agents[0]!.ran[0]?.action, action);
     await agents[1]!.set('/etc/xen/domU.cfg', { state: 'crashed' });
-    const destroy = await resultsOf(world.service.destroy({ selector: ALL, isDryRun: false }, ADMIN, never));
+    const destroy = await resultsOf(
+      world.service.tell({ kind: 'destroy' }, { selector: ALL, isDryRun: false }, ADMIN, never),
+    );
     t.same(
       destroy.map(({ code }) => code),
       [undefined, undefined],
@@ -277,12 +277,15 @@ await t.test('stop and wait', async (t) => {
     const each = { selector: ALL, isDryRun: false };
     const codes = async (stream: Parameters<typeof resultsOf>[0]) =>
       (await resultsOf(stream)).map(({ code, message }) => code ?? message).sort();
-    t.same(await codes(world.service.reboot({ ...each, timeoutSeconds: 5 }, ADMIN, never)), [
+    t.same(await codes(world.service.tell({ kind: 'reboot', timeoutSeconds: 5 }, each, ADMIN, never)), [
       'rebooted',
       'wrong_state',
     ]);
-    t.same(await codes(world.service.unpause(each, ADMIN, never)), ['already running', 'wrong_state']);
-    t.same(await codes(world.service.pause(each, ADMIN, never)), ['paused', 'wrong_state']);
+    t.same(await codes(world.service.tell({ kind: 'unpause' }, each, ADMIN, never)), [
+      'already running',
+      'wrong_state',
+    ]);
+    t.same(await codes(world.service.tell({ kind: 'pause' }, each, ADMIN, never)), ['paused', 'wrong_state']);
     t.match(
       agents[0]!.ran.map(({ action }) => action),
       [{ kind: 'reboot', timeoutSeconds: 5 }, { kind: 'pause' }],
@@ -295,7 +298,7 @@ await t.test('stop and wait', async (t) => {
     const { world, agents } = await FleetWorld.ofImage(1);
     await agents[0]!.set('/etc/xen/domU.cfg', { state: 'running' });
     agents[0]!.behave = () => 'silent';
-    const stream = world.service.destroy({ selector: ALL, isDryRun: false }, ADMIN, never);
+    const stream = world.service.tell({ kind: 'destroy' }, { selector: ALL, isDryRun: false }, ADMIN, never);
     const first = await stream.next();
     t.equal(first.done !== true && first.value.kind, 'plan');
     void stream.next();
@@ -303,7 +306,9 @@ await t.test('stop and wait', async (t) => {
     void stream.return(undefined);
     await settle();
     const cancel = new AbortController();
-    const results = resultsOf(world.service.destroy({ selector: ALL, isDryRun: false }, ADMIN, cancel.signal));
+    const results = resultsOf(
+      world.service.tell({ kind: 'destroy' }, { selector: ALL, isDryRun: false }, ADMIN, cancel.signal),
+    );
     await settle();
     cancel.abort();
     await settle();

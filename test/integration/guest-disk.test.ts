@@ -23,6 +23,7 @@ import { E2fsGuestDisk } from '../../agent/adapters/guest/e2fs-guest-disk.js';
 import type { GuestSettings } from '../../agent/domain/order.js';
 import { parseXlCfg } from '../../agent/domain/xl-cfg/xl-cfg.js';
 import type { Guest } from '../../agent/ports/guest-disk.js';
+import { guestDiskContract } from '../contract/guest-disk-contract.js';
 import {
   DEBIAN,
   INTERFACES,
@@ -103,6 +104,14 @@ async function addressOf(disk: E2fsGuestDisk, guest: Guest): Promise<string | un
   const address = (await disk.read(guest))?.addresses.get(0);
   return address === undefined ? undefined : formatIpv4(address);
 }
+
+t.test('is a guest disk', (t) => {
+  guestDiskContract(t, (t) => {
+    const { guest, again } = makeRig(t);
+    return Promise.resolve({ guest, open: () => Promise.resolve(again()) });
+  });
+  t.end();
+});
 
 t.test('a guest with ifupdown', (t) => {
   t.test('gets its address, DNS and name; all else stays', async (t) => {

@@ -50,6 +50,10 @@ await t.test('the walk-through', async (t) => {
       /has no lease.*\n(.*\n)*hint: .*domherd vm address/,
     );
     await ask('vm destroy domU@dom0-1 --yes');
+    const never = await ask('vm restore-files domU@dom0-1 --yes', 3);
+    t.match(never.stdout, /domU@dom0-1 +not_found .*domherd holds no former files of domU/);
+    t.match(never.stderr, /hint: only what vm address wrote can be given back/);
+    t.same(readFileSync(cfg), asFound);
   });
 
   await t.test('gives each its own, and there is no conflict left', async (t) => {
@@ -69,6 +73,27 @@ await t.test('the walk-through', async (t) => {
       /NIC 0 +00:16:3e:\S+ on xenbr0, lease 10\.180\.0\.\d+ \(bound, of job\)/,
     );
     t.match((await ask('bridge list')).stdout, /dom0-1 +xenbr0 +eth0 +eth0 vif-domU\.0 +- +domU +default, simulated/);
+  });
+
+  await t.test('gives back the files that it found', async (t) => {
+    t.match((await ask('vm restore-files domU@dom0-1 --yes', 5)).stderr, /hint: domherd vm shutdown domU@dom0-1/);
+    await ask('vm destroy --all --yes');
+    t.match(
+      (await ask('vm restore-files domU@dom0-1', 2)).stderr,
+      /give domU@dom0-1 their former files.*\nhint: add --yes/,
+    );
+    const { stdout } = await ask('vm restore-files --all --dry-run');
+    t.match(stdout, /domU@dom0-1 +restore cfg .*\ndomU@dom0-1 +release lease +10\.180\.0\.\d+ \(00:16:3e:\S+\)/);
+    t.notSame(readFileSync(cfg), asFound);
+    const restored = await ask('vm restore-files domU@dom0-1 --yes');
+    t.match(restored.stdout, /domU@dom0-1 +done +stopped .*has its former files, released 10\.180\.0\.\d+/);
+    t.same(readFileSync(cfg), asFound);
+    t.equal((await ask('vm list domU@dom0-1 -o ips')).stdout, '');
+    t.match(
+      (await ask('event list --kind vm.files-restored')).stdout,
+      /VM domU@dom0-1 has its former files back; released/,
+    );
+    t.match((await ask('vm restore-files domU@dom0-1 --yes')).stdout, /done .*has its former files\n/);
   });
 
   await t.test('a name twice on one host is told apart by its id, and never guessed', async (t) => {

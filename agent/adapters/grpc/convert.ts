@@ -132,6 +132,8 @@ function parseAction(action: wire.Order['action']): OrderAction {
       return { kind: 'pause' };
     case 'unpause':
       return { kind: 'unpause' };
+    case 'restoreFiles':
+      return { kind: 'restoreFiles' };
     case undefined:
       // A newer controller; N and N-1 work together, so it knows which orders an older agent has.
       throw new AppError('invalid', 'The order asks for what this agent does not know', { hint: 'upgrade the agent' });

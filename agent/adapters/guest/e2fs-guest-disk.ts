@@ -97,12 +97,6 @@ export class E2fsGuestDisk implements GuestDisk {
     });
   }
 
-  /**
-   * Makes the files of the stopped guest what they were before the first change. As {@link write}, all or nothing.
-   *
-   * @returns `undefined` if nothing of it was ever changed
-   * @throws {AppError} as {@link write}
-   */
   async restore(guest: Guest, signal: AbortSignal): Promise<GuestChange | undefined> {
     const bytes = await this.#options.originals.read(keyOf(guest.cfgPath));
     if (bytes === undefined) return undefined;

@@ -2,7 +2,7 @@ import { wrongState } from '../../../shared/errors.js';
 import { formatIpv4, parseIpv4 } from '../../../shared/domain/ipv4.js';
 import type { GuestSettings } from '../../domain/order.js';
 import type { Guest, GuestChange, GuestDisk, GuestNetwork } from '../../ports/guest-disk.js';
-import type { SimGuest, SimWorld } from './sim-world.js';
+import type { SimFiles, SimGuest, SimWorld } from './sim-world.js';
 
 const FRESH: SimGuest = { addresses: {} };
 
@@ -23,14 +23,22 @@ export class SimGuestDisk implements GuestDisk {
   async write(guest: Guest, settings: GuestSettings, signal: AbortSignal): Promise<GuestChange> {
     signal.throwIfAborted();
     this.#world.failOnRequest('configure', guest.name);
-    if (this.#world.domains().some((domain) => domain.name === guest.name)) {
-      throw wrongState(`The disk of ${guest.name} is in use: the domain exists`);
-    }
-    const before = this.#world.guestOf(guest.cfgPath) ?? FRESH;
+    const before = this.#refuseBusy(guest);
     const given = settings.vifs.map((vif) => [`${vif.index}`, formatIpv4(vif.address)] as const);
     const addresses = { ...before.addresses, ...Object.fromEntries(given) };
     const hostname = settings.hostname ?? before.hostname;
-    await this.#world.putGuest(guest.cfgPath, { addresses, hostname, before: filesOf(before) });
+    const { original } = before;
+    await this.#world.putGuest(guest.cfgPath, { addresses, hostname, before: filesOf(before), original });
+    return this.#change(guest.cfgPath);
+  }
+
+  async restore(guest: Guest, signal: AbortSignal): Promise<GuestChange | undefined> {
+    signal.throwIfAborted();
+    this.#world.failOnRequest('restore', guest.name);
+    const before = this.#refuseBusy(guest);
+    const { original } = before;
+    if (original === undefined) return undefined;
+    await this.#world.putGuest(guest.cfgPath, { ...original, before: filesOf(before), original, isRestore: true });
     return this.#change(guest.cfgPath);
   }
 
@@ -39,16 +47,33 @@ export class SimGuestDisk implements GuestDisk {
     return Promise.resolve(isOpen ? this.#change(cfgPath) : undefined);
   }
 
+  /** @returns the guest as it is */
+  #refuseBusy({ name, cfgPath }: Guest): SimGuest {
+    const guest = this.#world.guestOf(cfgPath) ?? FRESH;
+    if (this.#world.domains().some((domain) => domain.name === name)) {
+      throw wrongState(`The disk of ${name} is in use: the domain exists`, { hint: `domherd vm shutdown ${name}` });
+    }
+    if (guest.before === undefined) return guest;
+    throw wrongState(`An earlier change of the guest of ${cfgPath} is open`, { hint: 'restart domherd-agent' });
+  }
+
   #change(cfgPath: string): GuestChange {
-    const put = async (pick: (guest: SimGuest) => SimGuest | undefined): Promise<void> => {
+    const end = async (after: (guest: SimGuest, before: SimFiles) => SimGuest): Promise<void> => {
       const guest = this.#world.guestOf(cfgPath);
-      const files = guest && pick(guest);
-      if (guest?.before !== undefined && files !== undefined) await this.#world.putGuest(cfgPath, filesOf(files));
+      if (guest?.before !== undefined) await this.#world.putGuest(cfgPath, after(guest, guest.before));
     };
-    return { warnings: [], undo: () => put(({ before }) => before), keep: () => put((guest) => guest) };
+    return {
+      warnings: [],
+      undo: () => end(({ original }, before) => ({ ...before, original })),
+      keep: () =>
+        end((guest, before) => ({
+          ...filesOf(guest),
+          original: guest.isRestore ? undefined : (guest.original ?? before),
+        })),
+    };
   }
 }
 
-function filesOf({ addresses, hostname }: SimGuest): SimGuest {
+function filesOf({ addresses, hostname }: SimGuest): SimFiles {
   return { addresses, hostname };
 }

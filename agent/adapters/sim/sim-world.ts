@@ -24,16 +24,20 @@ const SimDomainSchema = v.object({
   isPaused: v.optional(v.boolean()),
 });
 
-const SimFiles = {
+const FILES = {
   /** By vif index. */
   addresses: v.record(v.string(), v.string()),
   hostname: v.optional(v.string()),
 };
 
 const SimGuestSchema = v.object({
-  ...SimFiles,
+  ...FILES,
   /** As it was before a change that is open. */
-  before: v.optional(v.object(SimFiles)),
+  before: v.optional(v.object(FILES)),
+  /** As it was before the first change that stood. */
+  original: v.optional(v.object(FILES)),
+  /** The change that is open gives that back. */
+  isRestore: v.optional(v.boolean()),
 });
 
 const SimStateSchema = v.object({
@@ -45,6 +49,7 @@ const SimStateSchema = v.object({
 });
 
 export type SimDomain = Readonly<v.InferOutput<typeof SimDomainSchema>>;
+export type SimFiles = Pick<SimGuest, keyof typeof FILES>;
 export type SimGuest = Readonly<v.InferOutput<typeof SimGuestSchema>>;
 
 /** The simulated hardware: what runs, and what is on the guests' disks. */

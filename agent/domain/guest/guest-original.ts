@@ -42,7 +42,10 @@ export function planRestore(tree: GuestTree, originals: Originals): readonly Gue
       case 'link':
         return [{ kind: 'link', path, target: original.target }];
       case 'unread':
-        throw wrongState(`${path} was not kept: it cannot be put back`, { path });
+        throw wrongState(`${path} was not kept: it cannot be put back`, {
+          path,
+          hint: 'it was no plain file, or a very large one: put it right inside the guest',
+        });
     }
   });
 }

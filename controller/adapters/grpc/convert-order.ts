@@ -39,6 +39,8 @@ function actionToWire(action: OrderAction): WireOrder['action'] {
       return { $case: 'pause', value: {} };
     case 'unpause':
       return { $case: 'unpause', value: {} };
+    case 'restoreFiles':
+      return { $case: 'restoreFiles', value: {} };
   }
 }
 

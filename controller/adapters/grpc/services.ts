@@ -23,6 +23,7 @@ import type { ReservationService } from '../../services/reservation-service.js';
 import type { TokenService } from '../../services/token-service.js';
 import type { VmAddresser } from '../../services/vm-addresser.js';
 import type { VmQuery } from '../../services/vm-query.js';
+import type { VmRestorer } from '../../services/vm-restorer.js';
 import type { VmService } from '../../services/vm-service.js';
 import type { VmStarter } from '../../services/vm-starter.js';
 import { conflictHandlers } from './conflict-rpc.js';
@@ -54,6 +55,7 @@ export interface Answerers {
     readonly query: VmQuery;
     readonly addresser: VmAddresser;
     readonly starter: VmStarter;
+    readonly restorer: VmRestorer;
     readonly service: VmService;
   };
   readonly joins: JoinService;

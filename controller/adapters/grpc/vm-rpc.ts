@@ -1,5 +1,6 @@
 import {
   WaitCondition,
+  type VmSelector,
   type VmServiceServer,
   type WaitCondition as WireCondition,
 } from '../../../shared/gen/domherd/v1/vm.js';
@@ -7,9 +8,10 @@ import { invalid } from '../../../shared/errors.js';
 import type { VmAddresser } from '../../services/vm-addresser.js';
 import type { VmProgress } from '../../services/vm-progress.js';
 import type { VmQuery } from '../../services/vm-query.js';
-import type { VmService } from '../../services/vm-service.js';
+import type { VmRestorer } from '../../services/vm-restorer.js';
+import type { ToldAction, VerbRequest, VmService } from '../../services/vm-service.js';
 import type { VmStarter } from '../../services/vm-starter.js';
-import type { Handlers } from './call.js';
+import type { CallInfo, Handlers } from './call.js';
 import { integerFrom, missing, optionalTextFrom, optionalAddressFrom } from './convert.js';
 import { progressToWire, selectorFrom, vmToWire, type LeaseWriter } from './convert-vm.js';
 import type { VmProgress as WireProgress } from '../../../shared/gen/domherd/v1/vm.js';
@@ -18,6 +20,7 @@ export interface VmHandlersOptions {
   readonly query: VmQuery;
   readonly addresser: VmAddresser;
   readonly starter: VmStarter;
+  readonly restorer: VmRestorer;
   readonly service: VmService;
   readonly writeLease: LeaseWriter;
 }
@@ -28,8 +31,10 @@ const REBOOT_SECONDS = 300;
 const WAIT_SECONDS = 300;
 
 export function vmHandlers(options: VmHandlersOptions): Handlers<VmServiceServer> {
-  const { query, addresser, starter, service, writeLease } = options;
+  const { query, addresser, starter, restorer, service, writeLease } = options;
   const tell = (progress: AsyncIterable<VmProgress>): AsyncIterable<WireProgress> => toWire(progress, writeLease);
+  const order = (action: ToldAction, request: WireVerbRequest, { caller, signal }: CallInfo) =>
+    tell(service.tell(action, verbRequestFrom(request), caller, signal));
   return {
     list: ({ selector }) => {
       const wanted = selector && selectorFrom(selector, 'selector');
@@ -55,25 +60,19 @@ export function vmHandlers(options: VmHandlersOptions): Handlers<VmServiceServer
       ),
     start: ({ selector, force, dryRun }, { caller, signal }) =>
       tell(starter.start({ selector: selectorFrom(selector, 'selector'), force, isDryRun: dryRun }, caller, signal)),
-    shutdown: ({ selector, timeoutSeconds, dryRun, destroyAfter }, { caller, signal }) => {
-      const seconds = integerFrom(timeoutSeconds || SHUTDOWN_SECONDS, 'timeout_seconds', 1, 3_600);
-      const wanted = selectorFrom(selector, 'selector');
-      const request = { timeoutSeconds: seconds, isDestroyedAfter: destroyAfter, isDryRun: dryRun };
-      return tell(service.shutdown({ selector: wanted, ...request }, caller, signal));
+    shutdown: ({ timeoutSeconds, destroyAfter, ...request }, call) => {
+      const seconds = secondsFrom(timeoutSeconds || SHUTDOWN_SECONDS, 3_600);
+      return order({ kind: 'shutdown', timeoutSeconds: seconds, isDestroyedAfter: destroyAfter }, request, call);
     },
-    destroy: ({ selector, dryRun }, { caller, signal }) =>
-      tell(service.destroy({ selector: selectorFrom(selector, 'selector'), isDryRun: dryRun }, caller, signal)),
-    reboot: ({ selector, timeoutSeconds, dryRun }, { caller, signal }) => {
-      const seconds = integerFrom(timeoutSeconds || REBOOT_SECONDS, 'timeout_seconds', 1, 3_600);
-      const wanted = selectorFrom(selector, 'selector');
-      return tell(service.reboot({ selector: wanted, timeoutSeconds: seconds, isDryRun: dryRun }, caller, signal));
-    },
-    pause: ({ selector, dryRun }, { caller, signal }) =>
-      tell(service.pause({ selector: selectorFrom(selector, 'selector'), isDryRun: dryRun }, caller, signal)),
-    unpause: ({ selector, dryRun }, { caller, signal }) =>
-      tell(service.unpause({ selector: selectorFrom(selector, 'selector'), isDryRun: dryRun }, caller, signal)),
+    destroy: (request, call) => order({ kind: 'destroy' }, request, call),
+    reboot: ({ timeoutSeconds, ...request }, call) =>
+      order({ kind: 'reboot', timeoutSeconds: secondsFrom(timeoutSeconds || REBOOT_SECONDS, 3_600) }, request, call),
+    pause: (request, call) => order({ kind: 'pause' }, request, call),
+    unpause: (request, call) => order({ kind: 'unpause' }, request, call),
+    restoreFiles: (request, { caller, signal }) =>
+      tell(restorer.restoreFiles(verbRequestFrom(request), caller, signal)),
     wait: ({ selector, condition, timeoutSeconds }, { signal }) => {
-      const timeoutMs = integerFrom(timeoutSeconds || WAIT_SECONDS, 'timeout_seconds', 1, 86_400) * 1000;
+      const timeoutMs = secondsFrom(timeoutSeconds || WAIT_SECONDS, 86_400) * 1000;
       const wanted = selectorFrom(selector, 'selector');
       return tell(service.wait({ selector: wanted, condition: conditionFrom(condition), timeoutMs }, signal));
     },
@@ -82,6 +81,19 @@ export function vmHandlers(options: VmHandlersOptions): Handlers<VmServiceServer
 
 async function* toWire(progress: AsyncIterable<VmProgress>, writeLease: LeaseWriter): AsyncGenerator<WireProgress> {
   for await (const each of progress) yield progressToWire(each, writeLease);
+}
+
+interface WireVerbRequest {
+  readonly selector: VmSelector | undefined;
+  readonly dryRun: boolean;
+}
+
+function verbRequestFrom({ selector, dryRun }: WireVerbRequest): VerbRequest {
+  return { selector: selectorFrom(selector, 'selector'), isDryRun: dryRun };
+}
+
+function secondsFrom(seconds: number, max: number): number {
+  return integerFrom(seconds, 'timeout_seconds', 1, max);
 }
 
 function conditionFrom(wire: WireCondition): 'running' | 'stopped' {

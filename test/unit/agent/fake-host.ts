@@ -23,6 +23,9 @@ export class FakeHost implements Toolstack, CfgFolder, GuestDisk, WireProbe, Hos
   readonly guests = new Map<string, GuestNetwork>();
   /** The guests of which a change is open, as they were. */
   readonly openGuests = new Map<string, GuestNetwork | undefined>();
+  /** The guests as they were before the first write that stood; those whose restore is open. */
+  readonly originalGuests = new Map<string, GuestNetwork | undefined>();
+  readonly restoredGuests = new Set<string>();
   readonly wire = new Map<Ipv4, Mac>();
   /** By what is asked, such as `write`; with ` late` behind it, it is done and then fails. */
   readonly faults = new Map<string, AppError>();
@@ -140,6 +143,21 @@ export class FakeHost implements Toolstack, CfgFolder, GuestDisk, WireProbe, Hos
     return this.#changeOf(guest.cfgPath);
   }
 
+  async restore({ cfgPath }: Guest): Promise<GuestChange | undefined> {
+    this.#call('restore');
+    if (!this.originalGuests.has(cfgPath)) return undefined;
+    this.openGuests.set(cfgPath, this.guests.get(cfgPath));
+    this.restoredGuests.add(cfgPath);
+    this.#putGuest(cfgPath, this.originalGuests.get(cfgPath));
+    this.#fail('restore late');
+    return this.#changeOf(cfgPath);
+  }
+
+  #putGuest(cfgPath: string, guest: GuestNetwork | undefined): void {
+    if (guest === undefined) this.guests.delete(cfgPath);
+    else this.guests.set(cfgPath, guest);
+  }
+
   async findOpen(cfgPath: string): Promise<GuestChange | undefined> {
     return this.openGuests.has(cfgPath) ? this.#changeOf(cfgPath) : undefined;
   }
@@ -149,15 +167,17 @@ export class FakeHost implements Toolstack, CfgFolder, GuestDisk, WireProbe, Hos
       warnings: this.warnings,
       keep: async () => {
         this.#call('keep');
+        if (!this.openGuests.has(cfgPath)) return;
+        if (this.restoredGuests.delete(cfgPath)) this.originalGuests.delete(cfgPath);
+        else if (!this.originalGuests.has(cfgPath)) this.originalGuests.set(cfgPath, this.openGuests.get(cfgPath));
         this.openGuests.delete(cfgPath);
       },
       undo: async () => {
         this.#call('undo');
         if (!this.openGuests.has(cfgPath)) return;
-        const before = this.openGuests.get(cfgPath);
-        if (before === undefined) this.guests.delete(cfgPath);
-        else this.guests.set(cfgPath, before);
+        this.#putGuest(cfgPath, this.openGuests.get(cfgPath));
         this.openGuests.delete(cfgPath);
+        this.restoredGuests.delete(cfgPath);
       },
     };
   }

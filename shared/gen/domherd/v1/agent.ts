@@ -204,6 +204,7 @@ export interface Order {
     | { $case: "reboot"; value: RebootVm }
     | { $case: "pause"; value: PauseVm }
     | { $case: "unpause"; value: UnpauseVm }
+    | { $case: "restoreFiles"; value: RestoreFiles }
     | undefined;
 }
 
@@ -258,6 +259,13 @@ export interface PauseVm {
 }
 
 export interface UnpauseVm {
+}
+
+/**
+ * Gives cfg and guest files of a stopped VM back as they were before ConfigureVm wrote them first; nothing is done to a VM
+ * that has them back. Errors: FAILED_PRECONDITION (not stopped), NOT_FOUND (it was never configured).
+ */
+export interface RestoreFiles {
 }
 
 export interface OrderProgress {
@@ -2110,6 +2118,9 @@ export const Order: MessageFns<Order> = {
       case "unpause":
         UnpauseVm.encode(message.action.value, writer.uint32(82).fork()).join();
         break;
+      case "restoreFiles":
+        RestoreFiles.encode(message.action.value, writer.uint32(90).fork()).join();
+        break;
     }
     return writer;
   },
@@ -2207,6 +2218,14 @@ export const Order: MessageFns<Order> = {
             message.action = { $case: "unpause", value: UnpauseVm.decode(reader, reader.uint32()) };
             continue;
           }
+          case 11: {
+            if (tag !== 90) {
+              break;
+            }
+
+            message.action = { $case: "restoreFiles", value: RestoreFiles.decode(reader, reader.uint32()) };
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2267,6 +2286,12 @@ export const Order: MessageFns<Order> = {
       case "unpause": {
         if (object.action?.value !== undefined && object.action?.value !== null) {
           message.action = { $case: "unpause", value: UnpauseVm.fromPartial(object.action.value) };
+        }
+        break;
+      }
+      case "restoreFiles": {
+        if (object.action?.value !== undefined && object.action?.value !== null) {
+          message.action = { $case: "restoreFiles", value: RestoreFiles.fromPartial(object.action.value) };
         }
         break;
       }
@@ -2824,6 +2849,49 @@ export const UnpauseVm: MessageFns<UnpauseVm> = {
   },
   fromPartial<I extends Exact<DeepPartial<UnpauseVm>, I>>(_: I): UnpauseVm {
     const message = createBaseUnpauseVm();
+    return message;
+  },
+};
+
+function createBaseRestoreFiles(): RestoreFiles {
+  return {};
+}
+
+export const RestoreFiles: MessageFns<RestoreFiles> = {
+  encode(_: RestoreFiles, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RestoreFiles {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRestoreFiles();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<RestoreFiles>, I>>(base?: I): RestoreFiles {
+    return RestoreFiles.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<RestoreFiles>, I>>(_: I): RestoreFiles {
+    const message = createBaseRestoreFiles();
     return message;
   },
 };

@@ -208,6 +208,15 @@ export interface UnpauseVmsRequest {
   dryRun: boolean;
 }
 
+export interface RestoreVmFilesRequest {
+  requestId: string;
+  selector:
+    | VmSelector
+    | undefined;
+  /** Sends the plan and ends. */
+  dryRun: boolean;
+}
+
 export interface WaitVmsRequest {
   selector: VmSelector | undefined;
   condition: WaitCondition;
@@ -232,7 +241,7 @@ export interface VmPlan {
 export interface PlannedStep {
   vm: string;
   host: string;
-  /** "take lease", "write cfg", "write guest", "bind lease", "start", ... */
+  /** "take lease", "write cfg", "write guest", "bind lease", "start", "restore cfg", ... */
   action: string;
   /** For people: old -> new. */
   detail: string;
@@ -1701,6 +1710,87 @@ export const UnpauseVmsRequest: MessageFns<UnpauseVmsRequest> = {
   },
 };
 
+function createBaseRestoreVmFilesRequest(): RestoreVmFilesRequest {
+  return { requestId: "", selector: undefined, dryRun: false };
+}
+
+export const RestoreVmFilesRequest: MessageFns<RestoreVmFilesRequest> = {
+  encode(message: RestoreVmFilesRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.requestId !== "") {
+      writer.uint32(10).string(message.requestId);
+    }
+    if (message.selector !== undefined) {
+      VmSelector.encode(message.selector, writer.uint32(18).fork()).join();
+    }
+    if (message.dryRun !== false) {
+      writer.uint32(24).bool(message.dryRun);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RestoreVmFilesRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRestoreVmFilesRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.requestId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.selector = VmSelector.decode(reader, reader.uint32());
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.dryRun = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<RestoreVmFilesRequest>, I>>(base?: I): RestoreVmFilesRequest {
+    return RestoreVmFilesRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<RestoreVmFilesRequest>, I>>(object: I): RestoreVmFilesRequest {
+    const message = createBaseRestoreVmFilesRequest();
+    message.requestId = object.requestId ?? "";
+    message.selector = (object.selector !== undefined && object.selector !== null)
+      ? VmSelector.fromPartial(object.selector)
+      : undefined;
+    message.dryRun = object.dryRun ?? false;
+    return message;
+  },
+};
+
 function createBaseWaitVmsRequest(): WaitVmsRequest {
   return { selector: undefined, condition: 0, timeoutSeconds: 0 };
 }
@@ -2427,6 +2517,20 @@ export const VmServiceService = {
     responseSerialize: (value: VmProgress): Buffer => Buffer.from(VmProgress.encode(value).finish()),
     responseDeserialize: (value: Buffer): VmProgress => VmProgress.decode(value),
   },
+  /**
+   * Gives VMs the cfg and guest files back that they had before Address wrote them first, then releases their leases and MAC
+   * claims. Per VM: FAILED_PRECONDITION (not stopped), NOT_FOUND (nothing of it was ever written).
+   */
+  restoreFiles: {
+    path: "/domherd.v1.VmService/RestoreFiles" as const,
+    requestStream: false as const,
+    responseStream: true as const,
+    requestSerialize: (value: RestoreVmFilesRequest): Buffer =>
+      Buffer.from(RestoreVmFilesRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): RestoreVmFilesRequest => RestoreVmFilesRequest.decode(value),
+    responseSerialize: (value: VmProgress): Buffer => Buffer.from(VmProgress.encode(value).finish()),
+    responseDeserialize: (value: Buffer): VmProgress => VmProgress.decode(value),
+  },
   /** Ends when every selected VM meets the condition; results tell those that did not in time (DEADLINE_EXCEEDED). */
   wait: {
     path: "/domherd.v1.VmService/Wait" as const,
@@ -2458,6 +2562,11 @@ export interface VmServiceServer extends UntypedServiceImplementation {
   /** Takes the CPU from VMs; they keep their memory. Per VM: FAILED_PRECONDITION (not running). */
   pause: handleServerStreamingCall<PauseVmsRequest, VmProgress>;
   unpause: handleServerStreamingCall<UnpauseVmsRequest, VmProgress>;
+  /**
+   * Gives VMs the cfg and guest files back that they had before Address wrote them first, then releases their leases and MAC
+   * claims. Per VM: FAILED_PRECONDITION (not stopped), NOT_FOUND (nothing of it was ever written).
+   */
+  restoreFiles: handleServerStreamingCall<RestoreVmFilesRequest, VmProgress>;
   /** Ends when every selected VM meets the condition; results tell those that did not in time (DEADLINE_EXCEEDED). */
   wait: handleServerStreamingCall<WaitVmsRequest, VmProgress>;
 }
@@ -2538,6 +2647,16 @@ export interface VmServiceClient extends Client {
   unpause(request: UnpauseVmsRequest, options?: Partial<CallOptions>): ClientReadableStream<VmProgress>;
   unpause(
     request: UnpauseVmsRequest,
+    metadata?: Metadata,
+    options?: Partial<CallOptions>,
+  ): ClientReadableStream<VmProgress>;
+  /**
+   * Gives VMs the cfg and guest files back that they had before Address wrote them first, then releases their leases and MAC
+   * claims. Per VM: FAILED_PRECONDITION (not stopped), NOT_FOUND (nothing of it was ever written).
+   */
+  restoreFiles(request: RestoreVmFilesRequest, options?: Partial<CallOptions>): ClientReadableStream<VmProgress>;
+  restoreFiles(
+    request: RestoreVmFilesRequest,
     metadata?: Metadata,
     options?: Partial<CallOptions>,
   ): ClientReadableStream<VmProgress>;

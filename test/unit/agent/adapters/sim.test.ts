@@ -9,6 +9,7 @@ import { systemClock } from '../../../../agent/adapters/system/system-clock.js';
 import { parseSimOptions } from '../../../../agent/domain/sim-option.js';
 import { parseXlCfg } from '../../../../agent/domain/xl-cfg/xl-cfg.js';
 import type { Clock } from '../../../../agent/ports/clock.js';
+import { guestDiskContract } from '../../../contract/guest-disk-contract.js';
 import { toolstackContract } from '../../../contract/toolstack-contract.js';
 import { ManualClock } from '../manual-clock.js';
 
@@ -24,6 +25,19 @@ t.test('the simulated toolstack is a toolstack', (t) => {
   toolstackContract(t, async (t) => {
     const { toolstack, path } = await openHost(t, t.testdir(), ['boot-ms=20']);
     return { toolstack, name: 'domU', cfgPath: path('domU'), memoryMib: 512, vcpus: 1 };
+  });
+  t.end();
+});
+
+t.test('the simulated guest disk is a guest disk', (t) => {
+  guestDiskContract(t, async (t) => {
+    const root = t.testdir();
+    const { path } = await openHost(t, root, []);
+    const cfgPath = path('domU');
+    return {
+      guest: { name: 'domU', cfgPath, cfg: parseXlCfg(readFileSync(cfgPath, 'latin1')) },
+      open: async () => (await openHost(t, root, [])).guestDisk,
+    };
   });
   t.end();
 });
@@ -73,6 +87,7 @@ t.test('the simulated host', (t) => {
       'fail=destroy:domU',
       'fail=shutdown:domU',
       'fail=configure:domU3',
+      'fail=restore:domU4',
     ];
     const { toolstack, guestDisk, path } = await openHost(t, t.testdir(), options);
     await t.rejects(toolstack.create(path('domU2'), NEVER), { code: 'wrong_state' });
@@ -88,6 +103,8 @@ t.test('the simulated host', (t) => {
     const nothing = { vifs: [], hostname: undefined };
     await t.rejects(guestDisk.write(guest('domU3'), nothing, NEVER), { code: 'wrong_state' });
     await t.rejects(guestDisk.write(guest('domU'), nothing, NEVER), { code: 'wrong_state' }, 'it runs');
+    await t.rejects(guestDisk.restore(guest('domU'), NEVER), { code: 'wrong_state' }, 'it runs');
+    await t.rejects(guestDisk.restore(guest('domU4'), NEVER), { code: 'wrong_state', message: /restore of domU4/ });
   });
 
   t.test('has guests that ignore a shutdown', async (t) => {

@@ -6,6 +6,7 @@ import { AppError } from '../../../../shared/errors.js';
 import { parseIpv4 } from '../../../../shared/domain/ipv4.js';
 import { parseMac } from '../../../../shared/domain/mac.js';
 import type { Order, OrderAction, OrderProgress, OrderResult } from '../../../../agent/domain/order.js';
+import { RecordFormerCfgs } from '../../../../agent/adapters/disk/record-former-cfgs.js';
 import { RecordIntentLog } from '../../../../agent/adapters/disk/record-intent-log.js';
 import { makeCarryOut } from '../../../../agent/services/carry-out.js';
 import { VmConfigurer } from '../../../../agent/services/configure-vm.js';
@@ -38,13 +39,18 @@ function order(orderId: string, vmKey: string, action: OrderAction = { kind: 'st
   return { orderId, vmKey, timeoutMs, action };
 }
 
-function makeConfigurer(host: FakeHost, records = new MemoryRecordStore()): VmConfigurer {
+function makeConfigurer(
+  host: FakeHost,
+  records = new MemoryRecordStore(),
+  originals = new MemoryRecordStore(),
+): VmConfigurer {
   return new VmConfigurer({
     cfgFolder: host,
     guestDisk: host,
     wire: host,
     bridges: host,
-    intents: new RecordIntentLog(records),
+    intents: new RecordIntentLog(records, LOG),
+    formerCfgs: new RecordFormerCfgs(originals),
     log: LOG,
   });
 }
@@ -226,7 +232,7 @@ t.test('a change that was left half done', async (t) => {
     if (isGuestNew) host.guests.set(KEY, NETWORK);
     if (isGuestOpen) host.openGuests.set(KEY, undefined);
     const records = new MemoryRecordStore();
-    if (intent) await new RecordIntentLog(records).begin(INTENT);
+    if (intent) await new RecordIntentLog(records, LOG).begin(INTENT);
     return { host, records, configurer: makeConfigurer(host, records) };
   }
 
@@ -307,7 +313,7 @@ t.test('a change that was left half done', async (t) => {
     const other = host.addVm('other');
     const before = host.files.get(other) ?? '';
     host.files.set(other, 'after');
-    await new RecordIntentLog(records).begin({ cfgPath: other, before, after: 'after' });
+    await new RecordIntentLog(records, LOG).begin({ cfgPath: other, before, after: 'after' });
     host.faults.set('undo', new AppError('wrong_state', 'in use'));
     await configurer.recover();
     t.equal(host.files.get(other), before);
