@@ -1,12 +1,17 @@
 import { invalid } from '../../shared/errors.js';
 
 /** `name` is one name a line, `ips` one address a line. */
-export type OutputFormat = 'table' | 'json' | 'name' | 'ips';
+export type RowFormat = 'table' | 'json' | 'name' | 'ips';
+/** What other programs read. */
+export type ExportFormat = 'ansible' | 'hosts' | 'nodeset' | 'dnsmasq';
+export type OutputFormat = RowFormat | ExportFormat;
 
 /** For commands that print rows with names but no addresses. */
 export const NAMED: readonly OutputFormat[] = ['table', 'json', 'name'];
 /** For commands whose rows have names and addresses. */
 export const ADDRESSED: readonly OutputFormat[] = ['table', 'json', 'name', 'ips'];
+/** For the list of VMs. */
+export const EXPORTED: readonly OutputFormat[] = [...ADDRESSED, 'ansible', 'hosts', 'nodeset', 'dnsmasq'];
 /** For commands whose rows are neither names nor addresses. */
 export const PLAIN: readonly OutputFormat[] = ['table', 'json'];
 

@@ -8,7 +8,7 @@ import { ControllerSide } from './dom0/controller-side.js';
 import { dom0FolderOf, type Dom0Folder, type Dom0Record } from './dom0/dom0-folder.js';
 import { endpointsOf, type ListenFacts } from './dom0/endpoint.js';
 import { exitCodeOfAll } from './dom0/exit-code.js';
-import { fanOut } from './dom0/fan-out.js';
+import { fanOut } from './fan-out.js';
 import { HostLines } from './dom0/host-lines.js';
 import { parseNodeList, uniqueNodes } from './dom0/node-list.js';
 import type { Wanted } from './dom0/plan.js';

@@ -6,7 +6,7 @@ import { confirm } from './confirm.js';
 import { ControllerSide } from './dom0/controller-side.js';
 import { dom0FolderOf, sshTarget, type Dom0Folder, type Dom0Record } from './dom0/dom0-folder.js';
 import { exitCodeOfAll } from './dom0/exit-code.js';
-import { fanOut } from './dom0/fan-out.js';
+import { fanOut } from './fan-out.js';
 import { HostLines } from './dom0/host-lines.js';
 import { uniqueNodes } from './dom0/node-list.js';
 import { RELEASE, REMOVE } from './dom0/script.js';

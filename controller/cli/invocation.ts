@@ -16,6 +16,8 @@ export interface Invocation {
   readonly world: World;
   readonly global: GlobalOptions;
   readonly format: OutputFormat;
+  /** What stands behind `--`, which is in the arguments too. */
+  readonly trailing: readonly string[];
   /** Makes the whole command one intent: a call repeated with it is not carried out twice. */
   readonly requestId: string;
 }

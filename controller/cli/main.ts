@@ -1,9 +1,10 @@
 import { spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { closeSync, openSync } from 'node:fs';
-import { userInfo } from 'node:os';
+import { constants, userInfo } from 'node:os';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { notFound } from '../../shared/errors.js';
 import { createExec } from '../../shared/exec.js';
 import { run } from './run.js';
 import type { World } from './world.js';
@@ -24,11 +25,20 @@ function startAside(args: readonly string[], logPath: string): void {
   closeSync(log);
 }
 
+function attach([program, ...args]: readonly [string, ...string[]]): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const child = spawn(program, args, { stdio: 'inherit' });
+    child.once('error', ({ message }) => reject(notFound(`${program} cannot be run: ${message}`, { program })));
+    child.once('exit', (code, signal) => resolve(code ?? 128 + (signal === null ? 0 : constants.signals[signal])));
+  });
+}
+
 const world: World = {
   stdin: process.stdin,
   stdout: process.stdout,
   stderr: process.stderr,
   exec: createExec(process.env),
+  attach,
   startAside,
   pid: process.pid,
   programFolder: import.meta.dirname,

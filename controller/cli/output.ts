@@ -1,6 +1,6 @@
 import stringWidth from 'string-width';
 import { printable } from '../../shared/domain/printable.js';
-import { invalid } from '../../shared/errors.js';
+import { invalid, type AppError } from '../../shared/errors.js';
 import type { Invocation } from './invocation.js';
 import { paint, wantsColour, type Colour } from './terminal-text.js';
 
@@ -37,12 +37,18 @@ function formatRows<Row>(call: Invocation, rows: readonly Row[], view: View<Row>
       return lines(rows.flatMap(required(view.addresses)));
     case 'table':
       return formatTable(rows, view.columns, call.global.headers, isColoured);
+    default:
+      throw noSuchFormat();
   }
 }
 
 function required<Act>(act: Act | undefined): Act {
-  if (act === undefined) throw invalid('This output format makes no sense here', { hint: 'use -o table or -o json' });
+  if (act === undefined) throw noSuchFormat();
   return act;
+}
+
+function noSuchFormat(): AppError {
+  return invalid('This output format makes no sense here', { hint: 'use -o table or -o json' });
 }
 
 function lines(texts: readonly string[]): string {

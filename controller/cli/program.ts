@@ -12,6 +12,7 @@ import type { GlobalOptions, Invocation } from './invocation.js';
 import { LEASE } from './lease-command.js';
 import { MAC } from './mac-command.js';
 import { RESERVATION } from './reservation-command.js';
+import { SSH_CONFIG_VERB } from './ssh-command.js';
 import type { Noun, Verb } from './verb.js';
 import { VERSION_VERB } from './version-command.js';
 import { VM } from './vm-command.js';
@@ -45,7 +46,7 @@ export interface Outcome {
 }
 
 /** The whole command line. Building it touches nothing; parsing runs the command and leaves its exit code in `outcome`. */
-export function buildProgram(world: World, outcome: Outcome): Command {
+export function buildProgram(world: World, outcome: Outcome, argv: readonly string[] = []): Command {
   const program = new Command('domherd').description(
     'Herds Xen domUs: every address and MAC has one owner, all VMs of all hosts from one place',
   );
@@ -53,8 +54,9 @@ export function buildProgram(world: World, outcome: Outcome): Command {
   program.version(VERSION, '-V, --version', 'print the version of this program');
   program.configureHelp({ showGlobalOptions: true, sortOptions: false });
   for (const option of globalOptions()) program.addOption(option);
-  for (const noun of NOUNS) addNoun(program, noun, world, outcome);
-  addVerb(program, VERSION_VERB, world, outcome);
+  const run: Run = { world, outcome, trailing: argv.includes('--') ? argv.slice(argv.indexOf('--') + 1) : [] };
+  for (const noun of NOUNS) addNoun(program, noun, run);
+  for (const verb of [SSH_CONFIG_VERB, VERSION_VERB]) addVerb(program, verb, run);
   addExamples(program, EXAMPLES);
   return program;
 }
@@ -82,33 +84,40 @@ function prepare(command: Command, world: World): void {
   });
 }
 
-function addNoun(program: Command, noun: Noun, world: World, outcome: Outcome): void {
+/** What every command has of the command line that it stands in. */
+interface Run {
+  readonly world: World;
+  readonly outcome: Outcome;
+  readonly trailing: readonly string[];
+}
+
+function addNoun(program: Command, noun: Noun, run: Run): void {
   const command = program.command(noun.name).description(noun.about);
-  prepare(command, world);
-  for (const verb of noun.verbs) addVerb(command, verb, world, outcome);
+  prepare(command, run.world);
+  for (const verb of noun.verbs) addVerb(command, verb, run);
   addExamples(
     command,
     noun.verbs.map((verb) => verb.examples[0]),
   );
 }
 
-function addVerb(parent: Command, verb: Verb<never>, world: World, outcome: Outcome): void {
+function addVerb(parent: Command, verb: Verb<never>, run: Run): void {
   const command = parent.command(verb.args ? `${verb.name} ${verb.args}` : verb.name).description(verb.about);
-  prepare(command, world);
+  prepare(command, run.world);
   command.allowExcessArguments(false);
   for (const option of verb.options ?? []) command.addOption(option);
   addFormats(command, verb);
   addExamples(command, verb.examples);
   command.action(async () => {
-    const call = invocation(command, verb, world);
-    outcome.exitCode = await verb.run(call, command.args, command.opts<never>());
+    const call = invocation(command, verb, run);
+    run.outcome.exitCode = await verb.run(call, command.args, command.opts<never>());
   });
 }
 
-function invocation(command: Command, verb: Verb<never>, world: World): Invocation {
+function invocation(command: Command, verb: Verb<never>, { world, trailing }: Run): Invocation {
   const global = rootOf(command).opts<GlobalOptions>();
   const format = parseFormat(global.output, verb.formats, pathOf(command));
-  return { world, global, format, requestId: world.newId() };
+  return { world, global, format, trailing, requestId: world.newId() };
 }
 
 function addFormats(command: Command, verb: Verb<never>): void {

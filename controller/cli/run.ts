@@ -13,7 +13,7 @@ const INTERRUPTED = 130;
 export async function run(argv: readonly string[], world: World): Promise<number> {
   const outcome: Outcome = { exitCode: 0 };
   try {
-    await buildProgram(world, outcome).parseAsync(argv, { from: 'user' });
+    await buildProgram(world, outcome, argv).parseAsync(argv, { from: 'user' });
     return outcome.exitCode;
   } catch (error) {
     return failed(error, world);

@@ -1,15 +1,44 @@
-import { notFound } from '../../shared/errors.js';
+import { invalid, notFound } from '../../shared/errors.js';
 import { ControllerServiceClient } from '../../shared/gen/domherd/v1/controller.js';
 import { VmServiceClient } from '../../shared/gen/domherd/v1/vm.js';
 import { callUnary } from '../../shared/grpc/client.js';
 import { withClient } from './connection.js';
+import type { OutputFormat } from './format.js';
+import { selectVms } from './guest/guest-ssh.js';
 import type { Invocation } from './invocation.js';
 import { CALL } from './limit.js';
 import { printOne, printRows, tell } from './output.js';
-import { VM_VIEW, vmFields } from './view/vm-view.js';
+import {
+  ansibleInventory,
+  ansibleScriptJson,
+  dnsmasqConf,
+  hostsFile,
+  nodeSet,
+  type Exported,
+} from './view/vm-export.js';
+import { VM_VIEW, vmAddresses, vmFields } from './view/vm-view.js';
 
-export async function listVms(call: Invocation, names: readonly string[]): Promise<number> {
-  const request = { selector: { names: [...names], all: names.length === 0 } };
+export interface ListOptions {
+  /** As Ansible calls an inventory script. */
+  readonly list?: boolean;
+}
+
+const EXPORTS: ReadonlyMap<OutputFormat, (vms: readonly Exported[]) => string> = new Map<
+  OutputFormat,
+  (vms: readonly Exported[]) => string
+>([
+  ['ansible', ansibleInventory],
+  ['hosts', hostsFile],
+  ['nodeset', nodeSet],
+  ['dnsmasq', dnsmasqConf],
+]);
+
+export async function listVms(call: Invocation, names: readonly string[], options: ListOptions): Promise<number> {
+  const selector = { names: [...names], all: names.length === 0 };
+  const write = EXPORTS.get(call.format);
+  if (write) return exportVms(call, await selectVms(call, selector), options.list ? ansibleScriptJson : write);
+  if (options.list) throw invalid('--list is for -o ansible', { hint: 'domherd vm list -o ansible --list' });
+  const request = { selector };
   const { vms } = await withClient(call, VmServiceClient, (client) =>
     callUnary(client.list.bind(client), request, CALL),
   );
@@ -17,6 +46,13 @@ export async function listVms(call: Invocation, names: readonly string[]): Promi
   if (call.format !== 'table') return 0;
   if (vms.length === 0) tell(call, 'no VMs; see the hosts: domherd host list');
   await tellConflicts(call);
+  return 0;
+}
+
+function exportVms(call: Invocation, vms: readonly Exported[], write: (vms: readonly Exported[]) => string): number {
+  call.world.stdout.write(write(vms));
+  const without = vms.filter(({ vm }) => vmAddresses(vm).length === 0).length;
+  if (without > 0) tell(call, `${String(without)} of ${String(vms.length)} VMs have no lease and are left out`);
   return 0;
 }
 

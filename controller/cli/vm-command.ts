@@ -1,6 +1,7 @@
 import type { Option } from 'commander';
-import { ADDRESSED } from './format.js';
-import { dryRunOption, option, yesOption } from './option.js';
+import { ADDRESSED, EXPORTED, NAMED, PLAIN } from './format.js';
+import type { LoginOptions } from './guest/guest-ssh.js';
+import { countOption, dryRunOption, option, yesOption } from './option.js';
 import { verb, type Noun } from './verb.js';
 import type {
   AddressOptions,
@@ -11,6 +12,9 @@ import type {
   ShutdownOptions,
   StartOptions,
 } from './vm-order-action.js';
+import type { ListOptions } from './vm-action.js';
+import type { FanOptions } from './vm-run-action.js';
+import type { ScpOptions } from './vm-ssh-action.js';
 import type { WaitOptions } from './vm-wait-action.js';
 
 function allOption(): Option {
@@ -23,9 +27,16 @@ const listVerb = verb({
   name: 'list',
   args: SELECTED,
   about: 'the VMs of all hosts, or those named',
-  formats: ADDRESSED,
-  examples: ['domherd vm list', 'domherd vm list -o ips > vms_assigned_ips.txt', 'domherd vm list domU@dom0-1'],
-  run: async (call, args) => (await import('./vm-action.js')).listVms(call, args),
+  formats: EXPORTED,
+  options: [option('--list', 'with -o ansible: the JSON that Ansible wants of an inventory script')],
+  examples: [
+    'domherd vm list',
+    'domherd vm list -o ips > vms_assigned_ips.txt',
+    'domherd vm list domU@dom0-1',
+    'domherd vm list -o ansible > inventory.ini',
+    'domherd vm list -o hosts >> /etc/hosts',
+  ],
+  run: async (call, args, options: ListOptions) => (await import('./vm-action.js')).listVms(call, args, options),
 });
 
 const showVerb = verb({
@@ -169,6 +180,63 @@ const waitVerb = verb({
     (await import('./vm-wait-action.js')).waitForVms(call, args, options),
 });
 
+function userOption(): Option {
+  return option('--user <user>', 'log in as; else root');
+}
+
+function fanOptions(): readonly Option[] {
+  return [
+    option('-a, --all', 'all VMs that run and have a lease'),
+    userOption(),
+    countOption('--max <count>', 'at most so many at once; else 32', 1, 1_000),
+    option('--timeout <duration>', 'give a VM so long, 1s to 1d; else 10m'),
+  ];
+}
+
+const sshVerb = verb({
+  name: 'ssh',
+  args: '<vm> [command...]',
+  about: 'log in to a VM, or run a command there; through its dom0 if it does not answer from here',
+  formats: [],
+  options: [userOption()],
+  examples: ['domherd vm ssh domU@dom0-1', 'domherd vm ssh web-7 -- journalctl -b -p err'],
+  run: async (call, args, options: LoginOptions) => (await import('./vm-ssh-action.js')).sshToVm(call, args, options),
+});
+
+const scpVerb = verb({
+  name: 'scp',
+  args: '<path...>',
+  about: 'copy files as scp does; VM:PATH is a file in a VM',
+  formats: [],
+  options: [userOption(), option('-r, --recursive', 'folders with what is in them')],
+  examples: ['domherd vm scp ./app.conf web-7:/etc/', 'domherd vm scp -r web-7:/var/log ./logs'],
+  run: async (call, args, options: ScpOptions) => (await import('./vm-ssh-action.js')).copyByScp(call, args, options),
+});
+
+const runVerb = verb({
+  name: 'run',
+  args: SELECTED,
+  about: 'run a command in VMs by ssh, side by side; what several say alike is printed once',
+  formats: PLAIN,
+  options: fanOptions(),
+  examples: [
+    'domherd vm run --all -- uptime',
+    "domherd vm run web-1 web-2 --timeout 30s -- 'apt-get update && apt-get -y upgrade'",
+    'domherd vm run --all -o json -- df /',
+  ],
+  run: async (call, args, options: FanOptions) => (await import('./vm-run-action.js')).runInVms(call, args, options),
+});
+
+const copyVerb = verb({
+  name: 'copy',
+  args: '<file> <destination> [vm...]',
+  about: 'copy a file or folder to VMs by scp, side by side',
+  formats: NAMED,
+  options: fanOptions(),
+  examples: ['domherd vm copy ./setup.sh /root/ --all', 'domherd vm copy ./data /srv/ web-1 web-2'],
+  run: async (call, args, options: FanOptions) => (await import('./vm-run-action.js')).copyToVms(call, args, options),
+});
+
 export const VM: Noun = {
   name: 'vm',
   about: 'the domUs of all hosts',
@@ -184,5 +252,9 @@ export const VM: Noun = {
     unpauseVerb,
     restoreFilesVerb,
     waitVerb,
+    sshVerb,
+    scpVerb,
+    runVerb,
+    copyVerb,
   ],
 };

@@ -16,6 +16,13 @@ export interface World {
   /** Everything else. */
   readonly stderr: Sink;
   readonly exec: Exec;
+  /**
+   * Runs a program on this terminal, until it ends.
+   *
+   * @returns its exit code; 128 and the number of the signal that ended it
+   * @throws {AppError} `not_found` if there is no such program
+   */
+  readonly attach: (argv: readonly [string, ...string[]]) => Promise<number>;
   /** Starts this program once more, in the background: it outlives this process. Its output is appended to a file. */
   readonly startAside: (args: readonly string[], logPath: string) => void;
   readonly pid: number;

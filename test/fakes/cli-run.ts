@@ -18,6 +18,9 @@ export interface CliOptions {
   /** Sees stdout as it comes. */
   readonly onOutput?: (text: string) => void;
   readonly nowMs?: () => number;
+  readonly attach?: World['attach'];
+  readonly exec?: World['exec'];
+  readonly home?: string;
 }
 
 class Text implements Sink {
@@ -48,12 +51,13 @@ export async function runCli(args: readonly string[], options: CliOptions = {}):
     stdin: Object.assign(stdin, { isTTY: isTerminal }),
     stdout,
     stderr,
-    exec: createExec({}),
+    exec: options.exec ?? createExec({}),
+    attach: options.attach ?? (() => Promise.resolve(0)),
     startAside: () => undefined,
     pid: 1,
     programFolder: '/nonexistent',
     env: { ...options.env },
-    user: () => ({ uid: 1000, home: '/home/me', name: 'me' }),
+    user: () => ({ uid: 1000, home: options.home ?? '/home/me', name: 'me' }),
     timeZone: () => 'Europe/Paris',
     nowMs: options.nowMs ?? (() => Date.now()),
     newId: () => `test-${String(process.pid)}-${String((lastId += 1))}`,

@@ -136,7 +136,8 @@ export class Dom0Jail {
   #sshdConfig(): string {
     return [
       `Port ${String(this.port)}`,
-      'ListenAddress 127.0.0.1',
+      // All of loopback's addresses: a jail can stand for several machines.
+      'ListenAddress 0.0.0.0',
       `HostKey ${join(this.folder, 'host_key')}`,
       `AuthorizedKeysFile ${join(this.folder, 'authorized_keys')}`,
       'PidFile none',
@@ -145,6 +146,7 @@ export class Dom0Jail {
       'PasswordAuthentication no',
       'PermitRootLogin prohibit-password',
       'MaxStartups 100',
+      'Subsystem sftp internal-sftp',
       '',
     ].join('\n');
   }

@@ -105,6 +105,7 @@ t.test('what is dangerous in a VM is told aside, and in JSON', async (t) => {
       world: { ...world, env: {} } as unknown as World,
       global: { headers: true },
       format,
+      trailing: [],
       requestId: 'r',
     };
     t.equal(await showProgress(call, stream(), false), 0);

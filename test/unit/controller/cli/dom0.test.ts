@@ -8,7 +8,7 @@ import type { Artefact } from '../../../../controller/cli/dom0/artefact.js';
 import { Dom0Folder, type Dom0Record } from '../../../../controller/cli/dom0/dom0-folder.js';
 import { endpointsOf } from '../../../../controller/cli/dom0/endpoint.js';
 import { exitCodeOfAll } from '../../../../controller/cli/dom0/exit-code.js';
-import { fanOut } from '../../../../controller/cli/dom0/fan-out.js';
+import { fanOut } from '../../../../controller/cli/fan-out.js';
 import { parseNodeList } from '../../../../controller/cli/dom0/node-list.js';
 import { planDom0, type Wanted } from '../../../../controller/cli/dom0/plan.js';
 import { parseProbe, type Dom0Facts } from '../../../../controller/cli/dom0/probe.js';

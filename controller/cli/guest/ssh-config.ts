@@ -1,0 +1,75 @@
+import type { SshTarget } from '../dom0/ssh.js';
+import { sshOptions } from '../dom0/ssh.js';
+
+/** How ssh gets to a VM. */
+export interface SshGuest {
+  /** What a user types: unique, without `@`. */
+  readonly name: string;
+  readonly vmId: number;
+  readonly address: string;
+  /** The dom0 to go through; `undefined`: from here. */
+  readonly jump: SshTarget | undefined;
+}
+
+export interface SshConfigOptions {
+  readonly user: string;
+  readonly knownHosts: string;
+  /** For connections that several commands share; `undefined`: each has its own. */
+  readonly controlFolder?: string | undefined;
+}
+
+/** A second command comes soon or never. */
+const SHARED_S = 60;
+
+/**
+ * A configuration of ssh_config(5): a block for each VM. Host keys are kept by VM, not by address: addresses are given to
+ * other VMs.
+ */
+export function formatSshConfig(guests: readonly SshGuest[], options: SshConfigOptions): string {
+  return guests.map((guest) => blockOf(guest, options)).join('\n');
+}
+
+function blockOf(
+  { name, vmId, address, jump }: SshGuest,
+  { user, knownHosts, controlFolder }: SshConfigOptions,
+): string {
+  const settings = {
+    HostName: address,
+    User: user,
+    HostKeyAlias: `domherd-vm-${String(vmId)}`,
+    UserKnownHostsFile: quoted(knownHosts),
+    // The first key that a VM shows is kept; another one later is refused.
+    StrictHostKeyChecking: 'accept-new',
+    CheckHostIP: 'no',
+    HashKnownHosts: 'no',
+    // Not that a new VM's key was kept: it is new each time that one is made.
+    LogLevel: 'ERROR',
+    ConnectTimeout: '10',
+    ServerAliveInterval: '15',
+    ...(controlFolder === undefined
+      ? {}
+      : {
+          ControlMaster: 'auto',
+          ControlPersist: String(SHARED_S),
+          ControlPath: quoted(`${controlFolder}/${String(vmId)}-${address}-${user}`),
+        }),
+    ...(jump ? { ProxyCommand: jumpCommand(jump) } : {}),
+  };
+  const lines = Object.entries(settings).map(([key, value]) => `  ${key} ${value}\n`);
+  return `Host ${name}\n${lines.join('')}`;
+}
+
+/** ProxyJump would reach the dom0 without the options that it is reached with otherwise. A shell reads it, after ssh's own `%`. */
+function jumpCommand(jump: SshTarget): string {
+  const words = ['ssh', ...sshOptions(jump), '-W', '[%h]:%p', '--', jump.host];
+  return words.map((word) => (word === '[%h]:%p' ? `'${word}'` : shellWord(word.replaceAll('%', '%%')))).join(' ');
+}
+
+function shellWord(word: string): string {
+  return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", String.raw`'\''`)}'`;
+}
+
+/** ssh_config(5) has no escape for a quote in a quoted argument, and expands `%`. */
+function quoted(path: string): string {
+  return `"${path.replaceAll('%', '%%')}"`;
+}

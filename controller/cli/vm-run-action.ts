@@ -1,0 +1,250 @@
+import { invalid } from '../../shared/errors.js';
+import { parseDuration } from '../../shared/domain/duration.js';
+import type { ExecResult } from '../../shared/exec.js';
+import { EXIT_CODE } from '../../shared/exit-code.js';
+import { fanOut } from './fan-out.js';
+import { foldNames } from './guest/guest-name.js';
+import {
+  refuseSsh,
+  selectVms,
+  withGuestSsh,
+  type GuestSsh,
+  type LoginOptions,
+  type NamedVm,
+} from './guest/guest-ssh.js';
+import type { Invocation } from './invocation.js';
+import { printRows, tell, type View } from './output.js';
+import { selectorOf } from './selection.js';
+import { vmName } from './view/vm-view.js';
+
+export interface FanOptions extends LoginOptions {
+  readonly all?: boolean;
+  readonly max?: number;
+  readonly timeout?: string;
+}
+
+/** What came of one VM. */
+interface Outcome {
+  readonly named: NamedVm;
+  /** `undefined`: the command did not end by itself. */
+  readonly exitCode: number | undefined;
+  /** Why there is no exit code. */
+  readonly error: string | undefined;
+  readonly stdout: string;
+  readonly stderr: string;
+  readonly durationMs: number;
+}
+
+const MAX = 32;
+const TIMEOUT_MS = 600_000;
+/** A day, as `vm wait` has it. */
+const MAX_TIMEOUT_MS = 86_400_000;
+
+const RUN_VIEW: View<Outcome> = {
+  columns: [
+    { title: 'VM', text: ({ named }) => vmName(named.vm) },
+    {
+      title: 'RESULT',
+      text: resultText,
+      colour: ({ exitCode }) => (exitCode === 0 ? 'green' : 'red'),
+    },
+    { title: 'NOTE', text: ({ stderr }) => stderr.trim().split('\n').at(-1) ?? '' },
+  ],
+  json: ({ named, exitCode, error, stdout, stderr, durationMs }) => ({
+    vm: vmName(named.vm),
+    exitCode: exitCode ?? null,
+    error: error ?? null,
+    stdout,
+    stderr,
+    durationMs,
+  }),
+  name: ({ named }) => vmName(named.vm),
+};
+
+/** Runs a command in VMs, side by side; what several say alike is printed once. */
+export async function runInVms(call: Invocation, args: readonly string[], options: FanOptions): Promise<number> {
+  const { trailing } = call;
+  if (trailing.length === 0) throw invalid('no command is given', { hint: 'domherd vm run --all -- uptime' });
+  const names = args.slice(0, args.length - trailing.length);
+  const outcomes = await eachVm(call, names, options, (ssh, name) => [
+    'ssh',
+    ...ssh.options,
+    ...['-o', 'BatchMode=yes', '-T', '--', name],
+    ...trailing,
+  ]);
+  if (call.format === 'json') printRows(call, outcomes, RUN_VIEW);
+  else printFolded(call, outcomes, options.all !== true && names.length === 1);
+  return exitCodeOf(outcomes);
+}
+
+/** Copies a file or folder to VMs, side by side. */
+export async function copyToVms(
+  call: Invocation,
+  [source = '', destination = '', ...names]: readonly string[],
+  options: FanOptions,
+): Promise<number> {
+  if (/^[^/]*:/.test(source)) throw invalid('the source is a file of this machine', { hint: 'from VMs: vm scp' });
+  const outcomes = await eachVm(call, names, options, (ssh, name) => [
+    'scp',
+    ...ssh.options,
+    ...['-o', 'BatchMode=yes', '-q', '-r', '--', source, `${name}:${destination}`],
+  ]);
+  printRows(call, outcomes, RUN_VIEW);
+  return exitCodeOf(outcomes);
+}
+
+async function eachVm(
+  call: Invocation,
+  names: readonly string[],
+  options: FanOptions,
+  commandFor: (ssh: GuestSsh, name: string) => readonly [string, ...string[]],
+): Promise<readonly Outcome[]> {
+  const timeoutMs = timeoutOf(options.timeout);
+  const selected = await selectVms(call, selectorOf(names, options.all));
+  const skipped = selected.filter(({ vm }) => refuseSsh(vm) !== undefined);
+  const vms = selected.filter((named) => !skipped.includes(named));
+  // Of all there are, those that are off are no failure; one that was named is.
+  if (options.all && skipped.length > 0) tell(call, `${foldVms(skipped)}: left out, not running or without a lease`);
+  const refused = options.all ? [] : skipped.map(refusedOutcome);
+  if (vms.length + refused.length === 0) throw invalid('no VM runs that has an address', { hint: 'domherd vm list' });
+  return withGuestSsh(call, vms, options, async (ssh) => {
+    const progress = new Count(call, vms.length);
+    const outcomes = await fanOut(vms, options.max ?? MAX, async (named) => {
+      const outcome = await runOne(call, named, commandFor(ssh, ssh.nameOf(named.vm.id)), timeoutMs);
+      progress.add();
+      return outcome;
+    });
+    progress.clear();
+    return [...outcomes, ...refused];
+  });
+}
+
+async function runOne(
+  call: Invocation,
+  named: NamedVm,
+  argv: readonly [string, ...string[]],
+  timeoutMs: number,
+): Promise<Outcome> {
+  const { exec, signal, nowMs } = call.world;
+  const startMs = nowMs();
+  const result = await exec.run(argv, { timeoutMs, signal });
+  const exitCode = exitCodeOfResult(result);
+  const { stderr } = result;
+  const stdout = result.stdout.toString();
+  const error = exitCode === undefined ? reasonOf(result, timeoutMs) : undefined;
+  return { named, exitCode, error, stdout, stderr, durationMs: nowMs() - startMs };
+}
+
+function exitCodeOfResult(result: ExecResult): number | undefined {
+  if (result.kind === 'ok') return 0;
+  return result.kind === 'failed' ? result.exitCode : undefined;
+}
+
+function reasonOf(result: ExecResult, timeoutMs: number): string {
+  switch (result.kind) {
+    case 'timeout':
+      return `not done in ${String(timeoutMs / 1000)} s`;
+    case 'missing':
+      return `${result.argv[0] ?? ''} cannot be run here: ${result.stderr}`;
+    default:
+      return 'interrupted';
+  }
+}
+
+function refusedOutcome(named: NamedVm): Outcome {
+  return { named, exitCode: undefined, error: refuseSsh(named.vm), stdout: '', stderr: '', durationMs: 0 };
+}
+
+function resultText({ exitCode, error }: Outcome): string {
+  if (exitCode === undefined) return error ?? 'failed';
+  return exitCode === 0 ? 'done' : exitText(exitCode);
+}
+
+/** ssh(1) ends so when it did not get to the command. */
+function exitText(exitCode: number): string {
+  return exitCode === 255 ? 'exit code 255 (ssh)' : `exit code ${String(exitCode)}`;
+}
+
+function timeoutOf(text: string | undefined): number {
+  const timeoutMs = text === undefined ? TIMEOUT_MS : parseDuration(text);
+  if (timeoutMs >= 1_000 && timeoutMs <= MAX_TIMEOUT_MS) return timeoutMs;
+  throw invalid(`--timeout is 1s to 1d, not ${text ?? ''}`);
+}
+
+/** As clush -b: a header with the names, then what all of them said. One VM alone has no header. */
+function printFolded(call: Invocation, outcomes: readonly Outcome[], isOne: boolean): void {
+  const { stdout, stderr } = call.world;
+  const sides = [
+    { sink: stdout, textOf: ({ stdout: text }: Outcome) => text },
+    { sink: stderr, textOf: ({ stderr: text }: Outcome) => text },
+  ];
+  for (const { sink, textOf } of sides) {
+    for (const [text, group] of groupBy(outcomes, textOf)) {
+      if (text === '') continue;
+      sink.write(`${isOne ? '' : header(group)}${text.endsWith('\n') ? text : `${text}\n`}`);
+    }
+  }
+  for (const [text, group] of groupBy(outcomes, resultText)) {
+    if (text !== 'done') tell(call, `${foldVms(group.map(({ named }) => named))}: ${text}`);
+  }
+}
+
+function header(group: readonly Outcome[]): string {
+  const line = '-'.repeat(15);
+  const count = group.length === 1 ? '' : ` (${String(group.length)})`;
+  return `${line}\n${foldVms(group.map(({ named }) => named))}${count}\n${line}\n`;
+}
+
+function foldVms(vms: readonly NamedVm[]): string {
+  return foldNames(vms.map(({ name }) => name));
+}
+
+function groupBy(
+  outcomes: readonly Outcome[],
+  keyOf: (outcome: Outcome) => string,
+): ReadonlyMap<string, readonly Outcome[]> {
+  const groups = new Map<string, Outcome[]>();
+  for (const outcome of outcomes) {
+    const key = keyOf(outcome);
+    groups.set(key, [...(groups.get(key) ?? []), outcome]);
+  }
+  return groups;
+}
+
+/** 0 if all did well, `partial` if some did; else the greatest exit code of the command, 255 where it did not run. */
+function exitCodeOf(outcomes: readonly Outcome[]): number {
+  const failed = outcomes.filter(({ exitCode }) => exitCode !== 0);
+  if (failed.length === 0) return 0;
+  if (failed.length < outcomes.length) return EXIT_CODE.partial;
+  return Math.max(...failed.map(({ exitCode }) => exitCode ?? 255));
+}
+
+/** How many are done, on a terminal. */
+class Count {
+  private readonly call: Invocation;
+  private readonly total: number;
+  private done = 0;
+
+  constructor(call: Invocation, total: number) {
+    this.call = call;
+    this.total = total;
+    this.show();
+  }
+
+  add(): void {
+    this.done += 1;
+    this.show();
+  }
+
+  clear(): void {
+    if (this.isLive) this.call.world.stderr.write('\r\u001b[K');
+  }
+
+  private get isLive(): boolean {
+    return this.call.world.stderr.isTTY === true && this.call.world.env['TERM'] !== 'dumb';
+  }
+
+  private show(): void {
+    if (this.isLive) this.call.world.stderr.write(`\r\u001b[K${String(this.done)} of ${String(this.total)} done`);
+  }
+}
