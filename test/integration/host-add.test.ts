@@ -2,6 +2,9 @@ import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, readFileSync, readlinkSync, unlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
+import { parseAnswer } from '../../controller/cli/dom0/answer.js';
+import { parseProbe } from '../../controller/cli/dom0/probe.js';
+import { PROBE, scriptText } from '../../controller/cli/dom0/script.js';
 import { EXIT_CODE } from '../../shared/exit-code.js';
 import { Dom0Jail, makeSshKey } from '../harness/dom0-jail.js';
 import { Fleet, type CommandResult } from '../harness/fleet.js';
@@ -231,6 +234,44 @@ t.test('a site that lets nobody dial back is met by a tunnel over ssh', async (t
       [],
     );
   });
+});
+
+t.test('of ten at once, one that fails leaves nine joined', async (t) => {
+  for (const jail of jails.splice(0)) await jail.stop();
+  const names = Array.from({ length: 9 }, (_, n) => `node-${String(n + 1)}`);
+  for (const name of names) await startJail(name);
+  const added = await add([...names.slice(0, 4), 'dom0-off', ...names.slice(4), '-o', 'json']);
+  t.equal(added.exitCode, EXIT_CODE.partial, added.stderr);
+  const rows = JSON.parse(added.stdout) as { host: string; result: string | null; errorCode: string | null }[];
+  const failed = rows.filter(({ errorCode }) => errorCode !== null);
+  t.match(failed, [{ host: 'dom0-off', result: null, errorCode: 'unavailable' }]);
+  t.strictSame(
+    rows.filter(({ result }) => result === 'joined').map(({ host }) => host),
+    names,
+  );
+  const list = JSON.parse((await domherd(['host', 'list', '-o', 'json'])).stdout) as { name: string; state: string }[];
+  t.strictSame(
+    list.filter(({ name, state }) => name.startsWith('node-') && state === 'online').map(({ name }) => name),
+    names,
+    'each has its session',
+  );
+});
+
+t.test('a name server that is silent is not taken for a firewall', (t) => {
+  const resolver = join(fleet.folder, 'resolv.conf');
+  writeFileSync(resolver, 'nameserver 192.0.2.1\n');
+  // Whatever goes to these two vanishes.
+  const silent = ['192.0.2.1', '192.0.2.2'].map((ip) => `ip neigh add ${ip} lladdr 02:00:00:00:00:01 dev void`);
+  const site = [
+    ...['set -e', `mount --bind ${resolver} /etc/resolv.conf`, 'ip link set lo up'],
+    ...['ip link add void type veth peer name sink', 'ip link set sink up', 'ip link set void up'],
+    ...['ip address add 192.0.2.9/24 dev void', ...silent, 'exec bash --norc --noprofile -s'],
+  ].join('; ');
+  const values = { dials: ['session frontend.site 7433', 'join 192.0.2.2 7434'] };
+  const input = scriptText(PROBE, values);
+  const said = execFileSync('unshare', ['--mount', '--net', 'bash', '-c', site], { input }).toString();
+  t.match(parseProbe(parseAnswer(said)).dials, [{ outcome: 'unknown-name' }, { outcome: 'timeout' }]);
+  t.end();
 });
 
 function subnetsFile(): string {
