@@ -27,8 +27,8 @@ async function openLog(logLevel: LogLevel): Promise<Logger> {
   return createLog('domherd-agent', logLevel);
 }
 
-/** What speaks to a controller. */
-async function openParts(options: HostOptions, log: Logger): Promise<AgentParts> {
+/** What speaks to a controller. @param isAlone whether the state folder is locked: `join` may come while the agent runs */
+async function openParts(options: HostOptions, log: Logger, isAlone: boolean): Promise<AgentParts> {
   const { default: tls } = await import('node:tls');
   // grpc-js has no option for it; before any credential is made.
   tls.DEFAULT_MIN_VERSION = 'TLSv1.3';
@@ -43,7 +43,8 @@ async function openParts(options: HostOptions, log: Logger): Promise<AgentParts>
   const { usualPlaces } = await import('./adapters/xl/xen-host.js');
   const commands = { exec: createExec(process.env), follow: createFollow(process.env) };
   const places = usualPlaces(process.env['PATH'] ?? '');
-  return openXlParts({ stateDir, xenDir: resolve(options.toolstack.xenDir), places, ...commands, log, build });
+  const xenDir = resolve(options.toolstack.xenDir);
+  return openXlParts({ stateDir, isAlone, xenDir, places, ...commands, log, build });
 }
 
 async function run(options: HostOptions): Promise<void> {
@@ -53,7 +54,7 @@ async function run(options: HostOptions): Promise<void> {
   const stateDir = resolve(options.stateDir);
   // Before anything is read: two agents would fight over the session, each with the other's counter.
   const lock = await lockStateFolder(stateDir, process.pid);
-  const parts = await openParts(options, log);
+  const parts = await openParts(options, log, true);
   const app = new AgentApp(parts);
   const stopped = new Promise<void>((done) => {
     const stop = (signal: NodeJS.Signals): void => {
@@ -79,7 +80,7 @@ async function join(options: HostOptions, host: string | undefined): Promise<voi
   }
   const { text } = await import('node:stream/consumers');
   const { joinController } = await import('./services/joining.js');
-  const parts = await openParts(options, await openLog(options.logLevel));
+  const parts = await openParts(options, await openLog(options.logLevel), false);
   const token = await text(process.stdin);
   const identity = await joinController(token, host ?? hostname(), parts, AbortSignal.timeout(120_000));
   const until = new Date(identity.notAfterMs).toISOString();

@@ -28,6 +28,8 @@ import type { AgentParts } from './app.js';
 export interface XlAgentOptions {
   /** Absolute; made if it is missing. */
   readonly stateDir: string;
+  /** No other process has the state folder in use. */
+  readonly isAlone: boolean;
   /** Of the cfg files, absolute: /etc/xen. */
   readonly xenDir: string;
   readonly places: XenPlaces;
@@ -48,8 +50,8 @@ export async function openXlParts(options: XlAgentOptions): Promise<AgentParts> 
   const host = await findXenHost(places);
   await mkdir(stateDir, { recursive: true, mode: 0o700 });
   const workFolder = join(stateDir, 'work');
-  // What an agent that was killed left half made; the state folder has one agent at a time.
-  await rm(workFolder, { recursive: true, force: true });
+  // What an agent that was killed left half made.
+  if (options.isAlone) await rm(workFolder, { recursive: true, force: true });
   const clock = systemClock;
   const cfgFolder = new DirCfgFolder(xenDir, join(stateDir, 'backup'), clock);
   const hostReport = new XlHostReport({ exec, host, log, build });

@@ -1,4 +1,4 @@
-import { mkdir, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { SimOptions } from '../../domain/sim-option.js';
 import type { CfgFolder } from '../../ports/cfg-folder.js';
@@ -45,15 +45,16 @@ export async function openSimHost(
   };
 }
 
-/** All files at once: a first run that is cut short begins anew. */
+/** All files at once: a first run that is cut short begins anew, and of two at the same time one makes them. */
 async function ensureImage(xenFolder: string, count: number): Promise<void> {
   if ((await unlessMissing(stat(xenFolder))) !== undefined) return;
-  const draft = `${xenFolder}.new`;
-  await rm(draft, { recursive: true, force: true });
-  await mkdir(draft);
+  const draft = await mkdtemp(`${xenFolder}.new-`);
   const write = (name: string): Promise<void> => writeFile(join(draft, `${name}.cfg`), imageCfg(name));
   await Promise.all(imageVmNames(count).map(write));
-  await rename(draft, xenFolder);
+  await rename(draft, xenFolder).catch(async (error: unknown) => {
+    await rm(draft, { recursive: true, force: true });
+    if ((await unlessMissing(stat(xenFolder))) === undefined) throw error;
+  });
 }
 
 /** Made up with the simulated host, and kept with it. */

@@ -3,7 +3,7 @@
 //   domains where they would be, as on a real host.
 // - A change is on disk before whoever asked for it is answered. Not synced: a power cut ends domains.
 import { randomUUID } from 'node:crypto';
-import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
+import { link, mkdir, readFile, rename, unlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as v from 'valibot';
 import { AppError, messageOf, wrongState } from '../../../shared/errors.js';
@@ -78,9 +78,7 @@ export class SimWorld {
     const path = join(folder, 'world.json');
     await mkdir(folder, { recursive: true });
     const world = new SimWorld(path, options, clock);
-    const text = await unlessMissing(readFile(path, 'utf8'));
-    if (text === undefined) await world.#create();
-    else world.#load(text);
+    world.#load((await unlessMissing(readFile(path, 'utf8'))) ?? (await world.#create()));
     return world;
   }
 
@@ -140,9 +138,20 @@ export class SimWorld {
     };
   }
 
-  async #create(): Promise<void> {
-    this.#deploymentId = `sim-${randomUUID()}`;
-    await this.#commit([], {});
+  /** @returns what is there then: of two at the same time, one makes it for both */
+  async #create(): Promise<string> {
+    const draft = `${this.#path}.${randomUUID()}`;
+    const state = { deploymentId: `sim-${randomUUID()}`, domains: [], guests: {} };
+    try {
+      await writeFile(draft, JSON.stringify(state));
+      await link(draft, this.#path).catch((error: unknown) => {
+        if (!(error instanceof Error && 'code' in error && error.code === 'EEXIST')) throw error;
+      });
+      await unlink(draft);
+      return await readFile(this.#path, 'utf8');
+    } catch (error) {
+      throw new AppError('unavailable', `${this.#path} cannot be made: ${messageOf(error)}`, {}, error);
+    }
   }
 
   #load(text: string): void {

@@ -1,4 +1,4 @@
-import { readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { parseIpv4 } from '../../../../shared/domain/ipv4.js';
@@ -58,6 +58,15 @@ t.test('the simulated host', (t) => {
     t.equal((await second.cfgFolder.list()).length, 2);
     t.equal(await second.deployment.readDeploymentId(), id);
     t.not(await (await openHost(t, t.testdir({ x: {} }), [])).deployment.readDeploymentId(), id);
+  });
+
+  t.test('is one host, though several make it at the same time', async (t) => {
+    const root = t.testdir();
+    const hosts = await Promise.all(Array.from({ length: 10 }, () => openHost(t, root, ['vms=3'])));
+    const ids = await Promise.all(hosts.map(({ deployment }) => deployment.readDeploymentId()));
+    t.equal(new Set(ids).size, 1);
+    t.equal((await hosts[0]?.cfgFolder.list())?.length, 3);
+    t.strictSame(readdirSync(root).sort(), ['world.json', 'xen'], 'no draft is left');
   });
 
   t.test('keeps its domains while the agent is gone', async (t) => {
