@@ -59,26 +59,47 @@ const STATE_DIR = '/var/lib/domherd-agent';
 export const XEN_DIR = '/etc/xen';
 export const HELD_DIR = '/var/lib/domherd/held';
 
+const EXAMPLES = {
+  run: 'domherd-agent run',
+  sim: 'domherd-agent run --toolstack sim --sim vms=2 --state-dir /tmp/dom0-1',
+  join: 'domherd host token dom0-1 | ssh root@dom0-1 domherd-agent join --host dom0-1',
+  joinSim: 'domherd host token try | domherd-agent join --host try --toolstack sim --state-dir /tmp/dom0-1',
+  status: 'domherd-agent status',
+  boot: 'domherd-agent boot --dry-run',
+  bootElsewhere: 'domherd-agent boot --xen-dir /srv/cfg --state-dir /srv/state -o json',
+  release: 'domherd-agent release',
+  releaseJson: 'domherd-agent release -o json',
+};
+
+function examples(...lines: readonly string[]): string {
+  return `\nExamples:\n${lines.map((line) => `  ${line}\n`).join('')}`;
+}
+
 /** The command line of `domherd-agent`. Faults of use are thrown by commander, as CommanderError. */
 export function createProgram(commands: AgentCommands): Command {
   const program = new Command('domherd-agent')
     .description("domherd's agent on a Xen dom0: dials the controller and does what it orders")
     .version(VERSION)
     .exitOverride()
-    .showHelpAfterError('(domherd-agent --help tells more)');
+    .showHelpAfterError('(domherd-agent --help tells more)')
+    .addHelpText('after', examples(EXAMPLES.join, EXAMPLES.status, EXAMPLES.boot, EXAMPLES.release));
   hostCommand(program, 'run')
     .description('serve this host; needs an identity, see join')
+    .addHelpText('after', examples(EXAMPLES.run, EXAMPLES.sim))
     .action((options: ParsedOptions) => commands.run(readHostOptions(options)));
   hostCommand(program, 'join')
     .description('get an identity: domherd host token NAME | domherd-agent join')
     .option('--host <name>', 'the name that the token is for (default: the name of this machine)')
+    .addHelpText('after', examples(EXAMPLES.join, EXAMPLES.joinSim))
     .action((options: ParsedOptions) => commands.join(readHostOptions(options), options.host));
   commonCommand(program, 'status')
     .description('who this host is, until when, and how its session is')
+    .addHelpText('after', examples(EXAMPLES.status))
     .action((options: ParsedOptions) => commands.status(options));
   bootCommand(program, commands);
   gateCommand(program, 'release')
     .description('put back what the boot step held back from xendomains; overwrites nothing')
+    .addHelpText('after', examples(EXAMPLES.release, EXAMPLES.releaseJson))
     .action((options: GateOptions) => commands.release(options));
   return program;
 }
@@ -87,6 +108,7 @@ function bootCommand(program: Command, commands: AgentCommands): void {
   type Parsed = Omit<BootCommandOptions, 'isDryRun' | 'timeoutMs'> & { dryRun?: true; timeout: number };
   gateCommand(program, 'boot')
     .description('before xendomains: a MAC of its own for each vif, and nothing that is of another deployment started')
+    .addHelpText('after', examples(EXAMPLES.boot, EXAMPLES.bootElsewhere))
     .option('--auto-dir <folder>', 'what xendomains starts (default: as /etc/default/xendomains says)')
     .option('--save-dir <folder>', 'what xendomains restores (default: as /etc/default/xendomains says)')
     .addOption(

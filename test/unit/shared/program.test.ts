@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { status } from '@grpc/grpc-js';
 import fc from 'fast-check';
 import t from 'tap';
+import { createProgram } from '../../../agent/program.js';
 import { formatJoinToken, parseJoinToken, type JoinToken } from '../../../shared/domain/join-token.js';
 import {
   defaultDataDir,
@@ -171,4 +172,30 @@ t.test('log', (t) => {
   log.trace('not asked for');
   t.equal(lines.length, 1);
   t.end();
+});
+
+t.test('every help of the agent has examples, and each of them is a command line that it takes', async (t) => {
+  const ran: string[] = [];
+  const note = (name: string) => () => Promise.resolve(void ran.push(name));
+  const commands = {
+    ...{ run: note('run'), join: note('join'), status: note('status') },
+    ...{ boot: note('boot'), release: note('release') },
+  };
+  const names = Object.keys(commands);
+  for (const name of ['', ...names]) {
+    let help = '';
+    const program = createProgram(commands);
+    const command = program.commands.find((one) => one.name() === name) ?? program;
+    command.configureOutput({ writeOut: (text) => (help += text) });
+    command.outputHelp();
+    const [, listed = ''] = help.split('Examples:\n');
+    const examples = listed.split('\n').filter((line) => line !== '');
+    t.ok(examples.length > 0, `domherd-agent ${name}`);
+    for (const example of examples) {
+      const argv = /domherd-agent (.*)$/.exec(example)?.[1]?.split(' ') ?? [];
+      await createProgram(commands).parseAsync(argv, { from: 'user' });
+      t.equal(ran.at(-1), name || argv[0], example);
+    }
+  }
+  t.strictSame([...new Set(ran)].sort(), [...names].sort());
 });
