@@ -76,6 +76,7 @@ export async function showProgress(
   if (isDryRun) return 0;
   printRows(call, results, RESULT_VIEW);
   showWarnings(call, results);
+  showOutputs(call, results);
   showHints(call, results);
   return exitCodeOf(results);
 }
@@ -88,6 +89,18 @@ function showPlan(call: Invocation, plan: VmPlan, isDryRun: boolean): void {
 function showWarnings(call: Invocation, results: readonly VmResult[]): void {
   for (const result of results) {
     for (const warning of result.warnings) tell(call, `warning: ${resultName(result)}: ${warning}`);
+  }
+}
+
+/** What the program printed that failed, which hints speak of, and what its host could not undo. */
+function showOutputs(call: Invocation, results: readonly VmResult[]): void {
+  for (const result of results) {
+    if (result.errorCode === '') continue;
+    const { output = '', notUndone = '' } = result.details;
+    if (notUndone !== '') tell(call, `${resultName(result)}: what was done could not be undone: ${notUndone}`);
+    if (output.trim() === '') continue;
+    tell(call, `output of ${resultName(result)}:`);
+    for (const line of output.trim().split(/\r?\n/)) tell(call, `  ${line.replaceAll('\t', '  ')}`);
   }
 }
 

@@ -9,7 +9,7 @@ import { formatTable } from '../../../../controller/cli/output.js';
 import { buildProgram, NOUNS } from '../../../../controller/cli/program.js';
 import type { World } from '../../../../controller/cli/world.js';
 import { exitCodeOf, showProgress } from '../../../../controller/cli/vm-progress.js';
-import type { VmProgress } from '../../../../shared/gen/domherd/v1/vm.js';
+import type { VmProgress, VmResult } from '../../../../shared/gen/domherd/v1/vm.js';
 import { printable } from '../../../../shared/domain/printable.js';
 import { AppError } from '../../../../shared/errors.js';
 import { formatFailure } from '../../../../shared/failure-text.js';
@@ -88,31 +88,58 @@ t.test('the exit code of several results', (t) => {
   t.end();
 });
 
+interface Shown {
+  readonly exitCode: number;
+  readonly out: string;
+  readonly err: string;
+}
+
+async function show(format: 'json' | 'name', results: readonly VmResult[]): Promise<Shown> {
+  async function* stream(): AsyncGenerator<VmProgress> {
+    for (const value of results) yield await Promise.resolve({ progress: { $case: 'result', value } });
+  }
+  const out: string[] = [];
+  const err: string[] = [];
+  const world = {
+    stdout: { write: (text: string) => out.push(text) },
+    stderr: { write: (text: string) => err.push(text) },
+  };
+  const call = {
+    world: { ...world, env: {} } as unknown as World,
+    global: { headers: true },
+    format,
+    trailing: [],
+    requestId: 'r',
+  };
+  const exitCode = await showProgress(call, stream(), false);
+  return { exitCode, out: out.join(''), err: err.join('') };
+}
+
+const DONE = { vm: 'domU', host: 'dom0-1', errorCode: '', message: '', details: {}, state: undefined, warnings: [] };
+
 t.test('what is dangerous in a VM is told aside, and in JSON', async (t) => {
   const warning = 'root has an empty password\u001b[2J';
-  const value = { vm: 'domU', host: 'dom0-1', errorCode: '', message: '', details: {}, state: undefined };
-  async function* stream(): AsyncGenerator<VmProgress> {
-    yield await Promise.resolve({ progress: { $case: 'result', value: { ...value, warnings: [warning] } } });
-  }
   for (const format of ['json', 'name'] as const) {
-    const out: string[] = [];
-    const err: string[] = [];
-    const world = {
-      stdout: { write: (text: string) => out.push(text) },
-      stderr: { write: (text: string) => err.push(text) },
-    };
-    const call = {
-      world: { ...world, env: {} } as unknown as World,
-      global: { headers: true },
-      format,
-      trailing: [],
-      requestId: 'r',
-    };
-    t.equal(await showProgress(call, stream(), false), 0);
-    t.ok(err.includes('warning: domU@dom0-1: root has an empty password\\u{1b}[2J\n'));
-    if (format === 'json') t.match(JSON.parse(out.join('')), [{ vm: 'domU@dom0-1', warnings: [warning] }]);
-    else t.equal(out.join(''), 'domU@dom0-1\n');
+    const { exitCode, out, err } = await show(format, [{ ...DONE, warnings: [warning] }]);
+    t.equal(exitCode, 0);
+    t.match(err, 'warning: domU@dom0-1: root has an empty password\\u{1b}[2J\n');
+    if (format === 'json') t.match(JSON.parse(out), [{ vm: 'domU@dom0-1', warnings: [warning] }]);
+    else t.equal(out, 'domU@dom0-1\n');
   }
+});
+
+t.test('what a program printed that failed is told aside, before the hints', async (t) => {
+  const output = 'libxl: error:\tno\u001b[2J disk\r\nxl: giving up\n';
+  const details = { output, notUndone: 'the disk is in use', hint: 'see the path in the output' };
+  const failed = { ...DONE, errorCode: 'wrong_state', message: 'xl create failed', details };
+  const { err, out } = await show('json', [failed, { ...DONE, details: { output: 'all is well' } }]);
+  t.match(
+    err,
+    'domU@dom0-1: what was done could not be undone: the disk is in use\noutput of domU@dom0-1:\n' +
+      '  libxl: error:  no\\u{1b}[2J disk\n  xl: giving up\nhint: see the path in the output\n',
+  );
+  t.notMatch(err, 'all is well');
+  t.match(JSON.parse(out), [{ details: { output } }, {}]);
 });
 
 /** Every command with its path, the program itself first. */
