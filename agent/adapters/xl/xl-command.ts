@@ -14,6 +14,12 @@ const DESTROY_MS = 60_000;
 /** A hypercall. */
 const PAUSE_MS = 30_000;
 
+// Units stop in the reverse order of their start.
+const SCOPE = [
+  ...['--scope', '--slice=domherd-domains.slice', '--property=Before=xendomains.service'],
+  ...['--collect', '--quiet'],
+] as const;
+
 /** The verbs of xl, each with its limit. */
 export class XlCommand {
   readonly #exec: Exec;
@@ -37,7 +43,7 @@ export class XlCommand {
 
   /**
    * In a scope of its own: xl leaves a process behind that handles the domain's reboots, and systemd would end it with the
-   * agent.
+   * agent. At shutdown it must outlive xendomains, which waits until what it asked to stop is cleaned up.
    *
    * @returns `cut` when the limit or the signal ended it: half a domain may be there
    * @throws {AppError} as `Toolstack.create`, but for its `timeout`
@@ -45,8 +51,7 @@ export class XlCommand {
   async create(name: string, cfgPath: string, signal: AbortSignal): Promise<'done' | 'timeout' | 'aborted'> {
     const { systemdRun, xl } = this.#host;
     const create = [xl, 'create', cfgPath] as const;
-    const scope = ['--scope', '--slice=domherd-domains.slice', '--collect', '--quiet', '--'] as const;
-    const argv = systemdRun === undefined ? create : ([systemdRun, ...scope, ...create] as const);
+    const argv = systemdRun === undefined ? create : ([systemdRun, ...SCOPE, '--', ...create] as const);
     const result = await this.#exec.run(argv, { timeoutMs: CREATE_MS, signal });
     if (result.kind === 'ok') return 'done';
     if (result.kind === 'timeout' || result.kind === 'aborted') return result.kind;

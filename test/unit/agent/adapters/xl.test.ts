@@ -220,7 +220,8 @@ t.test('create', (t) => {
     const { xen, toolstack, path, host } = await openXen(t);
     await Promise.all([toolstack.create(path('domU'), NEVER), toolstack.create(path('other'), NEVER)]);
     t.equal(xen.mostCreating, 1);
-    const scope = '--scope --slice=domherd-domains.slice --collect --quiet --';
+    const order = '--property=Before=xendomains.service';
+    const scope = `--scope --slice=domherd-domains.slice ${order} --collect --quiet --`;
     t.same(xen.scopes(), [`${scope} ${host.xl} create ${path('domU')}`, `${scope} ${host.xl} create ${path('other')}`]);
   });
 
