@@ -143,7 +143,7 @@ guest_disk() { # the tutorial's domU: a partition image with an sshd and a Debia
 host_disk() { # host_disk NUMBER: its own names and keys, its own file system
   local host=dom0-$1
   echo "$host" > dom0/etc/hostname
-  printf '127.0.0.1\tlocalhost\n127.0.1.1\t%s\n' "$host" > dom0/etc/hosts
+  printf '127.0.0.1\tlocalhost\n127.0.1.1\t%s\n10.183.255.1\tfrontend\n' "$host" > dom0/etc/hosts
   tr -d - < /proc/sys/kernel/random/uuid > dom0/etc/machine-id
   sed "s/@NUMBER@/$1/" "$here/image/interfaces" > dom0/etc/network/interfaces
   rm -f dom0/etc/ssh/ssh_host_*
