@@ -467,3 +467,23 @@ t.test('the files can be made what they were before the first change', async (t)
   t.equal(await addressOf(disk, guest), undefined);
   t.equal(await disk.restore(guest, NEVER), undefined, 'it is as if it had never been changed');
 });
+
+t.test('the files of a disk that was made anew are not given to the new one', async (t) => {
+  const { image, guest, disk, again } = makeRig(t);
+  await (await disk.write(guest, settings('10.180.0.6'), NEVER)).keep();
+  rmSync(image);
+  const files = { ...DEBIAN, '/etc/hostname': 'anew\n' };
+  makeImage(image, files);
+  const before = hashOf(image);
+  await t.rejects(again().restore(guest, NEVER), {
+    code: 'wrong_state',
+    message: /made anew/,
+    details: { hint: /lease release/ },
+  });
+  t.equal(hashOf(image), before);
+  await (await again().write(guest, settings('10.180.0.7'), NEVER)).keep();
+  t.equal(readInImage(image, '/etc/hostname'), 'vm7\n');
+  await (await again().restore(guest, NEVER))?.keep();
+  t.equal(readInImage(image, '/etc/hostname'), 'anew\n', 'what it was itself');
+  t.ok(isClean(image));
+});

@@ -26,6 +26,7 @@ const ChangeSchema = v.object({
   disk: v.string(),
   warnings: v.array(v.string()),
   originals: v.optional(OriginalsSchema, {}),
+  fsUuid: v.optional(v.string(), ''),
   isRestore: v.optional(v.boolean(), false),
   pieces: v.array(v.object({ at: v.number(), before: Base64, after: Base64 })),
 });
@@ -45,6 +46,8 @@ export interface BlockChange {
   readonly warnings: readonly string[];
   /** What the files were that it changes. */
   readonly originals: Originals;
+  /** Of the file system; empty: not known. */
+  readonly fsUuid: string;
   /** It makes the files what they were before the first change. */
   readonly isRestore: boolean;
   readonly pieces: readonly Piece[];

@@ -30,7 +30,7 @@ import { type BlockChange, formatBlockChange, parseBlockChange, readPieces, writ
 import type { DiskUse } from './disk-use.js';
 import { E2fsTools } from './e2fs-tools.js';
 import { readGuestTree } from './guest-tree-reader.js';
-import { formatOriginals, parseOriginals } from './original-record.js';
+import { areOfAnother, formatOriginals, parseOriginals } from './original-record.js';
 
 /** Of one write: the checks of a large disk take most of it. */
 const WRITE_MS = 120_000;
@@ -55,6 +55,7 @@ interface RootDisk {
   /** Its real path. */
   readonly disk: string;
   readonly isClean: boolean;
+  readonly fsUuid: string;
 }
 
 export class E2fsGuestDisk implements GuestDisk {
@@ -82,7 +83,7 @@ export class E2fsGuestDisk implements GuestDisk {
   }
 
   async write(guest: Guest, settings: GuestSettings, signal: AbortSignal): Promise<GuestChange> {
-    const { disk, isClean } = await findRoot(guest.cfg);
+    const { disk, isClean, fsUuid } = await findRoot(guest.cfg);
     return this.#alone(disk, signal, async (work, limited) => {
       await this.#refuseOpen(guest.cfgPath);
       await this.#refuseInUse(disk);
@@ -90,7 +91,8 @@ export class E2fsGuestDisk implements GuestDisk {
       const tree = await readGuestTree(this.#tools, disk, work, limited);
       const { edits, warnings } = planGuest(tree, settings, nicOptions(guest.cfg));
       if (edits.length === 0) return doneAlready(warnings);
-      const about = { cfgPath: guest.cfgPath, disk, warnings, originals: originalsOf(edits, tree), isRestore: false };
+      const originals = originalsOf(edits, tree);
+      const about = { cfgPath: guest.cfgPath, disk, warnings, originals, fsUuid, isRestore: false };
       const change = await this.#prepare(about, edits, tree, work, limited);
       await this.#apply(change, edits, work, limited);
       return this.#openChange(change);
@@ -101,14 +103,20 @@ export class E2fsGuestDisk implements GuestDisk {
     const bytes = await this.#options.originals.read(keyOf(guest.cfgPath));
     if (bytes === undefined) return undefined;
     const originals = parseOriginals(bytes);
-    const { disk, isClean } = await findRoot(guest.cfg);
+    const { disk, isClean, fsUuid } = await findRoot(guest.cfg);
+    if (areOfAnother(originals, fsUuid)) {
+      throw wrongState(`The disk ${disk} was made anew since it was written: its former files are of another one`, {
+        disk,
+        hint: 'keep it as it is; what the cfg was is in the backup folder of the agent, and domherd lease release frees the address',
+      });
+    }
     return this.#alone(disk, signal, async (work, limited) => {
       await this.#refuseOpen(guest.cfgPath);
       await this.#refuseInUse(disk);
       if (!isClean) await this.#tools.repair(disk, limited);
       const tree = await readGuestTree(this.#tools, disk, work, limited);
-      const edits = planRestore(tree, originals);
-      const about = { cfgPath: guest.cfgPath, disk, warnings: [], originals: {}, isRestore: true };
+      const edits = planRestore(tree, originals.files);
+      const about = { cfgPath: guest.cfgPath, disk, warnings: [], originals: {}, fsUuid, isRestore: true };
       const change =
         edits.length === 0 ? { ...about, pieces: [] } : await this.#prepare(about, edits, tree, work, limited);
       await this.#apply(change, edits, work, limited);
@@ -202,12 +210,14 @@ export class E2fsGuestDisk implements GuestDisk {
     };
   }
 
-  async #keepOriginals({ cfgPath, originals }: BlockChange): Promise<void> {
+  async #keepOriginals({ cfgPath, originals, fsUuid }: BlockChange): Promise<void> {
     const store = this.#options.originals;
     const bytes = await store.read(keyOf(cfgPath));
-    const kept = bytes === undefined ? {} : parseOriginals(bytes);
-    const isKnown = Object.keys(originals).every((path) => Object.hasOwn(kept, path));
-    if (!isKnown) await store.write(keyOf(cfgPath), formatOriginals(cfgPath, { ...originals, ...kept }));
+    const kept = bytes === undefined ? undefined : parseOriginals(bytes);
+    const files = kept === undefined || areOfAnother(kept, fsUuid) ? {} : kept.files;
+    const isKnown = Object.keys(originals).every((path) => Object.hasOwn(files, path));
+    if (!isKnown)
+      await store.write(keyOf(cfgPath), formatOriginals(cfgPath, { fsUuid, files: { ...originals, ...files } }));
   }
 
   async #refuseOpen(cfgPath: string): Promise<void> {
@@ -272,7 +282,7 @@ async function findRoot(cfg: XlCfg): Promise<RootDisk> {
       continue;
     }
     const content = diskContent(await headOf(path));
-    if (content.kind === 'ext') return { disk: path, isClean: content.isClean };
+    if (content.kind === 'ext') return { disk: path, isClean: content.isClean, fsUuid: content.uuid };
     refusal ??= invalid(`The disk ${target} is not ext2, ext3 or ext4: it holds ${content.what}`, {
       disk: target,
       hint: content.hint,

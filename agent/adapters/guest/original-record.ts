@@ -14,17 +14,34 @@ const OriginalSchema = v.variant('kind', [
 
 export const OriginalsSchema = v.record(v.string(), OriginalSchema);
 
-const RecordSchema = v.object({ version: v.literal(1), cfgPath: v.string(), files: OriginalsSchema });
+const RecordSchema = v.object({
+  version: v.literal(1),
+  cfgPath: v.string(),
+  fsUuid: v.optional(v.string(), ''),
+  files: OriginalsSchema,
+});
 
-export function formatOriginals(cfgPath: string, files: Originals): Buffer {
-  return Buffer.from(JSON.stringify({ version: 1, cfgPath, files }));
+/** The files of a guest before they were changed. */
+export interface OriginalRecord {
+  /** Of the file system that they were in; empty: not known. */
+  readonly fsUuid: string;
+  readonly files: Originals;
+}
+
+export function formatOriginals(cfgPath: string, record: OriginalRecord): Buffer {
+  return Buffer.from(JSON.stringify({ version: 1, cfgPath, ...record }));
 }
 
 /** @throws {AppError} `wrong_state` if it is damaged */
-export function parseOriginals(bytes: Uint8Array): Originals {
+export function parseOriginals(bytes: Uint8Array): OriginalRecord {
   try {
-    return v.parse(RecordSchema, JSON.parse(Buffer.from(bytes).toString())).files;
+    return v.parse(RecordSchema, JSON.parse(Buffer.from(bytes).toString()));
   } catch (error) {
     throw wrongState(`The record of a guest's files before they were changed cannot be read: ${messageOf(error)}`);
   }
+}
+
+/** Of a disk that was made anew they are in no file system any more. */
+export function areOfAnother({ fsUuid }: OriginalRecord, present: string): boolean {
+  return fsUuid !== '' && present !== '' && fsUuid !== present;
 }

@@ -2,8 +2,13 @@
 export const DISK_HEAD_BYTES = 0x10080;
 
 export type DiskContent =
-  /** `isClean`: its own notes say that it was unmounted, without an error or a journal to replay. */
-  | { readonly kind: 'ext'; readonly isClean: boolean }
+  | {
+      readonly kind: 'ext';
+      /** Its own notes say that it was unmounted, without an error or a journal to replay. */
+      readonly isClean: boolean;
+      /** 32 hex digits: a file system that is made anew has another. */
+      readonly uuid: string;
+    }
   /** `what` follows "it holds"; `hint` tells what to do. */
   | { readonly kind: 'other'; readonly what: string; readonly hint: string };
 
@@ -48,7 +53,8 @@ const SIGNATURES: readonly Signature[] = [
 ];
 
 /** Of the superblock; places from the beginning of the disk. */
-const EXT = { magicAt: 0x438, stateAt: 0x43a, incompatAt: 0x460, roCompatAt: 0x464, orphanAt: 0x4e8 };
+const EXT = { magicAt: 0x438, stateAt: 0x43a, incompatAt: 0x460, roCompatAt: 0x464, uuidAt: 0x468, orphanAt: 0x4e8 };
+const UUID_BYTES = 16;
 const INCOMPAT = { needsRecovery: 0x4, journalDevice: 0x8 };
 const RO_COMPAT = { orphanPresent: 0x10000 };
 
@@ -78,7 +84,12 @@ function extContent(head: Uint8Array): DiskContent {
   // Bit 0: unmounted; bit 1: an error was found.
   const isUnmounted = (field(EXT.stateAt) & 3) === 1;
   const hasOrphans = field(EXT.orphanAt) !== 0 || (field(EXT.roCompatAt) & RO_COMPAT.orphanPresent) !== 0;
-  return { kind: 'ext', isClean: isUnmounted && !hasOrphans && (incompat & INCOMPAT.needsRecovery) === 0 };
+  const uuid = [...head.subarray(EXT.uuidAt, EXT.uuidAt + UUID_BYTES)];
+  return {
+    kind: 'ext',
+    isClean: isUnmounted && !hasOrphans && (incompat & INCOMPAT.needsRecovery) === 0,
+    uuid: uuid.map((byte) => byte.toString(16).padStart(2, '0')).join(''),
+  };
 }
 
 function hasBytes(head: Uint8Array, { at, bytes }: { readonly at: number; readonly bytes: string }): boolean {

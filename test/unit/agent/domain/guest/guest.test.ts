@@ -223,11 +223,14 @@ t.test('what a disk is', (t) => {
     return bytes;
   };
   const EXT = [0x438, '\x53\xef\x01'] as const;
-  t.strictSame(diskContent(head(EXT)), { kind: 'ext', isClean: true });
-  t.strictSame(diskContent(head(EXT, [510, '\x55\xaa'])), { kind: 'ext', isClean: true }, 'with a boot sector');
-  t.strictSame(diskContent(head(EXT, [0x460, '\x04'])), { kind: 'ext', isClean: false }, 'a journal to replay');
-  t.strictSame(diskContent(head([0x438, '\x53\xef\x02'])), { kind: 'ext', isClean: false }, 'an error was found');
-  t.strictSame(diskContent(head(EXT, [0x4e8, '\x0c'])), { kind: 'ext', isClean: false }, 'orphans');
+  const ext = (isClean: boolean) => ({ kind: 'ext', isClean, uuid: '0'.repeat(32) });
+  const marked = diskContent(head(EXT, [0x468, '\x01\xab'], [0x477, '\xff']));
+  t.match(marked, { uuid: `01ab${'0'.repeat(26)}ff` });
+  t.strictSame(diskContent(head(EXT)), ext(true));
+  t.strictSame(diskContent(head(EXT, [510, '\x55\xaa'])), ext(true), 'with a boot sector');
+  t.strictSame(diskContent(head(EXT, [0x460, '\x04'])), ext(false), 'a journal to replay');
+  t.strictSame(diskContent(head([0x438, '\x53\xef\x02'])), ext(false), 'an error was found');
+  t.strictSame(diskContent(head(EXT, [0x4e8, '\x0c'])), ext(false), 'orphans');
   const others = [
     { marks: [EXT, [0, 'LUKS\xba\xbe']] as const, what: /LUKS/ },
     { marks: [EXT, [0x460, '\x08']] as const, what: /journal of another/ },
