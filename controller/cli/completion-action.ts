@@ -1,11 +1,13 @@
 import type { Invocation } from './invocation.js';
-import { NOUNS } from './program.js';
+import { NOUNS, PLAIN_VERBS } from './program.js';
+import type { Verb } from './verb.js';
 
 /** Nouns, verbs and options stand in the script; names are asked of the controller, for a second at most. */
 export function bashCompletion(): string {
-  const nouns = [...NOUNS.map(({ name }) => name), 'version'];
+  const nouns = [...NOUNS, ...PLAIN_VERBS].map(({ name }) => name);
   const verbs = NOUNS.map(({ name, verbs: all }) => `    ${name}) words="${all.map((verb) => verb.name).join(' ')}";;`);
-  const options = NOUNS.flatMap((noun) => noun.verbs.map((verb) => optionCase(noun.name, verb)));
+  const options = NOUNS.flatMap((noun) => noun.verbs.map((verb) => optionCase(`"${noun.name} ${verb.name}"`, verb)));
+  const plain = PLAIN_VERBS.map((verb) => optionCase(`"${verb.name} "*`, verb));
   return `# bash completion of domherd: source <(domherd completion bash)
 _domherd_names() { timeout 1 domherd "$1" list -o name 2>/dev/null; }
 _domherd() {
@@ -17,9 +19,11 @@ _domherd() {
     case $noun in
 ${verbs.join('\n')}
     esac
-  else
+  fi
+  if [ "$COMP_CWORD" -gt 1 ] && [ -z "$words" ]; then
     case "$noun $verb" in
 ${options.join('\n')}
+${plain.join('\n')}
     esac
     case $current in -*) ;; *) words=""; [ -n "$names" ] && words=$(_domherd_names "$names") ;; esac
   fi
@@ -36,10 +40,10 @@ const LISTED: readonly [RegExp, string][] = [
   [/reservation/, 'reservation'],
 ];
 
-function optionCase(noun: string, verb: (typeof NOUNS)[number]['verbs'][number]): string {
+function optionCase(pattern: string, verb: Verb<never>): string {
   const words = [...(verb.options ?? []).flatMap(({ long }) => (long ? [long] : [])), '--output', '--help'];
   const names = LISTED.find(([placeholder]) => placeholder.test(verb.args ?? ''))?.[1] ?? '';
-  return `      "${noun} ${verb.name}") words="${words.join(' ')}"; names="${names}";;`;
+  return `      ${pattern}) words="${words.join(' ')}"; names="${names}";;`;
 }
 
 export function printBashCompletion(call: Invocation): Promise<number> {

@@ -1,11 +1,11 @@
-import { EventServiceClient, type EventFilter } from '../../shared/gen/domherd/v1/event.js';
+import { EventServiceClient, type Event, type EventFilter } from '../../shared/gen/domherd/v1/event.js';
 import { VmServiceClient } from '../../shared/gen/domherd/v1/vm.js';
 import { callStream, callUnary } from '../../shared/grpc/client.js';
 import { withClient } from './connection.js';
 import { followEvents, newestEvents, printEvent, type WatchEvents } from './follow.js';
 import type { Invocation } from './invocation.js';
 import { CALL } from './limit.js';
-import { printRows } from './output.js';
+import { printRows, tell } from './output.js';
 import { eventView } from './view/event-view.js';
 
 export interface EventOptions {
@@ -26,11 +26,16 @@ export async function listEvents(call: Invocation, options: EventOptions): Promi
   const limit = options.limit ?? (options.follow ? LIMIT_BEFORE_FOLLOWING : LIMIT);
   const events = await newestEvents(call, filter, limit);
   if (!options.follow) {
-    printRows(call, events, eventView(call.world.timeZone()));
+    printEvents(call, events);
     return 0;
   }
   for (const event of events) printEvent(call, event);
   return followEvents(call, watchOf(call, filter), events.at(-1)?.id ?? 0n);
+}
+
+export function printEvents(call: Invocation, events: readonly Event[]): void {
+  printRows(call, events, eventView(call.world.timeZone()));
+  if (events.length === 0 && call.format === 'table') tell(call, 'no events');
 }
 
 function watchOf(call: Invocation, filter: EventFilter): WatchEvents {

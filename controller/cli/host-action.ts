@@ -1,4 +1,3 @@
-import { parseDuration } from '../../shared/domain/duration.js';
 import { notFound } from '../../shared/errors.js';
 import { HostServiceClient, type Host } from '../../shared/gen/domherd/v1/host.js';
 import { callUnary } from '../../shared/grpc/client.js';
@@ -13,7 +12,8 @@ import { hostFields, hostView, via } from './view/host-view.js';
 
 export interface TokenOptions {
   readonly uses?: number;
-  readonly ttl?: string;
+  /** Milliseconds. */
+  readonly ttl?: number;
 }
 
 export async function listHosts(call: Invocation): Promise<number> {
@@ -37,7 +37,7 @@ export async function showHost(call: Invocation, name: string): Promise<number> 
 }
 
 export async function createToken(call: Invocation, host: string, options: TokenOptions): Promise<number> {
-  const ttlSeconds = options.ttl === undefined ? 0 : Math.ceil(parseDuration(options.ttl) / 1_000);
+  const ttlSeconds = Math.ceil((options.ttl ?? 0) / 1_000);
   const request = {
     requestId: call.requestId,
     host,

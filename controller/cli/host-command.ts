@@ -3,7 +3,7 @@ import { NAMED, PLAIN } from './format.js';
 import type { AddOptions, UpgradeOptions } from './host-add-action.js';
 import type { TokenOptions } from './host-action.js';
 import type { RemoveOptions } from './host-remove-action.js';
-import { countOption, dryRunOption, option, yesOption } from './option.js';
+import { countOption, dryRunOption, durationOption, option, yesOption } from './option.js';
 import { verb, type Noun } from './verb.js';
 
 const MOST_USES = 10_000;
@@ -117,7 +117,7 @@ export const HOST: Noun = {
       formats: PLAIN,
       options: [
         countOption('--uses <n>', 'for so many joins; else 1', 1, MOST_USES),
-        option('--ttl <duration>', 'valid for so long, 10s to 1d; else 10m'),
+        durationOption('--ttl <duration>', 'valid for so long, 10s to 1d; else 10m', '10s', '1d'),
       ],
       examples: [
         'domherd host token dom0-1 | ssh root@dom0-1 domherd-agent join',

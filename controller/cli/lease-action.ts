@@ -8,14 +8,13 @@ import {
 import { callStream, callUnary } from '../../shared/grpc/client.js';
 import { confirm } from './confirm.js';
 import { withClient } from './connection.js';
-import { findVmId } from './event-action.js';
+import { findVmId, printEvents } from './event-action.js';
 import { followEvents, newestEvents, type WatchEvents } from './follow.js';
 import type { Invocation } from './invocation.js';
 import { CALL, LONG_CALL } from './limit.js';
 import { parseCount } from './option.js';
 import { printRows, tell, type View } from './output.js';
 import { enumValue } from './view/enum-text.js';
-import { eventView } from './view/event-view.js';
 import { leaseView } from './view/lease-view.js';
 
 export interface LeaseListOptions {
@@ -106,7 +105,7 @@ export async function leaseHistory(call: Invocation, subject: string): Promise<n
   const { events } = await withClient(call, LeaseServiceClient, (client) =>
     callUnary(client.history.bind(client), request, CALL),
   );
-  printRows(call, events, eventView(call.world.timeZone()));
+  printEvents(call, events);
   return 0;
 }
 

@@ -1,4 +1,5 @@
 import { InvalidArgumentError, Option } from 'commander';
+import { parseDuration } from '../../shared/domain/duration.js';
 
 /** An option of the value; `flags` as commander writes them. The name in <> tells completion what to offer. */
 export function option(flags: string, about: string): Option {
@@ -28,6 +29,15 @@ export function parseCount(text: string, min: number, max: number): number {
   const count = /^\d{1,9}$/.test(text) ? Number(text) : NaN;
   if (count >= min && count <= max) return count;
   throw new InvalidArgumentError(`It must be a whole number of ${String(min)} to ${String(max)}.`);
+}
+
+/** An option of a duration such as `1m30s`, `min` and `max` included; its value is in milliseconds. */
+export function durationOption(flags: string, about: string, min: string, max: string): Option {
+  return new Option(flags, about).argParser((text: string) => {
+    const durationMs = parseDuration(text);
+    if (durationMs >= parseDuration(min) && durationMs <= parseDuration(max)) return durationMs;
+    throw new InvalidArgumentError(`It must be a duration of ${min} to ${max}.`);
+  });
 }
 
 /** For commands that take something away. */

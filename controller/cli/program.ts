@@ -31,6 +31,9 @@ export const NOUNS: readonly Noun[] = [
   COMPLETION,
 ];
 
+/** Those that stand without a noun. */
+export const PLAIN_VERBS: readonly Verb<never>[] = [SSH_CONFIG_VERB, VERSION_VERB];
+
 const EXAMPLES = [
   'g5k-subnets -a | domherd reservation import - --name job42 --ends 20:00',
   'domherd host add --file $OAR_NODE_FILE',
@@ -56,7 +59,7 @@ export function buildProgram(world: World, outcome: Outcome, argv: readonly stri
   for (const option of globalOptions()) program.addOption(option);
   const run: Run = { world, outcome, trailing: argv.includes('--') ? argv.slice(argv.indexOf('--') + 1) : [] };
   for (const noun of NOUNS) addNoun(program, noun, run);
-  for (const verb of [SSH_CONFIG_VERB, VERSION_VERB]) addVerb(program, verb, run);
+  for (const verb of PLAIN_VERBS) addVerb(program, verb, run);
   addExamples(program, EXAMPLES);
   return program;
 }

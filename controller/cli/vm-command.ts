@@ -1,7 +1,7 @@
 import type { Option } from 'commander';
 import { ADDRESSED, EXPORTED, NAMED, PLAIN } from './format.js';
 import type { LoginOptions } from './guest/guest-ssh.js';
-import { countOption, dryRunOption, option, yesOption } from './option.js';
+import { countOption, dryRunOption, durationOption, option, yesOption } from './option.js';
 import { verb, type Noun } from './verb.js';
 import type {
   AddressOptions,
@@ -87,7 +87,7 @@ const shutdownVerb = verb({
   formats: ADDRESSED,
   options: [
     allOption(),
-    option('--timeout <duration>', 'wait for a guest so long, 1s to 1h; else 60s'),
+    durationOption('--timeout <duration>', 'wait for a guest so long, 1s to 1h; else 60s', '1s', '1h'),
     option('--then <what>', 'what becomes of a guest that is still there then; else leave').choices([
       'leave',
       'destroy',
@@ -115,7 +115,11 @@ const rebootVerb = verb({
   args: SELECTED,
   about: 'ask guests to reboot, and wait until they have',
   formats: ADDRESSED,
-  options: [allOption(), option('--timeout <duration>', 'wait for a guest so long, 1s to 1h; else 5m'), dryRunOption()],
+  options: [
+    allOption(),
+    durationOption('--timeout <duration>', 'wait for a guest so long, 1s to 1h; else 5m', '1s', '1h'),
+    dryRunOption(),
+  ],
   examples: ['domherd vm reboot domU@dom0-1', 'domherd vm reboot --all --timeout 10m'],
   run: async (call, args, options: RebootOptions) =>
     (await import('./vm-order-action.js')).rebootVms(call, args, options),
@@ -169,7 +173,7 @@ const waitVerb = verb({
     option('--for <condition>', 'what to wait for')
       .choices(['running', 'stopped', 'ping', 'ssh'])
       .makeOptionMandatory(),
-    option('--timeout <duration>', 'wait at most so long, 1s to 1d; else 5m'),
+    durationOption('--timeout <duration>', 'wait at most so long, 1s to 1d; else 5m', '1s', '1d'),
   ],
   examples: [
     'domherd vm wait --all --for=running',
@@ -189,7 +193,7 @@ function fanOptions(): readonly Option[] {
     option('-a, --all', 'all VMs that run and have a lease'),
     userOption(),
     countOption('--max <count>', 'at most so many at once; else 32', 1, 1_000),
-    option('--timeout <duration>', 'give a VM so long, 1s to 1d; else 10m'),
+    durationOption('--timeout <duration>', 'give a VM so long, 1s to 1d; else 10m', '1s', '1d'),
   ];
 }
 

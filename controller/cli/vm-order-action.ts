@@ -1,4 +1,3 @@
-import { parseDuration } from '../../shared/domain/duration.js';
 import { VmServiceClient, type VmProgress } from '../../shared/gen/domherd/v1/vm.js';
 import { callStream } from '../../shared/grpc/client.js';
 import { confirm } from './confirm.js';
@@ -23,12 +22,14 @@ export interface StartOptions extends SelectionOptions {
 }
 
 export interface ShutdownOptions extends SelectionOptions {
-  readonly timeout?: string;
+  /** Milliseconds. */
+  readonly timeout?: number;
   readonly then?: 'leave' | 'destroy';
 }
 
 export interface RebootOptions extends SelectionOptions {
-  readonly timeout?: string;
+  /** Milliseconds. */
+  readonly timeout?: number;
 }
 
 export type PauseOptions = SelectionOptions;
@@ -129,6 +130,6 @@ export async function pauseVms(
 }
 
 /** 0: the controller's default. @throws {AppError} `invalid` */
-export function secondsOf(duration: string | undefined): number {
-  return duration === undefined ? 0 : Math.ceil(parseDuration(duration) / 1_000);
+export function secondsOf(durationMs = 0): number {
+  return Math.ceil(durationMs / 1_000);
 }

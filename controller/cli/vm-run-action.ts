@@ -1,5 +1,4 @@
 import { invalid } from '../../shared/errors.js';
-import { parseDuration } from '../../shared/domain/duration.js';
 import type { ExecResult } from '../../shared/exec.js';
 import { EXIT_CODE } from '../../shared/exit-code.js';
 import { fanOut } from './fan-out.js';
@@ -20,7 +19,8 @@ import { vmName } from './view/vm-view.js';
 export interface FanOptions extends LoginOptions {
   readonly all?: boolean;
   readonly max?: number;
-  readonly timeout?: string;
+  /** Milliseconds. */
+  readonly timeout?: number;
 }
 
 /** What came of one VM. */
@@ -37,8 +37,6 @@ interface Outcome {
 
 const MAX = 32;
 const TIMEOUT_MS = 600_000;
-/** A day, as `vm wait` has it. */
-const MAX_TIMEOUT_MS = 86_400_000;
 
 const RUN_VIEW: View<Outcome> = {
   columns: [
@@ -99,12 +97,12 @@ async function eachVm(
   options: FanOptions,
   commandFor: (ssh: GuestSsh, name: string) => readonly [string, ...string[]],
 ): Promise<readonly Outcome[]> {
-  const timeoutMs = timeoutOf(options.timeout);
+  const timeoutMs = options.timeout ?? TIMEOUT_MS;
   const selected = await selectVms(call, selectorOf(names, options.all));
   const skipped = selected.filter(({ vm }) => refuseSsh(vm) !== undefined);
   const vms = selected.filter((named) => !skipped.includes(named));
   // Of all there are, those that are off are no failure; one that was named is.
-  if (options.all && skipped.length > 0) tell(call, `${foldVms(skipped)}: left out, not running or without a lease`);
+  if (options.all) tellSkipped(call, skipped);
   const refused = options.all ? [] : skipped.map(refusedOutcome);
   if (vms.length + refused.length === 0) throw invalid('no VM runs that has an address', { hint: 'domherd vm list' });
   return withGuestSsh(call, vms, options, async (ssh) => {
@@ -117,6 +115,12 @@ async function eachVm(
     progress.clear();
     return [...outcomes, ...refused];
   });
+}
+
+function tellSkipped(call: Invocation, skipped: readonly NamedVm[]): void {
+  for (const [reason, group] of groupBy(skipped, ({ vm }) => refuseSsh(vm) ?? '')) {
+    tell(call, `${foldVms(group)}: left out: ${reason}`);
+  }
 }
 
 async function runOne(
@@ -165,12 +169,6 @@ function exitText(exitCode: number): string {
   return exitCode === 255 ? 'exit code 255 (ssh)' : `exit code ${String(exitCode)}`;
 }
 
-function timeoutOf(text: string | undefined): number {
-  const timeoutMs = text === undefined ? TIMEOUT_MS : parseDuration(text);
-  if (timeoutMs >= 1_000 && timeoutMs <= MAX_TIMEOUT_MS) return timeoutMs;
-  throw invalid(`--timeout is 1s to 1d, not ${text ?? ''}`);
-}
-
 /** As clush -b: a header with the names, then what all of them said. One VM alone has no header. */
 function printFolded(call: Invocation, outcomes: readonly Outcome[], isOne: boolean): void {
   const { stdout, stderr } = call.world;
@@ -199,14 +197,11 @@ function foldVms(vms: readonly NamedVm[]): string {
   return foldNames(vms.map(({ name }) => name));
 }
 
-function groupBy(
-  outcomes: readonly Outcome[],
-  keyOf: (outcome: Outcome) => string,
-): ReadonlyMap<string, readonly Outcome[]> {
-  const groups = new Map<string, Outcome[]>();
-  for (const outcome of outcomes) {
-    const key = keyOf(outcome);
-    groups.set(key, [...(groups.get(key) ?? []), outcome]);
+function groupBy<Item>(items: readonly Item[], keyOf: (item: Item) => string): ReadonlyMap<string, readonly Item[]> {
+  const groups = new Map<string, Item[]>();
+  for (const item of items) {
+    const key = keyOf(item);
+    groups.set(key, [...(groups.get(key) ?? []), item]);
   }
   return groups;
 }

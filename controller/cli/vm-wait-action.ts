@@ -12,7 +12,8 @@ import { showProgress } from './vm-progress.js';
 export interface WaitOptions {
   readonly all?: boolean;
   readonly for: string;
-  readonly timeout?: string;
+  /** Milliseconds. */
+  readonly timeout?: number;
 }
 
 /** As the controller's own. */

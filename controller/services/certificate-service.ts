@@ -101,7 +101,8 @@ export class CertificateService {
     const { journal, events, clock, cutHost } = this.options;
     await journal.submit((tx) => {
       const host = tx.hosts.findByName(name);
-      if (host === undefined) throw notFound(`Host ${name} has not joined`, { host: name });
+      if (host === undefined)
+        throw notFound(`host "${name}" has not joined`, { host: name, hint: 'see domherd host list' });
       if (host.revokedAtMs !== undefined) return;
       const nowMs = clock.nowMs();
       tx.hosts.update({ ...host, revokedAtMs: nowMs });

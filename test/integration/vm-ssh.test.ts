@@ -95,7 +95,9 @@ t.test('a command runs in all VMs that run, and what they say alike is printed o
   const same = await domherd(['vm', 'run', '--all', '--', 'echo hello']);
   t.equal(same.exitCode, 0, same.err);
   t.equal(same.out, `${'-'.repeat(15)}\ndomU.dom0-[1-2],web-[1-2] (4)\n${'-'.repeat(15)}\nhello\n`);
-  t.match(same.err, /bare,off,toy: left out, not running or without a lease/);
+  t.match(same.err, /^bare: left out: it has no lease$/m);
+  t.match(same.err, /^off: left out: it is stopped$/m);
+  t.match(same.err, /^toy: left out: it is simulated: there is no guest to log in to$/m);
   const each = await domherd(['vm', 'run', 'web-1', 'web-2', '--', SERVER_ADDRESS]);
   t.equal(each.exitCode, 0, each.err);
   t.match(each.out, /\nweb-1\n-+\n127\.0\.0\.2\n-+\nweb-2\n-+\n127\.0\.0\.3\n/, 'each is itself');
@@ -185,7 +187,7 @@ t.test('ssh and scp by the names of VMs', async (t) => {
     [['vm', 'scp', 'a', 'b'], /none of the paths is in a VM\nhint: domherd vm scp/],
     [['vm', 'run', '--all'], /no command is given\nhint: domherd vm run/],
     [['vm', 'run', '--', 'uptime'], /no VM is named/],
-    [['vm', 'run', '--all', '--timeout', '0s', '--', 'a'], /--timeout is 1s to 1d/],
+    [['vm', 'run', '--all', '--timeout', '0s', '--', 'a'], /duration of 1s to 1d/],
     [['vm', 'copy', 'web-1:/etc/hosts', '/tmp/', 'web-2'], /vm scp/],
   ] as const) {
     t.match(await domherd(args), { exitCode: /^[1-9]/, err }, args.join(' '));

@@ -43,7 +43,7 @@ function kindsFrom(kinds: readonly string[]): readonly string[] {
   if (kinds.length > MAX_KINDS) throw invalid(`${field} has more than ${String(MAX_KINDS)} entries`, { field });
   const bad = kinds.find((kind) => !/^[a-z_-]+\.[a-z_-]*$/.test(kind));
   if (bad === undefined) return kinds;
-  throw invalid(`${field} has an entry that is no kind of event`, {
+  throw invalid(`${field}: "${bad.slice(0, 64)}" is no kind of event`, {
     field,
     hint: 'write it as lease.bound, or lease. for all of leases',
   });

@@ -51,11 +51,13 @@ export function expectReachable({ vm }: NamedVm): void {
   const reason = refuseSsh(vm);
   if (reason === undefined) return;
   const name = vmName(vm);
-  const hint =
-    vm.state === VmState.RUNNING
-      ? `shut it down, then: domherd vm address ${name}`
-      : `domherd vm start ${name} && domherd vm wait ${name} --for=ssh`;
-  throw wrongState(`${name} cannot be reached: ${reason}`, { vm: name, hint });
+  throw wrongState(`${name} cannot be reached: ${reason}`, { vm: name, hint: reachHint(vm, name) });
+}
+
+function reachHint(vm: Vm, name: string): string {
+  if (vm.simulated) return 'VMs of the xl toolstack have guests; domherd host list shows which host has which';
+  if (vm.state === VmState.RUNNING) return `shut it down, then: domherd vm address ${name}`;
+  return `domherd vm start ${name} && domherd vm wait ${name} --for=ssh`;
 }
 
 /** An ssh that knows VMs by name, in a folder that goes when the work is done. */

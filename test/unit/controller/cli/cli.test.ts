@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import type { Command } from 'commander';
@@ -232,7 +233,32 @@ t.test('completion knows every noun, verb and option', (t) => {
       for (const { long } of verb.options ?? []) t.ok(script.includes(String(long)), String(long));
     }
   }
+  for (const [line, want] of [
+    [['ssh'], 'ssh-config'],
+    [['ssh-config', '--via'], '--via-dom0'],
+    [['vm', 'restore'], 'restore-files'],
+    [['vm', 'wait', '--for'], '--for'],
+  ] as const) {
+    const words = ['domherd', ...line].join(' ');
+    const run = `COMP_WORDS=(${words}); COMP_CWORD=${String(line.length)}; _domherd; echo "\${COMPREPLY[*]}"`;
+    t.equal(execFileSync('bash', ['-c', `${script}\n${run}`], { encoding: 'utf8' }), `${want}\n`, words);
+  }
   t.end();
+});
+
+t.test('a duration out of bounds is told before anything is asked', async (t) => {
+  for (const [args, bounds] of [
+    [['vm', 'shutdown', '--all', '--timeout', '0s'], '1s to 1h'],
+    [['vm', 'reboot', '--all', '--timeout', '2h'], '1s to 1h'],
+    [['vm', 'wait', '--all', '--for=running', '--timeout', '2d'], '1s to 1d'],
+    [['host', 'token', 'dom0-1', '--ttl', '1s'], '10s to 1d'],
+  ] as const) {
+    const { exitCode, err } = await runCli(args);
+    t.equal(exitCode, 2, args.join(' '));
+    t.ok(err.includes(`It must be a duration of ${bounds}\n`), err);
+  }
+  const bare = await runCli(['vm', 'wait', '--all', '--for=running', '--timeout', '60']);
+  t.match(bare, { exitCode: 2, err: /"60" is not a duration\nhint: add the unit, as in 60s or 60m/ });
 });
 
 t.test('help starts without gRPC, generated code or tables', (t) => {
