@@ -209,7 +209,9 @@ export class Fleet implements VmKnowledge {
     return this.bridges.get(hostId);
   }
 
+  /** `undefined`: none were told, or they are of a domain that is no more. */
   metricsOf(vm: Vm): VmMetrics | undefined {
+    if (vm.state === 'stopped') return undefined;
     return this.sessions.get(vm.hostId)?.latest?.metrics.get(vm.cfgPath ?? vm.name);
   }
 

@@ -240,6 +240,7 @@ await t.test('list', async (t) => {
   await resultsOf(world.addresser.address({ ...addressing, selector: ALL }, ADMIN, never));
   const counters = { cpuSeconds: 1, memoryMib: 256, rxBytes: 2n, txBytes: 3n, diskReadBytes: 4n, diskWrittenBytes: 5n };
   const metrics = new Map([['/etc/xen/domU.cfg', { ...counters, sampledAtMs: 9 }]]);
+  await agents[0]!.set('/etc/xen/domU.cfg', { state: 'running' });
   agents[0]!.session!.heartbeat({ memoryFreeMib: 1, metrics });
   agents[1]!.kill();
   const views = world.query.list(undefined);
@@ -247,6 +248,8 @@ await t.test('list', async (t) => {
   t.ok(views.every(({ leases }) => leases.get(0)?.reservation === 'job-1'));
   t.match(world.query.get('domU@dom0-1'), { isStale: false, metrics: counters });
   t.match(world.query.get('domU@dom0-2'), { isStale: true, metrics: undefined });
+  await agents[0]!.set('/etc/xen/domU.cfg', { state: 'stopped' });
+  t.equal(world.query.get('domU@dom0-1').metrics, undefined, 'what is stopped uses nothing');
   t.throws(() => world.query.get('domU'), { code: 'invalid' });
 });
 

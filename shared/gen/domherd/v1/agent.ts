@@ -271,6 +271,7 @@ export interface RestoreFiles {
 export interface OrderProgress {
   orderId: string;
   message: string;
+  /** 0 to 100; unset where it is not known. */
   percent?: number | undefined;
 }
 

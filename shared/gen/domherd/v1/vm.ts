@@ -100,9 +100,12 @@ export interface Vif {
   lease: Lease | undefined;
 }
 
-/** Latest counters; the guest's view of rx and tx. */
+/** Latest counters, from 0 when the domain was made; the guest's view of rx and tx. Unset for a VM that is stopped. */
 export interface VmMetrics {
-  sampledAt: Date | undefined;
+  sampledAt:
+    | Date
+    | undefined;
+  /** Of all VCPUs together. */
   cpuSeconds: number;
   rxBytes: bigint;
   txBytes: bigint;
