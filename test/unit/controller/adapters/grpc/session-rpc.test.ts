@@ -313,11 +313,12 @@ await t.test('from the client to the host and back', async (t) => {
     diskReadBytes: 1n,
     diskWrittenBytes: 1n,
   };
+  wire.send(change({ ...vm, state: VmState.RUNNING }));
   wire.send({ $case: 'heartbeat', value: { memoryFreeMib: 3, metrics: { [vm.key]: metrics } } });
   await settle();
   const list = await handlers.list({ selector: undefined }, call);
   const { vms } = ListVmsResponse.decode(ListVmsResponse.encode(list).finish());
-  t.match(vms, [{ name: 'a', host: 'h', state: VmState.STOPPED, stale: false, metrics: { rxBytes: 2n ** 60n } }]);
+  t.match(vms, [{ name: 'a', host: 'h', state: VmState.RUNNING, stale: false, metrics: { rxBytes: 2n ** 60n } }]);
   t.match(await handlers.get({ name: '1' }, call), { vm: { name: 'a' } });
   t.same(await conflictHandlers(world.conflicts).listConflicts({}, call), { conflicts: [] });
 
