@@ -1,4 +1,4 @@
-import { messageOf, toAppError } from '../../shared/errors.js';
+import { toAppError } from '../../shared/errors.js';
 import type { Ipv4 } from '../../shared/domain/ipv4.js';
 import { describeVms, type CfgFact } from '../domain/observed-vm.js';
 import type { Domain, ObservedVm } from '../domain/vm.js';
@@ -70,7 +70,13 @@ export class Observer {
       const network = await this.#guestDisk.read(guest).catch(() => undefined);
       return { kind: 'parsed', path, cfg, addresses: network?.addresses ?? NO_ADDRESSES };
     } catch (error) {
-      return { kind: 'broken', path, problem: messageOf(error) };
+      return { kind: 'broken', path, problem: problemOf(path, error) };
     }
   }
+}
+
+/** It is all that the user is told of a file that he may have written for xm. */
+function problemOf(path: string, error: unknown): string {
+  const { message, details } = toAppError(error);
+  return [`${path}: ${message}`, ...(details['hint'] === undefined ? [] : [details['hint']])].join('; ');
 }

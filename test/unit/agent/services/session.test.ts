@@ -337,6 +337,17 @@ t.test('the session', async (t) => {
     t.equal(channels.length, 1, 'in the same session');
   });
 
+  t.test('tells of a cfg that is refused what is wrong, where, and what to do', async (t) => {
+    const { host, channels, keeper, clock } = makeKeeper(t);
+    host.files.set('/xen/old.cfg', 'name = "old" + "VM"\n');
+    await clock.advance(0);
+    keeper.stateChanged();
+    await clock.advance(1000);
+    const problem = /^\/xen\/old\.cfg: .*line 1, column 14.*; this looks like Python/;
+    const told = channels[0]?.sent.find(({ kind }) => kind === 'fullState' || kind === 'change');
+    t.match(told, { vms: [{ name: 'old', state: 'unknown', problem }] });
+  });
+
   t.test('looks again by itself within a minute and a heartbeat', async (t) => {
     const { host, channels, clock } = makeKeeper(t);
     await clock.advance(0);
