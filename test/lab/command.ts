@@ -1,4 +1,4 @@
-import { createExec } from '../../shared/exec.js';
+import { createExec, createFollow, type FollowOptions } from '../../shared/exec.js';
 
 const exec = createExec(process.env);
 
@@ -27,6 +27,14 @@ export async function run(
   if (result.kind === 'failed' && result.exitCode !== undefined)
     return { exitCode: result.exitCode, stdout, stderr: result.stderr };
   return { exitCode: -1, stdout, stderr: `${result.stderr}\n${argv.join(' ')}: ${result.kind}`.trim() };
+}
+
+/** Runs a command until the signal ends it. */
+export function follow(
+  argv: readonly [string, ...string[]],
+  { env, ...options }: FollowOptions & { readonly env: Readonly<Record<string, string>> },
+): Promise<unknown> {
+  return createFollow({ ...process.env, ...env }).follow(argv, options);
 }
 
 /** @throws {Error} with what it said, when it fails */

@@ -1,7 +1,7 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { closeSync, mkdirSync, openSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { run, waitFor, type CommandResult } from './command.js';
+import { follow, run, waitFor, type CommandResult } from './command.js';
 import { FRONTEND_ADDRESS, type LabNetwork } from './network.js';
 
 const DIST = join(process.cwd(), 'dist');
@@ -56,6 +56,12 @@ export class Frontend {
   /** The built CLI. That it fails is an answer. */
   domherd(args: readonly string[], options: FrontendOptions = {}): Promise<CommandResult> {
     return this.run([process.execPath, join(DIST, 'cli/domherd.mjs'), ...args], options);
+  }
+
+  /** The built CLI, until the signal is aborted; it tells what it says as it comes. */
+  follow(args: readonly string[], onOutput: (text: string) => void, signal: AbortSignal): Promise<unknown> {
+    const argv = [...this.#network.enter, process.execPath, join(DIST, 'cli/domherd.mjs'), ...args] as const;
+    return follow(argv, { env: this.env, onOutput, signal });
   }
 
   /** Resolves when it serves. Its data is kept from one start to the next. */

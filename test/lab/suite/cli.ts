@@ -1,4 +1,6 @@
 import { waitFor, type Lab } from '../lab.js';
+import type { Step } from './group.js';
+import { waitForGuest } from './guest.js';
 
 /** What `g5k-subnets -a` prints for a /22 of the site's /14. */
 export const G5K_SUBNETS =
@@ -28,10 +30,10 @@ export async function vms(lab: Lab): Promise<readonly VmJson[]> {
   return JSON.parse(await domherd(lab, 'vm list -o json')) as readonly VmJson[];
 }
 
-/** Of each VM's only vif, by host. */
-export async function addresses(
-  lab: Lab,
-): Promise<ReadonlyMap<string, { readonly address: string; readonly mac: string }>> {
+/** Address and MAC of each VM's only vif, by host. */
+export type Addresses = ReadonlyMap<string, { readonly address: string; readonly mac: string }>;
+
+export async function addresses(lab: Lab): Promise<Addresses> {
   const entries = (await vms(lab)).map(({ host, name, vifs }) => {
     const lease = vifs[0]?.lease;
     if (!lease) throw new Error(`${name}@${host} has no lease`);
@@ -55,4 +57,29 @@ export async function waitForState(lab: Lab, host: string, state: string, limitM
   const ask = async (): Promise<boolean> => (await vms(lab)).some((vm) => vm.host === host && vm.state === state);
   await waitFor(`${state} of domU@${host}`, ask, limitMs, 100);
   return Date.now() - started;
+}
+
+/** How a group begins that comes after another one, whose controller was stopped. */
+export function hostsAreBack(lab: Lab): Step {
+  return [
+    'the controller serves, both agents are back',
+    async () => {
+      await lab.frontend.startController();
+      await waitForHosts(lab);
+    },
+  ];
+}
+
+/** After `spine`. @param begin gets what they have, and the boot id of each by its host */
+export function bothAnswer(
+  lab: Lab,
+  begin: (given: Addresses, boots: ReadonlyMap<string, string>) => void,
+): readonly Step[] {
+  const answer = async (): Promise<void> => {
+    const given = await addresses(lab);
+    const boots = new Map<string, string>();
+    for (const [host, { address }] of given) boots.set(host, await waitForGuest(lab, address));
+    begin(given, boots);
+  };
+  return [hostsAreBack(lab), ['both domUs run and answer', answer]];
 }

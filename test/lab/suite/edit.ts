@@ -1,6 +1,6 @@
 import { deepEqual, equal, match, notEqual } from 'node:assert/strict';
 import { waitFor } from '../lab.js';
-import { domherd, vms, waitForHosts, waitForState } from './cli.js';
+import { domherd, hostsAreBack, vms, waitForState } from './cli.js';
 import { domains, GUEST_MS, inGuest, waitForGuest } from './guest.js';
 import type { Group } from './group.js';
 import { join } from './join.js';
@@ -16,6 +16,10 @@ const TWO_VIFS = [
   "-e \"s/^vif .*/vif = [ 'mac=00:16:3E:11:22:33, bridge=xenbr0', 'bridge=xenbr0' ]/\" /etc/xen/domU.cfg > /etc/xen/two.cfg",
 ].join(' ');
 
+/** A line a NIC: its MAC, then its address. */
+const NICS =
+  'for nic in /sys/class/net/eth*; do echo $(cat $nic/address) $(ip -o -4 address show dev ${nic##*/}); done';
+
 /** What cfgs in the wild look like, and what is refused. */
 export const edit: Group = {
   name: 'edit',
@@ -23,19 +27,18 @@ export const edit: Group = {
   steps: (lab) => {
     const isListed = (name: string) => async (): Promise<boolean> => (await vms(lab)).some((vm) => vm.name === name);
     return [
-      [
-        'both agents have their session',
-        async () => {
-          await lab.frontend.startController();
-          await waitForHosts(lab);
-        },
-      ],
+      hostsAreBack(lab),
       [
         'bridge list tells the bridge of each dom0, its uplink and its address',
         async () => {
-          const list = await domherd(lab, 'bridge list');
-          for (const [n, host] of lab.hosts.entries())
-            match(list, new RegExp(`^${host} +xenbr0 .*eth0.* 10\\.180\\.255\\.${String(n + 1)}`, 'm'));
+          // An agent tells of its bridges a moment after its host is online.
+          const areListed = async (): Promise<boolean> => {
+            const list = await domherd(lab, 'bridge list');
+            return lab.hosts.every((host, n) =>
+              new RegExp(`^${host} +xenbr0 .*eth0.* 10\\.180\\.255\\.${String(n + 1)}/`, 'm').test(list),
+            );
+          };
+          await waitFor('both bridges', areListed, 30_000);
         },
       ],
       [
@@ -78,8 +81,9 @@ export const edit: Group = {
           for (const { mac } of leases) equal(cfg.split(mac ?? '-').length, 2, `${String(mac)} once in ${cfg}`);
           await domherd(lab, 'vm start two@dom0-2');
           await waitFor('the guest', () => waitForGuest(lab, leases[0]?.address ?? ''), GUEST_MS);
-          const inside = (await inGuest(lab, leases[0]?.address ?? '', 'ip -o address; ip -o link')) ?? '';
-          for (const { address, mac } of leases) match(inside, new RegExp(`${address ?? '-'}/14[^]*${mac ?? '-'}`));
+          const inside = (await inGuest(lab, leases[0]?.address ?? '', NICS)) ?? '';
+          for (const { address, mac } of leases)
+            match(inside, new RegExp(`^${mac ?? '-'} .* ${address ?? '-'}/14 `, 'm'));
         },
       ],
     ];

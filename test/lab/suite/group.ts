@@ -1,7 +1,10 @@
 import type { Lab } from '../lab.js';
 
-/** A sentence that is true, and what shows it; it throws when the sentence is false. */
-export type Step = readonly [sentence: string, show: () => Promise<void>];
+/**
+ * A sentence that is true, and what shows it; it throws when the sentence is false. What it returns is what was measured, to be
+ * printed with the sentence.
+ */
+export type Step = readonly [sentence: string, show: () => Promise<void> | Promise<string>];
 
 /**
  * Steps that build on one another. When one fails the rest of its group counts as failed too: what they would show is not

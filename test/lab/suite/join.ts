@@ -1,6 +1,7 @@
 import { deepEqual, match } from 'node:assert/strict';
 import { waitFor } from '../lab.js';
 import { domherd, G5K_SUBNETS, vms } from './cli.js';
+import { noteFiles } from './file-list.js';
 import type { Group } from './group.js';
 
 /** The tutorial's way from two dom0s of one image to a herd. */
@@ -17,6 +18,7 @@ export const join: Group = {
     [
       'host add sets up both dom0s over ssh',
       async () => {
+        await noteFiles(lab, 'dom0-1');
         await domherd(lab, 'host add dom0-1 dom0-2');
         const hosts = JSON.parse(await domherd(lab, 'host list -o json')) as readonly Record<string, unknown>[];
         deepEqual(

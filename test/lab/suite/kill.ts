@@ -1,11 +1,13 @@
 import { deepEqual, equal } from 'node:assert/strict';
-import { sleep, type Lab } from '../lab.js';
-import { addresses, domherd, vms, waitForHosts } from './cli.js';
+import { waitFor, type Lab } from '../lab.js';
+import { addresses, domherd, hostsAreBack, vms, waitForHosts } from './cli.js';
 import type { Group } from './group.js';
 import { join } from './join.js';
 
 const FILES = '/etc/xen/domU.cfg';
 const DISK = '/opt/xen/domU/disk.img';
+/** A file there for each VM that is being changed. */
+const INTENTS = '/var/lib/domherd-agent/intents';
 
 function cfgMac(lab: Lab, host: string): Promise<string> {
   return lab.must(host, `grep -o 'mac=[^,]*' ${FILES}`);
@@ -23,18 +25,13 @@ export const kill: Group = {
   name: 'kill',
   after: join,
   steps: (lab) => [
-    [
-      'both agents have their session',
-      async () => {
-        await lab.frontend.startController();
-        await waitForHosts(lab);
-      },
-    ],
+    hostsAreBack(lab),
     [
       'one agent and the controller are killed while both VMs get their addresses',
       async () => {
         const address = lab.frontend.domherd(['vm', 'address', '--all']);
-        await sleep(3000);
+        const isUnderWay = async (): Promise<boolean> => (await lab.must('dom0-1', `ls ${INTENTS}`)) !== '';
+        await waitFor('the change of domU@dom0-1', isUnderWay, 60_000, 20);
         await lab.must('dom0-1', 'systemctl kill -s KILL domherd-agent');
         await lab.frontend.stopController('SIGKILL');
         await address;

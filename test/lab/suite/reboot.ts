@@ -1,5 +1,5 @@
 import { deepEqual, equal, notEqual } from 'node:assert/strict';
-import { addresses, domherd, waitForHosts, waitForState } from './cli.js';
+import { addresses, bothAnswer, domherd, waitForHosts, waitForState, type Addresses } from './cli.js';
 import { GUEST_MS, isPinged, waitForGuest } from './guest.js';
 import type { Group } from './group.js';
 import { spine } from './spine.js';
@@ -13,19 +13,11 @@ export const reboot: Group = {
   name: 'reboot',
   after: spine,
   steps: (lab) => {
-    let before: Awaited<ReturnType<typeof addresses>> = new Map();
-    const boots = new Map<string, string>();
+    let before: Addresses = new Map();
+    let boots: ReadonlyMap<string, string> = new Map();
     const guestBoot = async (host: string): Promise<string> => waitForGuest(lab, before.get(host)?.address ?? '');
     return [
-      [
-        'both domUs run and answer',
-        async () => {
-          await lab.frontend.startController();
-          await waitForHosts(lab);
-          before = await addresses(lab);
-          for (const host of lab.hosts) boots.set(host, await guestBoot(host));
-        },
-      ],
+      ...bothAnswer(lab, (...found) => ([before, boots] = found)),
       [
         'both dom0s reboot in order',
         async () => {

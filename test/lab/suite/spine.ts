@@ -1,5 +1,5 @@
 import { deepEqual, equal, match } from 'node:assert/strict';
-import { addresses, domherd, waitForHosts } from './cli.js';
+import { addresses, domherd, hostsAreBack } from './cli.js';
 import { domains, inGuest, isPinged, waitForGuest } from './guest.js';
 import type { Group } from './group.js';
 import { join } from './join.js';
@@ -14,13 +14,7 @@ export const spine: Group = {
     const sums = (): Promise<readonly string[]> =>
       Promise.all(lab.hosts.map((host) => lab.must(host, `sha256sum ${CFG} /opt/xen/domU/*.img`)));
     return [
-      [
-        'the controller serves, both agents are back',
-        async () => {
-          await lab.frontend.startController();
-          await waitForHosts(lab);
-        },
-      ],
+      hostsAreBack(lab),
       [
         'vm address --dry-run writes nothing, vm address gives each its own',
         async () => {
