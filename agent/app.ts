@@ -11,8 +11,10 @@ import type { DeploymentRecord, EventBacklog, LeaseBook } from './ports/boot-rec
 import type { Bridges } from './ports/bridges.js';
 import type { CfgFolder } from './ports/cfg-folder.js';
 import type { Clock } from './ports/clock.js';
+import type { CopyLog } from './ports/copy-log.js';
 import type { ControllerLink } from './ports/controller-link.js';
 import type { FormerCfgs } from './ports/former-cfgs.js';
+import type { DiskStore } from './ports/disk-store.js';
 import type { GuestDisk } from './ports/guest-disk.js';
 import type { DeploymentSource, HostReport } from './ports/host-report.js';
 import type { IdentityStore } from './ports/identity-store.js';
@@ -25,6 +27,7 @@ import type { WireProbe } from './ports/wire-probe.js';
 import { BacklogNews } from './services/backlog-news.js';
 import { makeCarryOut } from './services/carry-out.js';
 import { VmConfigurer } from './services/configure-vm.js';
+import { VmCopier } from './services/copy-vm.js';
 import { LeaseMemory } from './services/lease-memory.js';
 import { Observer } from './services/observe.js';
 import { OrderRunner } from './services/order-runner.js';
@@ -41,6 +44,9 @@ export interface AgentParts {
   readonly toolstack: Toolstack;
   readonly cfgFolder: CfgFolder;
   readonly guestDisk: GuestDisk;
+  readonly disks: DiskStore;
+  /** What VMs were made of here. */
+  readonly copies: CopyLog;
   readonly wire: WireProbe;
   readonly bridges: Bridges;
   readonly clock: Clock;
@@ -69,6 +75,7 @@ export class AgentApp {
   readonly #parts: AgentParts;
   readonly #log: Logger;
   readonly #configurer: VmConfigurer;
+  readonly #copier: VmCopier;
   readonly #orders: OrderRunner;
   readonly #keeper: SessionKeeper;
   readonly #end = new AbortController();
@@ -81,10 +88,13 @@ export class AgentApp {
     this.#log = parts.log;
     const observer = new Observer(parts.toolstack, parts.cfgFolder, parts.guestDisk);
     this.#configurer = new VmConfigurer(parts);
+    this.#copier = new VmCopier(parts);
     const leaseMemory = new LeaseMemory(parts);
+    const { toolstack, bridges } = parts;
+    const carryOut = makeCarryOut({ observer, toolstack, bridges, configurer: this.#configurer, copier: this.#copier });
     this.#orders = new OrderRunner({
       ...parts,
-      carryOut: leaseMemory.noting(makeCarryOut(observer, parts.toolstack, this.#configurer, parts.bridges)),
+      carryOut: leaseMemory.noting(carryOut),
       findVm: (key) => observer.find(key),
       listener: {
         progressed: (progress) => this.#keeper.progressed(progress),
@@ -113,6 +123,7 @@ export class AgentApp {
   async start(signal: AbortSignal): Promise<void> {
     const { toolstack, cfgFolder } = this.#parts;
     const { host, deploymentId } = await this.#boundIdentity();
+    await this.#copier.recover();
     await this.#configurer.recover();
     await this.#orders.start();
     const changed = (): void => this.#keeper.stateChanged();

@@ -8,9 +8,11 @@ import { DirRecordStore } from './adapters/disk/dir-record-store.js';
 import { FileAgentRecord } from './adapters/disk/file-agent-record.js';
 import { FileOrderJournal } from './adapters/disk/file-order-journal.js';
 import { RecordFormerCfgs } from './adapters/disk/record-former-cfgs.js';
+import { RecordCopyLog } from './adapters/disk/record-copy-log.js';
 import { RecordIntentLog } from './adapters/disk/record-intent-log.js';
 import { GrpcControllerLink } from './adapters/grpc/grpc-controller-link.js';
 import { GrpcJoiner } from './adapters/grpc/grpc-joiner.js';
+import { SimDiskStore } from './adapters/sim/sim-disk-store.js';
 import { openSimHost } from './adapters/sim/sim-host.js';
 import { nodeKeyMaker } from './adapters/system/node-key-maker.js';
 import { systemClock } from './adapters/system/system-clock.js';
@@ -48,6 +50,8 @@ export async function openSimParts(options: SimAgentOptions): Promise<AgentParts
   return {
     ...host,
     cfgFolder,
+    disks: new SimDiskStore(join(simDir, 'disks')),
+    copies: new RecordCopyLog(new DirRecordStore(join(stateDir, 'copies'))),
     clock,
     link: new GrpcControllerLink(clock),
     joiner: new GrpcJoiner(),

@@ -33,6 +33,8 @@ import { ReservationService } from './services/reservation-service.js';
 import { TokenService } from './services/token-service.js';
 import { VmAddresser } from './services/vm-addresser.js';
 import { VmHoldings } from './services/vm-holdings.js';
+import { VmCreator } from './services/vm-creator.js';
+import { VmDeleter } from './services/vm-deleter.js';
 import { VmOperator } from './services/vm-operator.js';
 import { VmQuery } from './services/vm-query.js';
 import { VmRestorer } from './services/vm-restorer.js';
@@ -200,15 +202,18 @@ interface VmParts {
   readonly holdings: VmHoldings;
 }
 
-function makeVmServices({ clock, timers, log }: AppWorld, parts: VmParts): Answerers['vms'] {
+function makeVmServices({ clock, random, timers, log }: AppWorld, parts: VmParts): Answerers['vms'] {
   const query = new VmQuery(parts);
   const operator = new VmOperator({ ...parts, query, clock, log });
   const watch = new VmWatch({ fleet: parts.fleet, timers });
   // Addressing, starting and restoring one VM take turns.
   const turns = new KeyedQueue<VmId>();
+  const addresser = new VmAddresser({ ...parts, query, operator, clock, turns });
   return {
     query,
-    addresser: new VmAddresser({ ...parts, query, operator, clock, turns }),
+    addresser,
+    creator: new VmCreator({ ...parts, operator, addresser, clock, random }),
+    deleter: new VmDeleter({ ...parts, query, operator, turns }),
     starter: new VmStarter({ ...parts, query, operator, clock, turns }),
     restorer: new VmRestorer({ ...parts, query, operator, turns }),
     service: new VmService({ fleet: parts.fleet, query, operator, watch }),

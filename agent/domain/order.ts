@@ -1,6 +1,7 @@
 import type { ErrorCode, ErrorDetails } from '../../shared/errors.js';
 import type { Ipv4 } from '../../shared/domain/ipv4.js';
 import type { Mac } from '../../shared/domain/mac.js';
+import type { CopySettings } from './copy-plan.js';
 import type { ObservedVm } from './vm.js';
 
 /** What a guest needs besides its address. */
@@ -43,7 +44,15 @@ export type OrderAction =
   | { readonly kind: 'pause' }
   | { readonly kind: 'unpause' }
   /** Cfg and guest get the files that they had before domherd wrote them. */
-  | { readonly kind: 'restoreFiles' };
+  | { readonly kind: 'restoreFiles' }
+  /** Makes the VM, of another one on this host. */
+  | ({ readonly kind: 'copy' } & CopyOrder)
+  /** Takes away a VM that was made so. */
+  | { readonly kind: 'remove' };
+
+export interface CopyOrder extends CopySettings {
+  readonly sourceKey: string;
+}
 
 export interface Order {
   readonly orderId: string;

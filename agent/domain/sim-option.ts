@@ -5,6 +5,7 @@ export const SIM_ACTIONS = [
   'start',
   'configure',
   'restore',
+  'copy',
   'shutdown',
   'destroy',
   'reboot',

@@ -26,6 +26,21 @@ export interface CfgFolder {
    */
   replace(path: string, before: CfgText, after: CfgText): Promise<void>;
 
+  /**
+   * Makes a new file, whole at any time and durable on return.
+   *
+   * @param path in the folder, ends in `.cfg`
+   * @throws {AppError} `already_exists`, `invalid` (outside the folder), `unavailable`
+   */
+  add(path: string, text: CfgText): Promise<void>;
+
+  /**
+   * Takes a file away, durable on return; one that is not there is gone.
+   *
+   * @throws {AppError} `raced` if it is not `before`; `invalid` (outside the folder), `unavailable`
+   */
+  remove(path: string, before: CfgText): Promise<void>;
+
   /** Calls `onChange` after files may have changed. @returns ends the watch; idempotent */
   watch(onChange: () => void): () => void;
 }

@@ -68,6 +68,18 @@ export interface GuestDisk {
    */
   restore(guest: Guest, signal: AbortSignal): Promise<GuestChange | undefined>;
 
+  /**
+   * Makes of the stopped guest, a fresh copy of another, a machine of its own: new ssh host keys, no machine id. Nothing is
+   * kept of what was there.
+   *
+   * @returns warnings, for people
+   * @throws {AppError} as {@link write}
+   */
+  renew(guest: Guest, signal: AbortSignal): Promise<readonly string[]>;
+
+  /** Lets go of all that is kept of the guest of that cfg; its disk is left alone. @throws {AppError} `unavailable` */
+  forget(cfgPath: string): Promise<void>;
+
   /** The open change of the guest of that cfg. @throws {AppError} `unavailable` */
   findOpen(cfgPath: string): Promise<GuestChange | undefined>;
 }

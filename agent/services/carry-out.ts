@@ -5,32 +5,35 @@ import type { ObservedVif, ObservedVm } from '../domain/vm.js';
 import type { Bridges } from '../ports/bridges.js';
 import type { Toolstack } from '../ports/toolstack.js';
 import type { VmConfigurer } from './configure-vm.js';
+import type { VmCopier } from './copy-vm.js';
 import type { Observer } from './observe.js';
 import type { CarryOut, ReportProgress } from './order-runner.js';
+
+export interface CarryOutParts {
+  readonly observer: Observer;
+  readonly toolstack: Toolstack;
+  readonly configurer: VmConfigurer;
+  readonly copier: VmCopier;
+  readonly bridges: Bridges;
+}
 
 /**
  * Every action is about where the VM shall be, so that one which comes twice does nothing the second time: starting what
  * runs, or stopping what is stopped, is done.
  */
-export function makeCarryOut(
-  observer: Observer,
-  toolstack: Toolstack,
-  configurer: VmConfigurer,
-  bridges: Bridges,
-): CarryOut {
+export function makeCarryOut({ observer, ...parts }: CarryOutParts): CarryOut {
   return async (order, progress, signal) => {
-    const vm = await observer.find(order.vmKey);
-    if (vm === undefined) throw notFound(`There is no VM ${order.vmKey} on this host`, { vmKey: order.vmKey });
+    // Of a VM that is to be made there is only the one that it is made of.
+    const key = order.action.kind === 'copy' ? order.action.sourceKey : order.vmKey;
+    const vm = await observer.find(key);
+    if (vm === undefined) throw notFound(`There is no VM ${key} on this host`, { vmKey: key });
     const warnings: string[] = [];
-    await act(order, vm, { toolstack, configurer, bridges, progress, signal, warnings });
+    await act(order, vm, { ...parts, progress, signal, warnings });
     return { vm: await observer.find(order.vmKey), warnings };
   };
 }
 
-interface Means {
-  readonly toolstack: Toolstack;
-  readonly configurer: VmConfigurer;
-  readonly bridges: Bridges;
+interface Means extends Omit<CarryOutParts, 'observer'> {
   readonly progress: ReportProgress;
   readonly signal: AbortSignal;
   /** For people, to be added to. */
@@ -39,7 +42,7 @@ interface Means {
 
 type ShutdownAction = Extract<OrderAction, { kind: 'shutdown' }>;
 
-async function act({ action }: Order, vm: ObservedVm, means: Means): Promise<void> {
+async function act({ action, vmKey }: Order, vm: ObservedVm, means: Means): Promise<void> {
   const { toolstack, progress, signal } = means;
   switch (action.kind) {
     case 'configure':
@@ -48,6 +51,12 @@ async function act({ action }: Order, vm: ObservedVm, means: Means): Promise<voi
     case 'restoreFiles':
       means.warnings.push(...(await means.configurer.restore(vm, progress, signal)));
       return;
+    case 'copy':
+      means.warnings.push(...(await means.copier.copy(vm, vmKey, action, progress, signal)));
+      return;
+    case 'remove':
+      progress('remove cfg and disks');
+      return means.copier.remove(vm);
     case 'start':
       return startVm(vm, means);
     case 'shutdown':

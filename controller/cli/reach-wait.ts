@@ -64,6 +64,7 @@ class ReachWait {
 
   async reach(vm: Vm, tell: (progress: VmProgress) => void): Promise<void> {
     const addresses = vmAddresses(vm);
+    if (vm.simulated) return tell(noGuest(vm));
     if (addresses.length === 0) return tell(noLease(vm));
     const silent = await Promise.all(addresses.map((address) => this.reachAddress(vm, address, tell)));
     const missing = silent.filter((reason) => reason !== undefined);
@@ -104,6 +105,12 @@ class ReachWait {
 function noLease(vm: Vm): VmProgress {
   return result(vm, 'wrong_state', 'it runs, but has no lease: there is no address to look at', {
     hint: `domherd vm shutdown ${vmName(vm)} && domherd vm address ${vmName(vm)}`,
+  });
+}
+
+function noGuest(vm: Vm): VmProgress {
+  return result(vm, 'wrong_state', 'it is simulated: there is no guest that could answer', {
+    hint: `wait for what a simulated VM can be: domherd vm wait ${vmName(vm)} --for=running`,
   });
 }
 

@@ -1,10 +1,11 @@
 import type { Option } from 'commander';
 import { ADDRESSED, EXPORTED, NAMED, PLAIN } from './format.js';
 import type { LoginOptions } from './guest/guest-ssh.js';
-import { countOption, dryRunOption, durationOption, option, yesOption } from './option.js';
+import { countOption, dryRunOption, durationOption, listOption, option, yesOption } from './option.js';
 import { verb, type Noun } from './verb.js';
 import type {
   AddressOptions,
+  CreateOptions,
   DestroyOptions,
   PauseOptions,
   RebootOptions,
@@ -184,6 +185,66 @@ const waitVerb = verb({
     (await import('./vm-wait-action.js')).waitForVms(call, args, options),
 });
 
+function sizeOptions(): readonly Option[] {
+  return [
+    countOption('--memory <mib>', 'MiB of each; else as the source', 16, 1_048_576),
+    countOption('--vcpus <count>', 'of each; else as the source', 1, 512),
+    option('--reservation <reservation>', 'addresses from this reservation; else the only active one'),
+    option('--bridge <bridge>', 'for NICs whose cfg names no bridge that exists; else the default of bridge list'),
+    dryRunOption('show where they would go, change nothing'),
+  ];
+}
+
+const createVerb = verb({
+  name: 'create',
+  args: '<name>',
+  about: 'make VMs, addressed, each a copy of a stopped one on its host',
+  formats: ADDRESSED,
+  options: [
+    option(
+      '--like <vm>',
+      'what they are copies of: the VM of that name on each host, or NAME@HOST',
+    ).makeOptionMandatory(),
+    countOption('--count <count>', 'so many: NAME-1, NAME-2, ...; else one, called NAME', 1, 1_000),
+    listOption('--on <hosts>', 'only on these hosts'),
+    option('--spread', 'as many on each host; the default').conflicts('pack'),
+    option('--pack', 'on as few hosts as have the memory'),
+    ...sizeOptions(),
+  ],
+  examples: [
+    'domherd vm create web --count 40 --like domU --memory 256 --vcpus 1 --spread',
+    'domherd vm create web --count 40 --like domU --pack --dry-run',
+    'domherd vm create db --like domU@dom0-1 --memory 1024',
+  ],
+  run: async (call, args, options: CreateOptions) =>
+    (await import('./vm-order-action.js')).createVms(call, args, options),
+});
+
+const cloneVerb = verb({
+  name: 'clone',
+  args: '<vm> <name>',
+  about: 'make copies of a VM that is stopped, addressed, on its host',
+  formats: ADDRESSED,
+  options: [
+    countOption('--count <count>', 'so many: NAME-1, NAME-2, ...; else one, called NAME', 1, 1_000),
+    ...sizeOptions(),
+  ],
+  examples: ['domherd vm clone web-7 db --count 2', 'domherd vm clone domU@dom0-1 gateway --memory 128'],
+  run: async (call, args, options: CreateOptions) =>
+    (await import('./vm-order-action.js')).cloneVms(call, args, options),
+});
+
+const deleteVerb = verb({
+  name: 'delete',
+  args: SELECTED,
+  about: 'take VMs away that create or clone made: cfg, disks and leases',
+  formats: ADDRESSED,
+  options: [allOption(), yesOption(), dryRunOption()],
+  examples: ['domherd vm delete web-7', 'domherd vm delete web-1 web-2 --yes'],
+  run: async (call, args, options: DestroyOptions) =>
+    (await import('./vm-order-action.js')).deleteVms(call, args, options),
+});
+
 function userOption(): Option {
   return option('--user <user>', 'log in as; else root');
 }
@@ -247,6 +308,9 @@ export const VM: Noun = {
   verbs: [
     listVerb,
     showVerb,
+    createVerb,
+    cloneVerb,
+    deleteVerb,
     addressVerb,
     startVerb,
     shutdownVerb,

@@ -14,7 +14,20 @@ export type OrderAction =
   | { readonly kind: 'pause' }
   | { readonly kind: 'unpause' }
   /** Cfg and guest get the files that they had before they were configured. */
-  | { readonly kind: 'restoreFiles' };
+  | { readonly kind: 'restoreFiles' }
+  /** Makes the VM, of another one on its host. */
+  | {
+      readonly kind: 'copy';
+      readonly sourceKey: string;
+      readonly name: string;
+      /** For a cfg that has one. */
+      readonly uuid: string;
+      /** `undefined`: as the source. */
+      readonly memoryMib: number | undefined;
+      readonly vcpus: number | undefined;
+    }
+  /** Takes away a VM that was made so. */
+  | { readonly kind: 'remove' };
 
 export interface ConfigureVif {
   readonly index: number;

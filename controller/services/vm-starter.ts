@@ -68,7 +68,7 @@ export class VmStarter {
       const label = `VM ${fleet.label(vm)}`;
       const refusal = operator.refusal(vm) ?? refuseState(vm, label);
       if (refusal) warnings.push(refusal.message);
-      if (refusal || vm.state === 'running') continue;
+      if (refusal || isUp(vm)) continue;
       const { claims, verdict } = this.judge(vm, planned);
       warnings.push(...verdict.warnings.map((warning) => `${label}: ${warning}`));
       warnings.push(...verdict.objections.map(({ message }) => `${label}: ${message}`));
@@ -91,7 +91,7 @@ export class VmStarter {
     const label = `VM ${fleet.label(vm)}`;
     const refusal = operator.refusal(vm) ?? refuseState(vm, label);
     if (refusal) throw refusal;
-    if (vm.state === 'running') return operator.done(vm, 'already running');
+    if (isUp(vm)) return operator.done(vm, `already ${vm.state}`);
     const { claims, verdict } = this.judge(vm, this.starting);
     if (verdict.objections.length > 0 && !force) throw gateError(fleet.label(vm), verdict);
     const release = this.claim(vm, claims);
@@ -171,9 +171,14 @@ function claimKey(claim: WireClaim): string {
 
 function refuseState(vm: Vm, label: string): AppError | undefined {
   if (vm.problem !== undefined) return wrongState(`${label} cannot be managed: ${vm.problem}`, { vm: vm.name });
-  if (vm.state === 'running' || vm.state === 'stopped') return undefined;
+  if (isUp(vm) || vm.state === 'stopped') return undefined;
   const hint = vm.state === 'crashed' ? 'destroy it first' : 'wait until it is stopped';
   return wrongState(`${label} is ${vm.state}`, { vm: vm.name, state: vm.state, hint });
+}
+
+/** There is nothing to start. */
+function isUp({ state }: Vm): boolean {
+  return state === 'running' || state === 'starting';
 }
 
 function gateError(name: string, verdict: StartVerdict): AppError {

@@ -114,6 +114,16 @@ export class FakeAgent implements AgentLink {
     this.session = undefined;
   }
 
+  copy({ sourceKey, name, memoryMib, vcpus }: Extract<OrderAction, { kind: 'copy' }>, key: string): ObservedVm {
+    const source = this.vms.get(sourceKey);
+    if (!source) throw new Error(`fake agent has no VM ${sourceKey}`);
+    const vifs = source.vifs.map((vif) => ({ ...vif, mac: undefined }));
+    const size = { memoryMib: memoryMib ?? source.memoryMib, vcpus: vcpus ?? source.vcpus };
+    const vm = { ...source, ...size, key, cfgPath: key, name, vifs };
+    this.vms.set(key, vm);
+    return vm;
+  }
+
   private async run(order: Order): Promise<void> {
     const outcome = this.#outcomes.get(order.orderId) ?? this.runOnce(order);
     if (outcome !== 'silent' && this.answers) await this.session?.result(order.orderId, outcome);
@@ -130,6 +140,11 @@ export class FakeAgent implements AgentLink {
 /** Does what the order says. */
 export const obey: Behaviour = (order, agent) => {
   const { action, vmKey } = order;
+  if (action.kind === 'copy') return { kind: 'done', vm: agent.copy(action, vmKey) };
+  if (action.kind === 'remove') {
+    agent.vms.delete(vmKey);
+    return { kind: 'done', vm: undefined };
+  }
   if (action.kind !== 'configure') {
     return { kind: 'done', vm: agent.change(vmKey, { state: STATE_AFTER[action.kind] }) };
   }
@@ -142,7 +157,7 @@ export const obey: Behaviour = (order, agent) => {
 };
 
 /** What a VM is after an order that was done. */
-const STATE_AFTER: Readonly<Record<OrderAction['kind'], ObservedVm['state']>> = {
+const STATE_AFTER: Readonly<Record<Exclude<OrderAction['kind'], 'copy' | 'remove'>, ObservedVm['state']>> = {
   configure: 'stopped',
   start: 'running',
   shutdown: 'stopped',

@@ -22,6 +22,8 @@ import { VmHoldings } from '../../controller/services/vm-holdings.js';
 import { VmOperator } from '../../controller/services/vm-operator.js';
 import type { VmProgress, VmResult } from '../../controller/services/vm-progress.js';
 import { VmQuery } from '../../controller/services/vm-query.js';
+import { VmCreator } from '../../controller/services/vm-creator.js';
+import { VmDeleter } from '../../controller/services/vm-deleter.js';
 import { VmRestorer } from '../../controller/services/vm-restorer.js';
 import { VmService } from '../../controller/services/vm-service.js';
 import { VmStarter } from '../../controller/services/vm-starter.js';
@@ -49,6 +51,8 @@ export class FleetWorld {
   readonly addresser: VmAddresser;
   readonly starter: VmStarter;
   readonly restorer: VmRestorer;
+  readonly creator: VmCreator;
+  readonly deleter: VmDeleter;
   readonly macs: MacService;
   readonly service: VmService;
   readonly conflicts: ConflictService;
@@ -78,6 +82,8 @@ export class FleetWorld {
     this.addresser = new VmAddresser({ fleet, query, operator, leases, pools, journal, clock, turns });
     this.starter = new VmStarter({ fleet, query, operator, journal, clock, turns });
     const holdings = new VmHoldings({ leases, macs });
+    this.creator = new VmCreator({ fleet, operator, addresser: this.addresser, pools, journal, clock, random });
+    this.deleter = new VmDeleter({ fleet, query, operator, holdings, journal, turns });
     this.restorer = new VmRestorer({ fleet, query, operator, holdings, journal, turns });
     this.service = new VmService({ fleet, query, operator, watch });
     this.conflicts = new ConflictService({ fleet, journal, clock });

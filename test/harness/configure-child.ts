@@ -56,6 +56,8 @@ const rig = makeConfigureRig(root, createExec(process.env), ({ cfgFolder, intent
     list: () => cfgFolder.list(),
     read: (path) => cfgFolder.read(path),
     watch: (onChange) => cfgFolder.watch(onChange),
+    add: (path, text) => cfgFolder.add(path, text),
+    remove: (path, before) => cfgFolder.remove(path, before),
     replace: async (...args) => {
       await pass('before cfg');
       await cfgFolder.replace(...args);

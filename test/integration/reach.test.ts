@@ -116,6 +116,12 @@ t.test('looking by ping', async (t) => {
   });
 });
 
+t.test('a simulated VM is not waited for', async (t) => {
+  const vm = { ...runningVm('toy', '127.0.0.9'), simulated: true };
+  const { results } = await collect(running(vm), sshProbe(1), 600);
+  t.match(results.get('toy'), { errorCode: 'wrong_state', message: /simulated/, details: { hint: /--for=running/ } });
+});
+
 t.test('a VM is there when each of its leased addresses answers', async (t) => {
   const first = await listen(t, '127.0.0.2', 0, sshd);
   const probe = sshProbe(portOf(first));

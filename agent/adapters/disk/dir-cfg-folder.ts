@@ -3,12 +3,12 @@
 // - A link that leaves the folder is reported and never followed; one within it stays a link, its target is replaced.
 // - The bytes before a replace are in the backup folder before the file changes.
 import { watch as watchFolder } from 'node:fs';
-import { lstat, mkdir, readdir, readFile, realpath, stat, unlink } from 'node:fs/promises';
+import { link, lstat, mkdir, readdir, readFile, realpath, stat, unlink } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { AppError, invalid, messageOf, notFound, wrongState } from '../../../shared/errors.js';
 import type { CfgFile, CfgFolder, CfgText } from '../../ports/cfg-folder.js';
 import type { Clock } from '../../ports/clock.js';
-import { errnoOf, fileError, unlessMissing, writeFileAtomically } from './atomic-file.js';
+import { errnoOf, fileError, syncFolder, unlessMissing, writeFileAtomically } from './atomic-file.js';
 
 const MAX_BYTES = 1024 * 1024;
 /** Of each file, the newest. */
@@ -60,6 +60,37 @@ export class DirCfgFolder implements CfgFolder {
       await writeFileAtomically(target, Buffer.from(after, 'latin1'), { mode: mode & 0o7777, ...owner });
     } catch (error) {
       throw error instanceof AppError ? error : fileError(`${path} cannot be replaced`, error);
+    }
+  }
+
+  async add(path: string, text: CfgText): Promise<void> {
+    this.#checkInside(path);
+    const temporary = join(dirname(path), `.${basename(path)}.new`);
+    try {
+      await writeFileAtomically(temporary, Buffer.from(text, 'latin1'), { mode: 0o644 });
+      // Fails if there is one, where a rename would replace it.
+      await link(temporary, path);
+      await unlink(temporary);
+      await syncFolder(dirname(path));
+    } catch (error) {
+      await unlink(temporary).catch(() => undefined);
+      if (errnoOf(error) !== 'EEXIST') throw fileError(`${path} cannot be made`, error);
+      throw new AppError('already_exists', `There is a file ${path} already`, { path });
+    }
+  }
+
+  async remove(path: string, before: CfgText): Promise<void> {
+    this.#checkInside(path);
+    const file = await this.#readOne(path);
+    if (file === undefined) return;
+    if (file.kind === 'unreadable' || file.text !== before) {
+      throw new AppError('raced', `${path} was changed by somebody else meanwhile`, { path });
+    }
+    try {
+      await unlink(path);
+      await syncFolder(dirname(path));
+    } catch (error) {
+      throw fileError(`${path} cannot be removed`, error);
     }
   }
 

@@ -2,6 +2,7 @@ import { AppError, invalid, toAppError } from '../../../shared/errors.js';
 import type { HostBridges } from '../../../shared/domain/bridge.js';
 import { formatIpv4, parseIpv4, type Ipv4 } from '../../../shared/domain/ipv4.js';
 import { formatMac, parseMac } from '../../../shared/domain/mac.js';
+import { parseVmName } from '../../../shared/domain/name.js';
 import type * as wire from '../../../shared/gen/domherd/v1/agent.js';
 import type { HostBridges as WireBridges } from '../../../shared/gen/domherd/v1/host.js';
 import type { InterfaceSettings as WireSettings } from '../../../shared/gen/domherd/v1/reservation.js';
@@ -9,7 +10,14 @@ import { VmState as WireState, type VmMetrics as WireMetrics } from '../../../sh
 import { PROTOCOL } from '../../../shared/version.js';
 import type { HostEvent } from '../../domain/host-event.js';
 import type { VifLease } from '../../domain/lease-record.js';
-import type { GuestSettings, InterfaceSettings, Order, OrderAction, VifSettings } from '../../domain/order.js';
+import type {
+  CopyOrder,
+  GuestSettings,
+  InterfaceSettings,
+  Order,
+  OrderAction,
+  VifSettings,
+} from '../../domain/order.js';
 import type { OrderProgress, OrderResult } from '../../domain/order.js';
 import type { DownMessage, FullState, Hello, StateChange, UpMessage, Welcome } from '../../domain/session-message.js';
 import type { ObservedVif, ObservedVm, VmMetrics, VmState } from '../../domain/vm.js';
@@ -134,10 +142,19 @@ function parseAction(action: wire.Order['action']): OrderAction {
       return { kind: 'unpause' };
     case 'restoreFiles':
       return { kind: 'restoreFiles' };
+    case 'copy':
+      return { kind: 'copy', ...parseCopy(action.value) };
+    case 'remove':
+      return { kind: 'remove' };
     case undefined:
       // A newer controller; N and N-1 work together, so it knows which orders an older agent has.
       throw new AppError('invalid', 'The order asks for what this agent does not know', { hint: 'upgrade the agent' });
   }
+}
+
+function parseCopy({ sourceKey, name, uuid, memoryMib, vcpus }: wire.CopyVm): CopyOrder {
+  if (sourceKey === '') throw invalid('The order names no VM to copy', { field: 'source_key' });
+  return { sourceKey, name: parseVmName(name), uuid, memoryMib: memoryMib || undefined, vcpus: vcpus || undefined };
 }
 
 function parseTimeout(timeoutSeconds: number): number {

@@ -19,6 +19,7 @@ import { DISK_HEAD_BYTES, diskContent } from '../../domain/guest/disk-content.js
 import { type NicOptions, planGuest, readGuest } from '../../domain/guest/guest-plan.js';
 import { originalsOf, planRestore } from '../../domain/guest/guest-original.js';
 import type { GuestEdit, GuestTree } from '../../domain/guest/guest-tree.js';
+import { hostKeyTypes, planRenewal } from '../../domain/guest/renew-plan.js';
 import { rootDisks } from '../../domain/guest/root-disk.js';
 import type { GuestSettings } from '../../domain/order.js';
 import type { XlCfg } from '../../domain/xl-cfg/syntax.js';
@@ -30,6 +31,7 @@ import { type BlockChange, formatBlockChange, parseBlockChange, readPieces, writ
 import type { DiskUse } from './disk-use.js';
 import { E2fsTools } from './e2fs-tools.js';
 import { readGuestTree } from './guest-tree-reader.js';
+import { makeHostKeys } from './host-key-maker.js';
 import { areOfAnother, formatOriginals, parseOriginals } from './original-record.js';
 
 /** Of one write: the checks of a large disk take most of it. */
@@ -122,6 +124,32 @@ export class E2fsGuestDisk implements GuestDisk {
       await this.#apply(change, edits, work, limited);
       return this.#openChange(change);
     });
+  }
+
+  async renew(guest: Guest, signal: AbortSignal): Promise<readonly string[]> {
+    const { disk, isClean, fsUuid } = await findRoot(guest.cfg);
+    return this.#alone(disk, signal, async (work, limited) => {
+      await this.#refuseInUse(disk);
+      if (!isClean) await this.#tools.repair(disk, limited);
+      const tree = await readGuestTree(this.#tools, disk, work, limited);
+      const keys = await makeHostKeys(this.#options.exec, hostKeyTypes(tree), {
+        name: guest.name,
+        work,
+        signal: limited,
+      });
+      const { edits, warnings } = planRenewal(tree, keys);
+      if (edits.length === 0) return warnings;
+      const about = { cfgPath: guest.cfgPath, disk, warnings: [], originals: {}, fsUuid, isRestore: false };
+      await this.#apply(await this.#prepare(about, edits, tree, work, limited), edits, work, limited);
+      await this.#options.changes.remove(keyOf(guest.cfgPath));
+      return warnings;
+    });
+  }
+
+  async forget(cfgPath: string): Promise<void> {
+    await this.#options.changes.remove(keyOf(cfgPath));
+    await this.#options.originals.remove(keyOf(cfgPath));
+    this.#known.delete(cfgPath);
   }
 
   async findOpen(cfgPath: string): Promise<GuestChange | undefined> {

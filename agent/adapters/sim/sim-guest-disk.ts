@@ -42,6 +42,17 @@ export class SimGuestDisk implements GuestDisk {
     return this.#change(guest.cfgPath);
   }
 
+  async renew(guest: Guest, signal: AbortSignal): Promise<readonly string[]> {
+    signal.throwIfAborted();
+    this.#world.failOnRequest('copy', guest.name);
+    await this.#world.putGuest(guest.cfgPath, FRESH);
+    return [];
+  }
+
+  forget(cfgPath: string): Promise<void> {
+    return this.#world.dropGuest(cfgPath);
+  }
+
   findOpen(cfgPath: string): Promise<GuestChange | undefined> {
     const isOpen = this.#world.guestOf(cfgPath)?.before !== undefined;
     return Promise.resolve(isOpen ? this.#change(cfgPath) : undefined);

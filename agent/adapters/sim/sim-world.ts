@@ -122,6 +122,12 @@ export class SimWorld {
     return this.#commit(this.#domains, { ...this.#guests, [cfgPath]: guest });
   }
 
+  /** @throws {AppError} `unavailable` */
+  dropGuest(cfgPath: string): Promise<void> {
+    const others = Object.entries(this.#guests).filter(([path]) => path !== cfgPath);
+    return this.#commit(this.#domains, Object.fromEntries(others));
+  }
+
   /** @throws {AppError} `wrong_state` if that is to fail */
   failOnRequest(action: SimAction, name: string): void {
     if (!this.options.failures.has(`${action}:${name}`)) return;

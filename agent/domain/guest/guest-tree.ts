@@ -51,16 +51,20 @@ export const GUEST_FOLDERS: readonly string[] = [
   '/etc/cloud',
   '/etc/cloud/cloud.cfg.d',
   '/etc/ssh',
+  '/etc/dropbear',
   '/root/.ssh',
   '/sbin',
   '/usr/sbin',
   '/usr/lib',
   '/lib/netplan',
   '/usr/libexec/netplan',
+  '/var',
+  '/var/lib',
+  '/var/lib/dbus',
 ];
 
 const TEXTS: readonly RegExp[] = [
-  /^\/etc\/(network\/interfaces|resolv\.conf|hostname|hosts|shadow|os-release)$/,
+  /^\/etc\/(network\/interfaces|resolv\.conf|hostname|hosts|shadow|os-release|machine-id)$/,
   /^\/usr\/lib\/os-release$/,
   /^\/etc\/network\/interfaces\.d\/[^/]+$/,
   /^\/(etc|lib)\/netplan\/[^/]+\.yaml$/,
@@ -68,7 +72,7 @@ const TEXTS: readonly RegExp[] = [
   /^\/etc\/systemd\/network\/[^/]+\.(network|link|netdev)$/,
   /^\/etc\/udev\/rules\.d\/70-persistent-net\.rules$/,
   /^\/etc\/cloud\/(cloud\.cfg|cloud\.cfg\.d\/[^/]+\.cfg)$/,
-  /^\/etc\/ssh\/ssh_host_[a-z0-9]+_key\.pub$/,
+  /^\/etc\/ssh\/ssh_host_[a-z0-9]+_key(\.pub)?$/,
   /^\/root\/\.ssh\/(authorized_keys|id_[^/]+\.pub)$/,
 ];
 

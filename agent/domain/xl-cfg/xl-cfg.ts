@@ -3,7 +3,7 @@
 //   syntax.ts          the types              lexer.ts, parser.ts, string-literal.ts   text -> XlCfg
 //   xl-cfg.ts          parse, format, read    edit.ts    set or remove one key
 //   vif-spec.ts        'mac=..,bridge=..'     vif.ts     the vifs of a file: list, set or remove one parameter
-//   disk-spec.ts       'file:/a.img,xvda,w'   disk.ts    the disks of a file: list
+//   disk-spec.ts       'file:/a.img,xvda,w'   disk.ts    the disks of a file: list, set a target
 //   fault.ts           refusals with line and column
 //
 // Invariants:

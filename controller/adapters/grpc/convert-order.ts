@@ -41,6 +41,12 @@ function actionToWire(action: OrderAction): WireOrder['action'] {
       return { $case: 'unpause', value: {} };
     case 'restoreFiles':
       return { $case: 'restoreFiles', value: {} };
+    case 'copy': {
+      const { sourceKey, name, uuid, memoryMib = 0, vcpus = 0 } = action;
+      return { $case: 'copy', value: { sourceKey, name, uuid, memoryMib, vcpus } };
+    }
+    case 'remove':
+      return { $case: 'remove', value: {} };
   }
 }
 

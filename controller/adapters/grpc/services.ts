@@ -23,6 +23,8 @@ import type { ReservationService } from '../../services/reservation-service.js';
 import type { TokenService } from '../../services/token-service.js';
 import type { VmAddresser } from '../../services/vm-addresser.js';
 import type { VmQuery } from '../../services/vm-query.js';
+import type { VmCreator } from '../../services/vm-creator.js';
+import type { VmDeleter } from '../../services/vm-deleter.js';
 import type { VmRestorer } from '../../services/vm-restorer.js';
 import type { VmService } from '../../services/vm-service.js';
 import type { VmStarter } from '../../services/vm-starter.js';
@@ -56,6 +58,8 @@ export interface Answerers {
     readonly addresser: VmAddresser;
     readonly starter: VmStarter;
     readonly restorer: VmRestorer;
+    readonly creator: VmCreator;
+    readonly deleter: VmDeleter;
     readonly service: VmService;
   };
   readonly joins: JoinService;

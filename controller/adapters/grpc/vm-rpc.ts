@@ -1,11 +1,16 @@
 import {
+  Placement as WirePlacement,
   WaitCondition,
+  type CreateVmsRequest,
   type VmSelector,
   type VmServiceServer,
   type WaitCondition as WireCondition,
 } from '../../../shared/gen/domherd/v1/vm.js';
+import { parseHostName } from '../../../shared/domain/name.js';
 import { invalid } from '../../../shared/errors.js';
 import type { VmAddresser } from '../../services/vm-addresser.js';
+import type { CreateRequest, VmCreator } from '../../services/vm-creator.js';
+import type { VmDeleter } from '../../services/vm-deleter.js';
 import type { VmProgress } from '../../services/vm-progress.js';
 import type { VmQuery } from '../../services/vm-query.js';
 import type { VmRestorer } from '../../services/vm-restorer.js';
@@ -21,6 +26,8 @@ export interface VmHandlersOptions {
   readonly addresser: VmAddresser;
   readonly starter: VmStarter;
   readonly restorer: VmRestorer;
+  readonly creator: VmCreator;
+  readonly deleter: VmDeleter;
   readonly service: VmService;
   readonly writeLease: LeaseWriter;
 }
@@ -29,9 +36,10 @@ const SHUTDOWN_SECONDS = 60;
 /** The guest shuts down first, and a slow host needs a minute to make the domain anew. */
 const REBOOT_SECONDS = 300;
 const WAIT_SECONDS = 300;
+const MAX_HOSTS = 1_000;
 
 export function vmHandlers(options: VmHandlersOptions): Handlers<VmServiceServer> {
-  const { query, addresser, starter, restorer, service, writeLease } = options;
+  const { query, addresser, starter, restorer, creator, deleter, service, writeLease } = options;
   const tell = (progress: AsyncIterable<VmProgress>): AsyncIterable<WireProgress> => toWire(progress, writeLease);
   const order = (action: ToldAction, request: WireVerbRequest, { caller, signal }: CallInfo) =>
     tell(service.tell(action, verbRequestFrom(request), caller, signal));
@@ -71,12 +79,37 @@ export function vmHandlers(options: VmHandlersOptions): Handlers<VmServiceServer
     unpause: (request, call) => order({ kind: 'unpause' }, request, call),
     restoreFiles: (request, { caller, signal }) =>
       tell(restorer.restoreFiles(verbRequestFrom(request), caller, signal)),
+    create: (request, { caller, signal }) => tell(creator.create(createRequestFrom(request), caller, signal)),
+    delete: (request, { caller, signal }) => tell(deleter.delete(verbRequestFrom(request), caller, signal)),
     wait: ({ selector, condition, timeoutSeconds }, { signal }) => {
       const timeoutMs = secondsFrom(timeoutSeconds || WAIT_SECONDS, 86_400) * 1000;
       const wanted = selectorFrom(selector, 'selector');
       return tell(service.wait({ selector: wanted, condition: conditionFrom(condition), timeoutMs }, signal));
     },
   };
+}
+
+function createRequestFrom(request: CreateVmsRequest): CreateRequest {
+  const { count, hosts, memoryMib, vcpus } = request;
+  if (hosts.length > MAX_HOSTS) throw invalid(`hosts are more than ${MAX_HOSTS}`, { field: 'hosts' });
+  return {
+    name: textFrom(request.name, 'name', 128),
+    count: count === undefined ? undefined : integerFrom(count, 'count', 1, 1_000),
+    like: textFrom(request.like, 'like', 400),
+    hosts: hosts.map((host) => parseHostName(host)),
+    placement: request.placement === WirePlacement.PACK ? 'pack' : 'spread',
+    memoryMib: memoryMib === 0 ? undefined : integerFrom(memoryMib, 'memory_mib', 16, 1_048_576),
+    vcpus: vcpus === 0 ? undefined : integerFrom(vcpus, 'vcpus', 1, 512),
+    reservation: request.reservation === '' ? undefined : request.reservation,
+    bridge: optionalTextFrom(request.bridge, 'bridge', 64),
+    isDryRun: request.dryRun,
+  };
+}
+
+function textFrom(text: string, field: string, max: number): string {
+  const given = optionalTextFrom(text, field, max);
+  if (given === undefined) throw missing(field);
+  return given;
 }
 
 async function* toWire(progress: AsyncIterable<VmProgress>, writeLease: LeaseWriter): AsyncGenerator<WireProgress> {

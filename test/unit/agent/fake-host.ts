@@ -1,5 +1,13 @@
 // An async function of a fake turns what it throws into a rejection, as the real one's do.
 /* eslint-disable @typescript-eslint/require-await */
+import { pino } from 'pino';
+import { RecordCopyLog } from '../../../agent/adapters/disk/record-copy-log.js';
+import { makeCarryOut } from '../../../agent/services/carry-out.js';
+import type { VmConfigurer } from '../../../agent/services/configure-vm.js';
+import { VmCopier } from '../../../agent/services/copy-vm.js';
+import { Observer } from '../../../agent/services/observe.js';
+import type { CarryOut } from '../../../agent/services/order-runner.js';
+import { MemoryRecordStore } from '../../fakes/memory-record-store.js';
 import { AppError, notFound } from '../../../shared/errors.js';
 import type { HostBridges } from '../../../shared/domain/bridge.js';
 import type { Ipv4 } from '../../../shared/domain/ipv4.js';
@@ -8,6 +16,7 @@ import type { GuestSettings, OrderResult } from '../../../agent/domain/order.js'
 import type { Domain } from '../../../agent/domain/vm.js';
 import type { Bridges } from '../../../agent/ports/bridges.js';
 import type { CfgFile, CfgFolder } from '../../../agent/ports/cfg-folder.js';
+import type { DiskStore } from '../../../agent/ports/disk-store.js';
 import type { Guest, GuestChange, GuestDisk, GuestNetwork } from '../../../agent/ports/guest-disk.js';
 import type { HostReport } from '../../../agent/ports/host-report.js';
 import type { OrderJournal } from '../../../agent/ports/order-journal.js';
@@ -134,6 +143,32 @@ export class FakeHost implements Toolstack, CfgFolder, GuestDisk, WireProbe, Hos
     this.#fail('replace late');
   }
 
+  async add(path: string, text: string): Promise<void> {
+    this.#call('add');
+    if (this.files.has(path)) throw new AppError('already_exists', path);
+    this.files.set(path, text);
+    this.#fail('add late');
+  }
+
+  async remove(path: string, before: string): Promise<void> {
+    this.#call('remove');
+    const now = this.files.get(path);
+    if (now !== undefined && now !== before) throw new AppError('raced', 'changed');
+    this.files.delete(path);
+  }
+
+  async renew({ cfgPath }: Guest): Promise<readonly string[]> {
+    this.#call('renew');
+    this.guests.set(cfgPath, { addresses: new Map(), hostname: 'renewed' });
+    this.#fail('renew late');
+    return this.warnings;
+  }
+
+  async forget(cfgPath: string): Promise<void> {
+    this.#call('forget');
+    this.guests.delete(cfgPath);
+  }
+
   async write(guest: Guest, settings: GuestSettings): Promise<GuestChange> {
     this.#call('write');
     this.openGuests.set(guest.cfgPath, this.guests.get(guest.cfgPath));
@@ -226,4 +261,38 @@ export class MemoryJournal implements OrderJournal {
     if (this.fault !== undefined) throw this.fault;
     this.results.push(result);
   }
+}
+
+/** Disks by path, with their bytes. */
+export class FakeDisks implements DiskStore {
+  readonly sizes = new Map<string, number>();
+  free = 2 ** 40;
+  readonly faults = new Map<string, AppError>();
+
+  async sizeOf(path: string): Promise<number | undefined> {
+    return this.sizes.get(path);
+  }
+
+  async freeAt(): Promise<number> {
+    return this.free;
+  }
+
+  async copy(from: string, to: string): Promise<void> {
+    if (this.sizes.has(to)) throw new AppError('already_exists', to);
+    this.sizes.set(to, this.sizes.get(from) ?? 0);
+    const fault = this.faults.get('copy');
+    if (fault !== undefined) throw fault;
+  }
+
+  async remove(path: string): Promise<void> {
+    this.sizes.delete(path);
+  }
+}
+
+/** What carries orders out on that host. */
+export function carryOutOf(host: FakeHost, configurer: VmConfigurer, disks = new FakeDisks()): CarryOut {
+  const copies = new RecordCopyLog(new MemoryRecordStore());
+  const log = pino({ level: 'silent' });
+  const copier = new VmCopier({ cfgFolder: host, guestDisk: host, disks, copies, log });
+  return makeCarryOut({ observer: new Observer(host, host, host), toolstack: host, configurer, copier, bridges: host });
 }

@@ -205,6 +205,8 @@ export interface Order {
     | { $case: "pause"; value: PauseVm }
     | { $case: "unpause"; value: UnpauseVm }
     | { $case: "restoreFiles"; value: RestoreFiles }
+    | { $case: "copy"; value: CopyVm }
+    | { $case: "remove"; value: RemoveVm }
     | undefined;
 }
 
@@ -266,6 +268,25 @@ export interface UnpauseVm {
  * that has them back. Errors: FAILED_PRECONDITION (not stopped), NOT_FOUND (it was never configured).
  */
 export interface RestoreFiles {
+}
+
+/**
+ * Makes the VM of vm_key, a cfg path that is not there yet, as a copy of a stopped one: cfg, disks, ssh host keys and machine
+ * id of its own, no MAC. Errors: FAILED_PRECONDITION (source not stopped), ALREADY_EXISTS (a file that is to be made),
+ * INVALID_ARGUMENT (a disk that is no raw image file), RESOURCE_EXHAUSTED (no room: details `needed`, `free`, in bytes).
+ */
+export interface CopyVm {
+  sourceKey: string;
+  name: string;
+  /** Written where the source's cfg has one. */
+  uuid: string;
+  /** 0: as the source. */
+  memoryMib: number;
+  vcpus: number;
+}
+
+/** Takes a stopped VM away that CopyVm made: cfg and disks. Errors: FAILED_PRECONDITION (not stopped, or not made so). */
+export interface RemoveVm {
 }
 
 export interface OrderProgress {
@@ -2122,6 +2143,12 @@ export const Order: MessageFns<Order> = {
       case "restoreFiles":
         RestoreFiles.encode(message.action.value, writer.uint32(90).fork()).join();
         break;
+      case "copy":
+        CopyVm.encode(message.action.value, writer.uint32(98).fork()).join();
+        break;
+      case "remove":
+        RemoveVm.encode(message.action.value, writer.uint32(106).fork()).join();
+        break;
     }
     return writer;
   },
@@ -2227,6 +2254,22 @@ export const Order: MessageFns<Order> = {
             message.action = { $case: "restoreFiles", value: RestoreFiles.decode(reader, reader.uint32()) };
             continue;
           }
+          case 12: {
+            if (tag !== 98) {
+              break;
+            }
+
+            message.action = { $case: "copy", value: CopyVm.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 13: {
+            if (tag !== 106) {
+              break;
+            }
+
+            message.action = { $case: "remove", value: RemoveVm.decode(reader, reader.uint32()) };
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2293,6 +2336,18 @@ export const Order: MessageFns<Order> = {
       case "restoreFiles": {
         if (object.action?.value !== undefined && object.action?.value !== null) {
           message.action = { $case: "restoreFiles", value: RestoreFiles.fromPartial(object.action.value) };
+        }
+        break;
+      }
+      case "copy": {
+        if (object.action?.value !== undefined && object.action?.value !== null) {
+          message.action = { $case: "copy", value: CopyVm.fromPartial(object.action.value) };
+        }
+        break;
+      }
+      case "remove": {
+        if (object.action?.value !== undefined && object.action?.value !== null) {
+          message.action = { $case: "remove", value: RemoveVm.fromPartial(object.action.value) };
         }
         break;
       }
@@ -2893,6 +2948,152 @@ export const RestoreFiles: MessageFns<RestoreFiles> = {
   },
   fromPartial<I extends Exact<DeepPartial<RestoreFiles>, I>>(_: I): RestoreFiles {
     const message = createBaseRestoreFiles();
+    return message;
+  },
+};
+
+function createBaseCopyVm(): CopyVm {
+  return { sourceKey: "", name: "", uuid: "", memoryMib: 0, vcpus: 0 };
+}
+
+export const CopyVm: MessageFns<CopyVm> = {
+  encode(message: CopyVm, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.sourceKey !== "") {
+      writer.uint32(10).string(message.sourceKey);
+    }
+    if (message.name !== "") {
+      writer.uint32(18).string(message.name);
+    }
+    if (message.uuid !== "") {
+      writer.uint32(26).string(message.uuid);
+    }
+    if (message.memoryMib !== 0) {
+      writer.uint32(32).uint32(message.memoryMib);
+    }
+    if (message.vcpus !== 0) {
+      writer.uint32(40).uint32(message.vcpus);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): CopyVm {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseCopyVm();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.sourceKey = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.uuid = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.memoryMib = reader.uint32();
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.vcpus = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<CopyVm>, I>>(base?: I): CopyVm {
+    return CopyVm.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<CopyVm>, I>>(object: I): CopyVm {
+    const message = createBaseCopyVm();
+    message.sourceKey = object.sourceKey ?? "";
+    message.name = object.name ?? "";
+    message.uuid = object.uuid ?? "";
+    message.memoryMib = object.memoryMib ?? 0;
+    message.vcpus = object.vcpus ?? 0;
+    return message;
+  },
+};
+
+function createBaseRemoveVm(): RemoveVm {
+  return {};
+}
+
+export const RemoveVm: MessageFns<RemoveVm> = {
+  encode(_: RemoveVm, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RemoveVm {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRemoveVm();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<RemoveVm>, I>>(base?: I): RemoveVm {
+    return RemoveVm.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<RemoveVm>, I>>(_: I): RemoveVm {
+    const message = createBaseRemoveVm();
     return message;
   },
 };

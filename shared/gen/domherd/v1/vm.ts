@@ -55,6 +55,25 @@ export namespace VmState {
   export type UNRECOGNIZED = typeof VmState.UNRECOGNIZED;
 }
 
+export const Placement = {
+  /** UNSPECIFIED - Spread. */
+  UNSPECIFIED: 0,
+  /** SPREAD - As many on each host. */
+  SPREAD: 1,
+  /** PACK - On as few hosts as will do. */
+  PACK: 2,
+  UNRECOGNIZED: -1,
+} as const;
+
+export type Placement = typeof Placement[keyof typeof Placement];
+
+export namespace Placement {
+  export type UNSPECIFIED = typeof Placement.UNSPECIFIED;
+  export type SPREAD = typeof Placement.SPREAD;
+  export type PACK = typeof Placement.PACK;
+  export type UNRECOGNIZED = typeof Placement.UNRECOGNIZED;
+}
+
 export const WaitCondition = { UNSPECIFIED: 0, RUNNING: 1, STOPPED: 2, UNRECOGNIZED: -1 } as const;
 
 export type WaitCondition = typeof WaitCondition[keyof typeof WaitCondition];
@@ -168,6 +187,37 @@ export interface StartVmsRequest {
     | undefined;
   /** Start although the gate says no; recorded as an event. */
   force: boolean;
+  dryRun: boolean;
+}
+
+export interface CreateVmsRequest {
+  requestId: string;
+  /** Of one VM; with count, what the names begin with: NAME-1, NAME-2, ... */
+  name: string;
+  /** 1 to 1,000. */
+  count?:
+    | number
+    | undefined;
+  /** NAME: the VM of that name on each host; NAME@HOST: that one, and the copies stay on its host. */
+  like: string;
+  /** Empty: all hosts that have such a VM. */
+  hosts: string[];
+  placement: Placement;
+  /** 16 to 1,048,576; 0: as the source. */
+  memoryMib: number;
+  /** 1 to 512; 0: as the source. */
+  vcpus: number;
+  /** Empty: the only active reservation. */
+  reservation: string;
+  /** As AddressVmsRequest.bridge. */
+  bridge: string;
+  /** Sends the plan and ends. */
+  dryRun: boolean;
+}
+
+export interface DeleteVmsRequest {
+  requestId: string;
+  selector: VmSelector | undefined;
   dryRun: boolean;
 }
 
@@ -1267,6 +1317,274 @@ export const StartVmsRequest: MessageFns<StartVmsRequest> = {
       ? VmSelector.fromPartial(object.selector)
       : undefined;
     message.force = object.force ?? false;
+    message.dryRun = object.dryRun ?? false;
+    return message;
+  },
+};
+
+function createBaseCreateVmsRequest(): CreateVmsRequest {
+  return {
+    requestId: "",
+    name: "",
+    count: undefined,
+    like: "",
+    hosts: [],
+    placement: 0,
+    memoryMib: 0,
+    vcpus: 0,
+    reservation: "",
+    bridge: "",
+    dryRun: false,
+  };
+}
+
+export const CreateVmsRequest: MessageFns<CreateVmsRequest> = {
+  encode(message: CreateVmsRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.requestId !== "") {
+      writer.uint32(10).string(message.requestId);
+    }
+    if (message.name !== "") {
+      writer.uint32(18).string(message.name);
+    }
+    if (message.count !== undefined) {
+      writer.uint32(24).uint32(message.count);
+    }
+    if (message.like !== "") {
+      writer.uint32(34).string(message.like);
+    }
+    for (const v of message.hosts) {
+      writer.uint32(42).string(v!);
+    }
+    if (message.placement !== 0) {
+      writer.uint32(48).int32(message.placement);
+    }
+    if (message.memoryMib !== 0) {
+      writer.uint32(56).uint32(message.memoryMib);
+    }
+    if (message.vcpus !== 0) {
+      writer.uint32(64).uint32(message.vcpus);
+    }
+    if (message.reservation !== "") {
+      writer.uint32(74).string(message.reservation);
+    }
+    if (message.bridge !== "") {
+      writer.uint32(82).string(message.bridge);
+    }
+    if (message.dryRun !== false) {
+      writer.uint32(88).bool(message.dryRun);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): CreateVmsRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseCreateVmsRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.requestId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.count = reader.uint32();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.like = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.hosts.push(reader.string());
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.placement = reader.int32() as any;
+            continue;
+          }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.memoryMib = reader.uint32();
+            continue;
+          }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.vcpus = reader.uint32();
+            continue;
+          }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.reservation = reader.string();
+            continue;
+          }
+          case 10: {
+            if (tag !== 82) {
+              break;
+            }
+
+            message.bridge = reader.string();
+            continue;
+          }
+          case 11: {
+            if (tag !== 88) {
+              break;
+            }
+
+            message.dryRun = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<CreateVmsRequest>, I>>(base?: I): CreateVmsRequest {
+    return CreateVmsRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<CreateVmsRequest>, I>>(object: I): CreateVmsRequest {
+    const message = createBaseCreateVmsRequest();
+    message.requestId = object.requestId ?? "";
+    message.name = object.name ?? "";
+    message.count = object.count ?? undefined;
+    message.like = object.like ?? "";
+    message.hosts = object.hosts?.map((e) => e) || [];
+    message.placement = object.placement ?? 0;
+    message.memoryMib = object.memoryMib ?? 0;
+    message.vcpus = object.vcpus ?? 0;
+    message.reservation = object.reservation ?? "";
+    message.bridge = object.bridge ?? "";
+    message.dryRun = object.dryRun ?? false;
+    return message;
+  },
+};
+
+function createBaseDeleteVmsRequest(): DeleteVmsRequest {
+  return { requestId: "", selector: undefined, dryRun: false };
+}
+
+export const DeleteVmsRequest: MessageFns<DeleteVmsRequest> = {
+  encode(message: DeleteVmsRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.requestId !== "") {
+      writer.uint32(10).string(message.requestId);
+    }
+    if (message.selector !== undefined) {
+      VmSelector.encode(message.selector, writer.uint32(18).fork()).join();
+    }
+    if (message.dryRun !== false) {
+      writer.uint32(24).bool(message.dryRun);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DeleteVmsRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDeleteVmsRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.requestId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.selector = VmSelector.decode(reader, reader.uint32());
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.dryRun = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<DeleteVmsRequest>, I>>(base?: I): DeleteVmsRequest {
+    return DeleteVmsRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<DeleteVmsRequest>, I>>(object: I): DeleteVmsRequest {
+    const message = createBaseDeleteVmsRequest();
+    message.requestId = object.requestId ?? "";
+    message.selector = (object.selector !== undefined && object.selector !== null)
+      ? VmSelector.fromPartial(object.selector)
+      : undefined;
     message.dryRun = object.dryRun ?? false;
     return message;
   },
@@ -2534,6 +2852,30 @@ export const VmServiceService = {
     responseSerialize: (value: VmProgress): Buffer => Buffer.from(VmProgress.encode(value).finish()),
     responseDeserialize: (value: Buffer): VmProgress => VmProgress.decode(value),
   },
+  /**
+   * Makes VMs as copies of a stopped one, places them on hosts with memory for them, and addresses each. Each VM is all or
+   * nothing; one VM's failure leaves the others. Errors: NOT_FOUND (source), ALREADY_EXISTS (name), RESOURCE_EXHAUSTED (they do
+   * not all fit: details `fits`, `hosts`), INVALID_ARGUMENT.
+   */
+  create: {
+    path: "/domherd.v1.VmService/Create" as const,
+    requestStream: false as const,
+    responseStream: true as const,
+    requestSerialize: (value: CreateVmsRequest): Buffer => Buffer.from(CreateVmsRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): CreateVmsRequest => CreateVmsRequest.decode(value),
+    responseSerialize: (value: VmProgress): Buffer => Buffer.from(VmProgress.encode(value).finish()),
+    responseDeserialize: (value: Buffer): VmProgress => VmProgress.decode(value),
+  },
+  /** Takes VMs away that Create made: cfg, disks, leases. Per VM: FAILED_PRECONDITION (not stopped, or not made so). */
+  delete: {
+    path: "/domherd.v1.VmService/Delete" as const,
+    requestStream: false as const,
+    responseStream: true as const,
+    requestSerialize: (value: DeleteVmsRequest): Buffer => Buffer.from(DeleteVmsRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): DeleteVmsRequest => DeleteVmsRequest.decode(value),
+    responseSerialize: (value: VmProgress): Buffer => Buffer.from(VmProgress.encode(value).finish()),
+    responseDeserialize: (value: Buffer): VmProgress => VmProgress.decode(value),
+  },
   /** Ends when every selected VM meets the condition; results tell those that did not in time (DEADLINE_EXCEEDED). */
   wait: {
     path: "/domherd.v1.VmService/Wait" as const,
@@ -2570,6 +2912,14 @@ export interface VmServiceServer extends UntypedServiceImplementation {
    * claims. Per VM: FAILED_PRECONDITION (not stopped), NOT_FOUND (nothing of it was ever written).
    */
   restoreFiles: handleServerStreamingCall<RestoreVmFilesRequest, VmProgress>;
+  /**
+   * Makes VMs as copies of a stopped one, places them on hosts with memory for them, and addresses each. Each VM is all or
+   * nothing; one VM's failure leaves the others. Errors: NOT_FOUND (source), ALREADY_EXISTS (name), RESOURCE_EXHAUSTED (they do
+   * not all fit: details `fits`, `hosts`), INVALID_ARGUMENT.
+   */
+  create: handleServerStreamingCall<CreateVmsRequest, VmProgress>;
+  /** Takes VMs away that Create made: cfg, disks, leases. Per VM: FAILED_PRECONDITION (not stopped, or not made so). */
+  delete: handleServerStreamingCall<DeleteVmsRequest, VmProgress>;
   /** Ends when every selected VM meets the condition; results tell those that did not in time (DEADLINE_EXCEEDED). */
   wait: handleServerStreamingCall<WaitVmsRequest, VmProgress>;
 }
@@ -2660,6 +3010,24 @@ export interface VmServiceClient extends Client {
   restoreFiles(request: RestoreVmFilesRequest, options?: Partial<CallOptions>): ClientReadableStream<VmProgress>;
   restoreFiles(
     request: RestoreVmFilesRequest,
+    metadata?: Metadata,
+    options?: Partial<CallOptions>,
+  ): ClientReadableStream<VmProgress>;
+  /**
+   * Makes VMs as copies of a stopped one, places them on hosts with memory for them, and addresses each. Each VM is all or
+   * nothing; one VM's failure leaves the others. Errors: NOT_FOUND (source), ALREADY_EXISTS (name), RESOURCE_EXHAUSTED (they do
+   * not all fit: details `fits`, `hosts`), INVALID_ARGUMENT.
+   */
+  create(request: CreateVmsRequest, options?: Partial<CallOptions>): ClientReadableStream<VmProgress>;
+  create(
+    request: CreateVmsRequest,
+    metadata?: Metadata,
+    options?: Partial<CallOptions>,
+  ): ClientReadableStream<VmProgress>;
+  /** Takes VMs away that Create made: cfg, disks, leases. Per VM: FAILED_PRECONDITION (not stopped, or not made so). */
+  delete(request: DeleteVmsRequest, options?: Partial<CallOptions>): ClientReadableStream<VmProgress>;
+  delete(
+    request: DeleteVmsRequest,
     metadata?: Metadata,
     options?: Partial<CallOptions>,
   ): ClientReadableStream<VmProgress>;

@@ -8,14 +8,12 @@ import { parseMac } from '../../../../shared/domain/mac.js';
 import type { Order, OrderAction, OrderProgress, OrderResult } from '../../../../agent/domain/order.js';
 import { RecordFormerCfgs } from '../../../../agent/adapters/disk/record-former-cfgs.js';
 import { RecordIntentLog } from '../../../../agent/adapters/disk/record-intent-log.js';
-import { makeCarryOut } from '../../../../agent/services/carry-out.js';
 import { VmConfigurer } from '../../../../agent/services/configure-vm.js';
-import { Observer } from '../../../../agent/services/observe.js';
 import { OrderRunner, type CarryOut } from '../../../../agent/services/order-runner.js';
 import { ResultOutbox } from '../../../../agent/services/result-outbox.js';
 import { sleep } from '../../../../agent/services/sleep.js';
 import { MemoryRecordStore } from '../../../fakes/memory-record-store.js';
-import { bridgesOf, FakeHost, MemoryJournal } from '../fake-host.js';
+import { bridgesOf, carryOutOf, FakeHost, MemoryJournal } from '../fake-host.js';
 import { ManualClock, settle } from '../manual-clock.js';
 
 const LOG = pino({ level: 'silent' });
@@ -85,8 +83,7 @@ function makeRunner(
 
 t.test('configuring a VM', async (t) => {
   const configure = async (host: FakeHost, key: string, action = configureAction()) => {
-    const observer = new Observer(host, host, host);
-    const carryOut = makeCarryOut(observer, host, makeConfigurer(host), host);
+    const carryOut = carryOutOf(host, makeConfigurer(host));
     return carryOut(order('o', key, action), () => undefined, NEVER);
   };
 
@@ -296,7 +293,7 @@ t.test('a change that was left half done', async (t) => {
       host.faults.set(at, new AppError(code, name));
       await configurer.recover();
       t.equal(records.records.size, 1, 'it is not forgotten');
-      const carryOut = makeCarryOut(new Observer(host, host, host), host, configurer, host);
+      const carryOut = carryOutOf(host, configurer);
       const act = async (action: OrderAction) => (await carryOut(order('o', KEY, action), () => undefined, NEVER)).vm;
       await t.rejects(act({ kind: 'start' }), { code });
       await t.rejects(act(configureAction()), { code });
@@ -325,7 +322,7 @@ t.test('orders are about where a VM shall be', async (t) => {
   const host = new FakeHost();
   const key = host.addVm('domU');
   host.files.set('/xen/py.cfg', 'import os\n');
-  const carryOut = makeCarryOut(new Observer(host, host, host), host, makeConfigurer(host), host);
+  const carryOut = carryOutOf(host, makeConfigurer(host));
   const act = async (vmKey: string, action: OrderAction) =>
     (await carryOut(order('o', vmKey, action), () => undefined, NEVER)).vm;
   t.match(await act(key, { kind: 'destroy' }), { state: 'stopped' });
@@ -350,7 +347,7 @@ t.test('orders are about where a VM shall be', async (t) => {
 t.test('orders to a domain that is there', async (t) => {
   const host = new FakeHost();
   const key = host.addVm('domU');
-  const carryOut = makeCarryOut(new Observer(host, host, host), host, makeConfigurer(host), host);
+  const carryOut = carryOutOf(host, makeConfigurer(host));
   const act = async (action: OrderAction) => (await carryOut(order('o', key, action), () => undefined, NEVER)).vm;
   const shutdown = { kind: 'shutdown', timeoutSeconds: 9, isDestroyedAfter: false } as const;
   await host.create(key);
@@ -378,7 +375,7 @@ t.test('orders to a domain that is there', async (t) => {
 
 t.test('no domain is made of a cfg that leaves its bridge to chance', async (t) => {
   const host = new FakeHost();
-  const carryOut = makeCarryOut(new Observer(host, host, host), host, makeConfigurer(host), host);
+  const carryOut = carryOutOf(host, makeConfigurer(host));
   const start = async (key: string) => (await carryOut(order('o', key), () => undefined, NEVER)).vm;
   const key = host.addVm('domU', 'mac=00:16:3e:00:00:01');
   const cases = [

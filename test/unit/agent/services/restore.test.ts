@@ -6,11 +6,10 @@ import { parseMac } from '../../../../shared/domain/mac.js';
 import { RecordFormerCfgs } from '../../../../agent/adapters/disk/record-former-cfgs.js';
 import { RecordIntentLog } from '../../../../agent/adapters/disk/record-intent-log.js';
 import type { OrderAction } from '../../../../agent/domain/order.js';
-import { makeCarryOut } from '../../../../agent/services/carry-out.js';
 import { VmConfigurer } from '../../../../agent/services/configure-vm.js';
 import { Observer } from '../../../../agent/services/observe.js';
 import { MemoryRecordStore } from '../../../fakes/memory-record-store.js';
-import { FakeHost } from '../fake-host.js';
+import { carryOutOf, FakeHost } from '../fake-host.js';
 
 const LOG = pino({ level: 'silent' });
 const NEVER = new AbortController().signal;
@@ -85,7 +84,7 @@ class Dom0 {
 
   order(action: OrderAction, configurer = this.agent()) {
     const { host } = this;
-    const carryOut = makeCarryOut(new Observer(host, host, host), host, configurer, host);
+    const carryOut = carryOutOf(host, configurer);
     return carryOut({ orderId: 'o', vmKey: this.key, timeoutMs: 1000, action }, () => undefined, NEVER);
   }
 

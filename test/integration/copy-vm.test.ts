@@ -1,0 +1,261 @@
+import { execFileSync } from 'node:child_process';
+import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { pino } from 'pino';
+import t, { type Test } from 'tap';
+import { DirRecordStore } from '../../agent/adapters/disk/dir-record-store.js';
+import { FileDiskStore } from '../../agent/adapters/disk/file-disk-store.js';
+import { RecordCopyLog } from '../../agent/adapters/disk/record-copy-log.js';
+import { planCopy, type CopySettings } from '../../agent/domain/copy-plan.js';
+import { listDisks, setDiskTarget } from '../../agent/domain/xl-cfg/disk.js';
+import { parseXlCfg } from '../../agent/domain/xl-cfg/xl-cfg.js';
+import { VmCopier } from '../../agent/services/copy-vm.js';
+import { AppError } from '../../shared/errors.js';
+import { createExec } from '../../shared/exec.js';
+import { makeConfigureRig, settingsOf, stoppedVm } from '../harness/configure-rig.js';
+import { DEBIAN, makeImage, ownershipInImage, readInImage } from '../harness/guest-image.js';
+
+const LOG = pino({ level: 'silent' });
+const NEVER = new AbortController().signal;
+const WEB: CopySettings = { name: 'web-1', uuid: '3d5c1f0a-0001-4000-8000-000000000001', memoryMib: 300, vcpus: 2 };
+
+t.test('the plan of a copy', (t) => {
+  const source = stoppedVm('/etc/xen/domU.cfg');
+  const text = `# the tutorial's own
+memory = '512'
+maxmem = 256
+vcpus = '1'
+disk = [
+   'file:/opt/xen/domains/domU/disk.img,xvda2,w', # root
+   'format=raw, vdev=xvdb, access=rw, target=/srv/domU-data.img',
+   'file:/srv/scratch,xvdc,w',
+   'file:/iso/debian.iso,hdc:cdrom,r',
+   'file:/srv/shared.img,xvdd,r' ]
+name = "domU" ; uuid = '00000000-0000-0000-0000-000000000001'
+vif = [ 'mac=00:16:3E:1E:5B:0C, bridge=xenbr0, ip=10.0.0.1' ]
+`;
+  const { cfg, disks } = planCopy(source, parseXlCfg(text), WEB);
+  t.strictSame(disks, [
+    { from: '/opt/xen/domains/domU/disk.img', to: '/opt/xen/domains/web-1/disk.img' },
+    { from: '/srv/domU-data.img', to: '/srv/web-1-data.img' },
+    { from: '/srv/scratch', to: '/srv/web-1-scratch' },
+  ]);
+  t.equal(
+    cfg.text,
+    text
+      .replace("memory = '512'", "memory = '300'")
+      .replace('maxmem = 256', 'maxmem = 300')
+      .replace("vcpus = '1'", "vcpus = '2'")
+      .replace('domains/domU/', 'domains/web-1/')
+      .replace('domU-data', 'web-1-data')
+      .replace('/srv/scratch', '/srv/web-1-scratch')
+      .replace('"domU"', '"web-1"')
+      .replace('00000000-0000-0000-0000-000000000001', WEB.uuid)
+      .replace(/mac=\S+ bridge=xenbr0, ip=10.0.0.1/, 'bridge=xenbr0'),
+    'nothing else changes',
+  );
+  const as = planCopy(source, parseXlCfg("name='domU'\n"), { ...WEB, memoryMib: undefined, vcpus: undefined });
+  t.equal(as.cfg.text, "name='web-1'\n", 'no uuid where there was none');
+  for (const [disk, says] of [
+    ["'phy:/dev/vg/a,xvda,w'", /not an image file/],
+    ["'format=qcow2,vdev=xvda,target=/a'", /no raw image: qcow2/],
+    ["'file:/a,xvda,w', 'file:/dev/loop0,xvdb,w'", /not an image file/],
+  ] as const) {
+    t.throws(() => planCopy(source, parseXlCfg(`name='domU'\ndisk=[${disk}]\n`), WEB), {
+      code: 'invalid',
+      message: says,
+    });
+  }
+  const running = { ...source, state: 'running' } as const;
+  t.throws(() => planCopy(running, parseXlCfg(text), WEB), { code: 'wrong_state', details: { hint: /shutdown/ } });
+  t.end();
+});
+
+t.test('the target of a disk', (t) => {
+  const cfg = parseXlCfg(`disk = [ "file:/a\\"b,xvda,w" , 'file:xvdb,xvdb,w', 'vdev=hdc,target=/x, y' ]`);
+  t.equal(listDisks(setDiskTarget(cfg, 0, '/new'))[0]?.target, '/new');
+  t.throws(() => setDiskTarget(cfg, 1, '/new'), { code: 'invalid', message: /cannot be told from the rest/ });
+  t.throws(() => setDiskTarget(cfg, 0, '/n w'), { code: 'invalid' });
+  t.throws(() => setDiskTarget(cfg, 7, '/new'), { code: 'not_found' });
+  t.end();
+});
+
+const HOST_KEY = { text: 'an old key\n', mode: 0o600 };
+const GUEST = {
+  ...DEBIAN,
+  '/etc/ssh/ssh_host_ed25519_key': HOST_KEY,
+  '/etc/ssh/ssh_host_ed25519_key.pub': 'ssh-ed25519 old root@domU\n',
+  '/etc/ssh/ssh_host_rsa_key': HOST_KEY,
+  '/etc/ssh/ssh_host_rsa_key.pub': 'ssh-rsa old root@domU\n',
+  '/etc/ssh/ssh_host_dsa_key': HOST_KEY,
+  '/etc/machine-id': '0123456789abcdef0123456789abcdef\n',
+  '/var/lib/dbus/machine-id': '0123456789abcdef0123456789abcdef\n',
+};
+
+/** The same object, but for some of its functions. */
+function override<T extends object>(target: T, functions: Partial<T>): T {
+  return new Proxy(target, {
+    get: (_, name) => {
+      const value: unknown = Reflect.get(name in functions ? functions : target, name);
+      return typeof value === 'function' ? (value.bind(target) as unknown) : value;
+    },
+  });
+}
+
+/** A dom0 with the tutorial's domU, on real disks. */
+function makeDom0(t: Test) {
+  const root = t.testdir({ xen: {}, domains: { domU: {} } });
+  const disk = join(root, 'domains', 'domU', 'disk.img');
+  makeImage(disk, GUEST, { size: '64M' });
+  const cfgPath = join(root, 'xen', 'domU.cfg');
+  const cfg = `name='domU'\nmemory=256\ndisk=['file:${disk},xvda2,w']\nroot='/dev/xvda2 ro'\nvif=['mac=00:16:3e:1e:5b:0c']\n`;
+  writeFileSync(cfgPath, cfg);
+  const exec = createExec(process.env);
+  const rig = makeConfigureRig(root, exec);
+  const records = new DirRecordStore(join(root, 'copies'));
+  const parts = { cfgFolder: rig.cfgFolder, guestDisk: rig.guestDisk, copies: new RecordCopyLog(records), log: LOG };
+  const disks = new FileDiskStore(exec);
+  const path = join(root, 'xen', 'web-1.cfg');
+  const image = join(root, 'domains', 'web-1', 'disk.img');
+  const files = (): readonly string[] =>
+    ['xen', 'domains', 'copies', 'guest-changes', 'guest-originals'].flatMap((folder) =>
+      existsSync(join(root, folder)) ? readdirSync(join(root, folder), { recursive: true }).map(String).sort() : [],
+    );
+  const copier = (change: Partial<typeof parts & { disks: FileDiskStore }> = {}) =>
+    new VmCopier({ ...parts, disks, ...change });
+  return { root, rig, disks, parts, records, path, image, files, copier, source: { ...stoppedVm(cfgPath) } };
+}
+
+t.test('a copy is a machine of its own, and goes without a trace', async (t) => {
+  const { copier, source, path, image, files, rig, root } = makeDom0(t);
+  const before = files();
+  const original = readFileSync(join(root, 'domains', 'domU', 'disk.img'));
+  const warnings = await copier().copy(source, path, WEB, () => undefined, NEVER);
+  t.match(warnings, [/ssh_host_dsa_key is the source's too/]);
+  t.equal(statSync(image).mode & 0o777, 0o600, "a guest's disk is nobody else's business");
+  t.ok(statSync(image).blocks * 512 < 40 * 1024 * 1024, 'holes stay holes');
+  t.match(
+    readFileSync(path, 'latin1'),
+    /name='web-1'\nmemory=300\n[^]*domains\/web-1\/disk\.img[^]*vif=\[''\]\nvcpus = 2/,
+  );
+  for (const type of ['ed25519', 'rsa']) {
+    const text = readInImage(image, `/etc/ssh/ssh_host_${type}_key.pub`);
+    t.match(text, new RegExp(`^ssh-${type} AAAA\\S+ root@web-1\n$`));
+    const key = join(root, type);
+    writeFileSync(key, readInImage(image, `/etc/ssh/ssh_host_${type}_key`), { mode: 0o600 });
+    const said = execFileSync('ssh-keygen', ['-y', '-f', key]).toString();
+    t.equal(said.split(' ')[1], text.split(' ')[1], 'private and public key belong together');
+    t.equal(ownershipInImage(image, `/etc/ssh/ssh_host_${type}_key`), '0600 0 0');
+  }
+  t.equal(readInImage(image, '/etc/machine-id'), '');
+  t.equal(readInImage(image, '/var/lib/dbus/machine-id'), '');
+  execFileSync('e2fsck', ['-fn', image], { stdio: 'pipe' });
+  t.ok(readFileSync(join(root, 'domains', 'domU', 'disk.img')).equals(original), 'the source is as it was');
+
+  t.strictSame(await copier().copy(source, path, WEB, () => undefined, NEVER), [], 'repeated: done');
+  const copy = { ...stoppedVm(path), name: 'web-1' };
+  await rig.configurer.configure(copy, settingsOf(5), () => undefined, NEVER);
+  t.match(readInImage(image, '/etc/network/interfaces'), /address 10\.180\.0\.5/);
+  await t.rejects(copier().remove({ ...copy, state: 'running' }), {
+    code: 'wrong_state',
+    details: { hint: /shutdown/ },
+  });
+  await t.rejects(copier().remove(source), { code: 'wrong_state', message: /not made by domherd/ });
+  await copier().remove(copy);
+  t.strictSame(files(), before, 'nothing is left');
+});
+
+t.test('what cannot be made is refused, with nothing left', async (t) => {
+  const { copier, disks, source, path, image, files, parts, root } = makeDom0(t);
+  const before = files();
+  const copy = (which = copier(), from = source) => which.copy(from, path, WEB, () => undefined, NEVER);
+  const refuses = async (work: Promise<unknown>, error: { code: string; message?: RegExp | string }): Promise<void> => {
+    await t.rejects(work, error);
+    t.strictSame(files(), before);
+  };
+  await refuses(copy(copier(), { ...source, state: 'running' }), { code: 'wrong_state' });
+  const full = override(disks, { freeAt: () => Promise.resolve(1000) });
+  await refuses(copy(copier({ disks: full })), { code: 'exhausted', message: /needs \d+ MiB, 1 MiB are free/ });
+  mkdirSync(join(root, 'domains', 'web-1'));
+  writeFileSync(image, 'of somebody else');
+  await t.rejects(copy(), { code: 'already_exists', message: /web-1\/disk\.img/ });
+  t.equal(readFileSync(image, 'utf8'), 'of somebody else');
+  execFileSync('rm', ['-r', join(root, 'domains', 'web-1')]);
+  writeFileSync(path, "name='hand made'\n");
+  await t.rejects(copy(), { code: 'already_exists' });
+  execFileSync('rm', [path]);
+  for (const at of ['renew', 'add'] as const) {
+    const fail = (): Promise<never> => Promise.reject(new AppError('unavailable', `no ${at}`));
+    const change =
+      at === 'renew'
+        ? { guestDisk: override(parts.guestDisk, { renew: fail }) }
+        : { cfgFolder: override(parts.cfgFolder, { add: fail }) };
+    await refuses(copy(copier(change)), { code: 'unavailable', message: `no ${at}` });
+  }
+  const abort = new AbortController();
+  const stop = (): void => abort.abort(new AppError('unavailable', 'cancelled'));
+  await refuses(
+    copier().copy(source, path, WEB, (message) => message.startsWith('make it') && stop(), abort.signal),
+    { code: 'unavailable' },
+  );
+});
+
+t.test('death at any step: all of it or nothing, also of the removal', async (t) => {
+  const { copier, disks, parts, source, path, files, image } = makeDom0(t);
+  const before = files();
+  const copy = { ...stoppedVm(path), name: 'web-1' };
+  let ends: readonly boolean[] = [];
+  for (let step = 1; ; step += 1) {
+    let left = step;
+    const dead = new Error('dead');
+    /** Dies before or after the n-th thing that is done to the host. */
+    const mortal = <T extends object>(target: T, names: readonly string[]): T =>
+      new Proxy(target, {
+        get: (_, name) => {
+          const value: unknown = Reflect.get(target, name, target);
+          if (typeof value !== 'function') return value;
+          return async (...args: unknown[]): Promise<unknown> => {
+            if (left <= 0) throw dead;
+            if (names.includes(String(name)) && (left -= 1) <= 0) throw dead;
+            const result: unknown = await Reflect.apply(value, target, args);
+            if (names.includes(String(name)) && (left -= 1) <= 0) throw dead;
+            return result;
+          };
+        },
+      });
+    const dying = copier({
+      disks: mortal(disks, ['copy', 'remove']),
+      cfgFolder: mortal(parts.cfgFolder, ['add', 'remove']),
+      guestDisk: mortal(parts.guestDisk, ['renew', 'forget']),
+      copies: mortal(parts.copies, ['put', 'remove']),
+    });
+    const isDone = await dying
+      .copy(source, path, WEB, () => undefined, NEVER)
+      .then(
+        () =>
+          dying.remove(copy).then(
+            () => true,
+            () => false,
+          ),
+        () => false,
+      );
+    await copier().recover();
+    const isWhole = existsSync(path) && existsSync(image);
+    ends = [...ends, isWhole];
+    if (!isWhole) t.strictSame(files(), before, `step ${String(step)}: nothing is left`);
+    else {
+      t.ok(await parts.copies.find(path), `step ${String(step)}: it is whole, and known`);
+      await copier().remove(copy);
+      t.strictSame(files(), before);
+    }
+    if (isDone) break;
+    if (step > 60) throw new Error('it never ends');
+  }
+  t.ok(ends.length > 12 && ends.includes(true) && ends.includes(false), 'each end was seen');
+});
+
+t.test('a record that is damaged is told', async (t) => {
+  const { records, parts } = makeDom0(t);
+  await records.write('a'.repeat(40), Buffer.from('{'));
+  await t.rejects(parts.copies.list(), { code: 'wrong_state' });
+});

@@ -1,0 +1,190 @@
+import fc from 'fast-check';
+import t from 'tap';
+import { capacityOf, placeVms, PLACEMENTS } from '../../controller/domain/placement.js';
+import type { CreateRequest } from '../../controller/services/vm-creator.js';
+import { obey, type Behaviour } from '../fakes/fake-agent.js';
+import { ADMIN, collect, FleetWorld, resultsOf } from '../fakes/fleet-world.js';
+import { FleetCli } from '../harness/fleet-cli.js';
+
+const never = new AbortController().signal;
+const named = (...names: string[]) => ({ names, all: false });
+interface Refusal {
+  code: string;
+  message?: RegExp | string;
+  details?: Record<string, RegExp | string>;
+}
+
+const WEB: CreateRequest = {
+  ...{ name: 'web', count: undefined, like: 'domU', hosts: [], placement: 'spread' },
+  ...{ memoryMib: undefined, vcpus: undefined, reservation: undefined, bridge: undefined, isDryRun: false },
+};
+
+t.test('placement', (t) => {
+  const host = fc.record({ freeMib: fc.nat(4_000), memoryMib: fc.integer({ min: 16, max: 1_000 }) });
+  fc.assert(
+    fc.property(
+      fc.array(host, { minLength: 1, maxLength: 8 }),
+      fc.nat(40),
+      fc.constantFrom(...PLACEMENTS),
+      (some, count, mode) => {
+        const hosts = some.map((each, n) => ({ ...each, name: `h${String(n)}` }));
+        const names = Array.from({ length: count }, (_, n) => `vm-${String(n)}`);
+        const total = hosts.reduce((sum, each) => sum + capacityOf(each), 0);
+        if (count > total) {
+          t.throws(() => placeVms(names, hosts, mode), { code: 'exhausted', details: { fits: String(total) } });
+          return;
+        }
+        const placed = placeVms(names, hosts, mode);
+        t.strictSame(
+          placed.map(({ name }) => name),
+          names,
+        );
+        const counts = hosts.map((each) => placed.filter(({ host: on }) => on === each.name).length);
+        t.ok(
+          hosts.every((each, n) => (counts[n] ?? 0) <= capacityOf(each)),
+          'no host gets more than fits',
+        );
+        // Spread: who has two more than another is only there because the other is full.
+        const full = hosts.map((each, n) => counts[n] === capacityOf(each));
+        const least = Math.min(...counts.filter((_, n) => !full[n]));
+        if (mode === 'spread') t.ok(counts.every((each) => each <= least + 1));
+        else
+          t.ok(counts.filter((each, n) => each > 0 && !full[n]).length <= 1, 'packed: one host at most is half full');
+      },
+    ),
+    { numRuns: 200 },
+  );
+  t.end();
+});
+
+t.test('VMs by the dozen: placed, copied, addressed', async (t) => {
+  const { world, agents } = await FleetWorld.ofImage(4);
+  const all = await collect(world.creator.create({ ...WEB, count: 40, memoryMib: 256, vcpus: 2 }, ADMIN, never));
+  t.match(all[0], { kind: 'plan', warnings: [] });
+  const results = all.filter((each) => each.kind === 'result');
+  t.strictSame([results.length, results.filter(({ code }) => code)], [40, []]);
+  for (const agent of agents) t.equal(agent.vms.size, 11, 'ten each, and the image');
+  const leases = world.allLeases();
+  t.equal(new Set(leases.map(({ address }) => address)).size, 40);
+  t.ok(leases.every(({ state }) => state === 'bound'));
+  t.match(world.vm('web-7'), { memoryMib: 256, vcpus: 2, state: 'stopped', isGone: false });
+  t.ok(world.vm('web-7').vifs[0]?.mac, 'the MAC of its lease');
+  t.match(world.allEvents('vm.created')[0]?.message, /^VM web-\d+@dom0-\d was made, a copy of domU@dom0-\d$/);
+
+  await t.rejects(collect(world.creator.create({ ...WEB, count: 8 }, ADMIN, never)), {
+    code: 'already_exists',
+    message: /there is a VM web-1@dom0-\d already/,
+  });
+  const deleted = await resultsOf(
+    world.deleter.delete({ selector: named('web-7', 'web-8'), isDryRun: false }, ADMIN, never),
+  );
+  t.strictSame(
+    deleted.map(({ code }) => code),
+    [undefined, undefined],
+  );
+  t.match(deleted[0]?.message, /^deleted, released 10\.180\./);
+  t.equal(world.allLeases().filter(({ state }) => state === 'quarantined').length, 2);
+  t.equal(world.allEvents('vm.deleted').length, 2);
+});
+
+t.test('what cannot be made is refused before anything is', async (t) => {
+  const { world, agents } = await FleetWorld.ofImage(2);
+  const refuses = async (change: Partial<CreateRequest>, error: Refusal): Promise<void> => {
+    await t.rejects(collect(world.creator.create({ ...WEB, ...change }, ADMIN, never)), error);
+    t.strictSame([world.allLeases(), agents.flatMap(({ ran }) => ran)], [[], []]);
+  };
+  await refuses({ count: 40 }, { code: 'exhausted', message: '40 VMs do not fit: the hosts have memory for 30' });
+  await refuses(
+    { count: 40 },
+    { code: 'exhausted', details: { hosts: /dom0-1 15 \(8192 MiB free\)/, hint: /--count 30 would fit/ } },
+  );
+  await refuses({ name: '7' }, { code: 'invalid', message: /only digits/ });
+  await refuses({ name: 'a/b' }, { code: 'invalid', message: /"\/" at character 2/ });
+  await refuses({ like: 'none' }, { code: 'not_found', message: /no VM none to copy/ });
+  await refuses({ hosts: ['dom0-9'] }, { code: 'not_found', message: /no VM domU on dom0-9/ });
+  await refuses({ like: 'domU@dom0-1', hosts: ['dom0-2'] }, { code: 'invalid', message: /stay on dom0-1/ });
+  await refuses({ reservation: 'other' }, { code: 'not_found' });
+  await agents[0]!.set('/etc/xen/domU.cfg', { state: 'running' });
+  await refuses({ like: 'domU@dom0-1' }, { code: 'wrong_state', details: { hint: 'domherd vm shutdown domU@dom0-1' } });
+  const plan = await collect(world.creator.create({ ...WEB, count: 2, isDryRun: true }, ADMIN, never));
+  t.match(plan, [{ kind: 'plan', warnings: [/^left out: VM domU@dom0-1 is running/] }]);
+  t.match(plan[0]?.kind === 'plan' && plan[0].steps[0], { vm: 'web-1', host: 'dom0-2', action: 'copy' });
+});
+
+t.test('one failure leaves the others, and nothing of itself', async (t) => {
+  const { world, agents } = await FleetWorld.ofImage(2);
+  const failing =
+    (kind: string): Behaviour =>
+    (order, agent) =>
+      order.action.kind === kind && order.vmKey !== '/etc/xen/domU.cfg'
+        ? {
+            kind: 'failed',
+            code: 'exhausted',
+            message: `no room to ${kind}`,
+            details: {},
+            vm: agent.vms.get(order.vmKey),
+          }
+        : obey(order, agent);
+  for (const kind of ['copy', 'configure']) {
+    agents[0]!.behave = failing(kind);
+    const name = `by-${kind}`;
+    const results = await resultsOf(world.creator.create({ ...WEB, name, count: 4 }, ADMIN, never));
+    const failed = results.filter(({ code }) => code);
+    t.strictSame(
+      failed.map(({ host }) => host),
+      ['dom0-1', 'dom0-1'],
+    );
+    t.match(failed[0]?.message, new RegExp(`^no room to ${kind}`));
+    if (kind === 'configure') t.match(failed[0]?.message, /; it was taken away again$/);
+    t.equal(agents[0]!.vms.size, 1, 'only the image is left there');
+    t.equal([...agents[1]!.vms.values()].filter((vm) => vm.name.startsWith(name)).length, 2);
+  }
+  t.equal(world.allLeases().length, 4, 'and no lease that nobody has');
+});
+
+t.test('a client that leaves: what was begun is undone, the rest is not begun', async (t) => {
+  const { world, agents } = await FleetWorld.ofImage(1);
+  const abort = new AbortController();
+  agents[0]!.behave = (order, agent) => {
+    if (order.action.kind === 'configure') abort.abort();
+    return obey(order, agent);
+  };
+  await collect(world.creator.create({ ...WEB, count: 3 }, ADMIN, abort.signal));
+  const left = [...agents[0]!.vms.values()].filter((vm) => vm.name !== 'domU');
+  const leases = world.allLeases();
+  t.equal(leases.filter(({ state }) => state === 'bound').length, left.length, 'whole, or not there');
+});
+
+t.test('by the command line, over simulated hosts', async (t) => {
+  const fleet = new FleetCli();
+  t.teardown(() => fleet.fleet.stop());
+  await fleet.start(['dom0-1', 'dom0-2'], 2);
+  await fleet.ok('reservation import - --name job --ends +4h --gateway 10.183.255.254 --prefix 14', {
+    stdin: '10.180.0.0/22\n',
+  });
+  const made = JSON.parse(await fleet.ok('vm create web --count 6 --like domU --memory 32 -o json')) as unknown[];
+  t.equal(made.length, 6);
+  t.match(made[0], {
+    errorCode: null,
+    state: { memoryMib: 32, simulated: true, vifs: [{ lease: { state: 'bound' } }] },
+  });
+  const plan = await fleet.run('vm clone web-1 db --count 2 --dry-run');
+  t.match(plan, { exitCode: 0, out: /db-1@dom0-\d +copy +web-1@dom0-\d: cfg and disks/ });
+  await fleet.ok('vm clone web-1 db --count 2');
+  await fleet.ok('vm start web-1 web-2 db-1');
+  await fleet.ok('vm wait web-1 web-2 db-1 --for=running');
+  const running = await fleet.run('vm delete web-1 --yes');
+  t.match(running, { exitCode: 5, err: /hint: domherd vm shutdown web-1@dom0-/ });
+  await fleet.ok('vm destroy --all --yes');
+  await fleet.ok('vm delete web-1 web-2 web-3 web-4 web-5 web-6 db-1 db-2 --yes');
+  t.equal((await fleet.rows('vm list')).length, 4, 'the image is as it was');
+  t.match(await fleet.run('vm delete domU@dom0-1 --yes'), { exitCode: 5, err: /was not made by domherd/ });
+  for (const [args, err] of [
+    ['vm create web', /--like/],
+    ['vm create web --like domU --count 0', /1 to 1000/],
+    ['vm create web --like domU --spread --pack', /--pack|--spread/],
+    ['vm delete web-1', /--yes/],
+  ] as const) {
+    t.match(await fleet.run(args), { exitCode: 2, err }, args);
+  }
+});
