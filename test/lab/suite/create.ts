@@ -23,7 +23,7 @@ export const create: Group = {
         'vm create makes four, two on each dom0, each with an address; the image is as it was',
         async () => {
           before = [await files(), await images()];
-          await domherd(lab, 'vm create web --count 4 --like domU --memory 64');
+          await domherd(lab, 'vm create web --count 4 --like domU --memory 96');
           const made = (await vms(lab)).filter(({ name }) => NAMES.includes(name));
           deepEqual(made.map(({ host }) => host).sort(), lab.hosts.flatMap((host) => [host, host]).sort());
           equal(new Set(made.map(({ vifs }) => vifs[0]?.lease?.address)).size, 4);

@@ -4,6 +4,7 @@ import { findLab, labPlace, minutesSince, openLab, type Lab } from '../lab.js';
 import { endOnSignal, lockLab } from '../lock.js';
 import { baseline } from './baseline.js';
 import { agent } from './agent.js';
+import { create } from './create.js';
 import { edit } from './edit.js';
 import { join } from './join.js';
 import { kill } from './kill.js';
@@ -13,7 +14,7 @@ import { replay } from './replay.js';
 import { spine } from './spine.js';
 import type { Group, Step } from './group.js';
 
-const GROUPS: readonly Group[] = [baseline, join, edit, kill, remove, spine, agent, replay, reboot];
+const GROUPS: readonly Group[] = [baseline, join, edit, kill, create, remove, spine, agent, replay, reboot];
 
 interface Counts {
   passed: number;
