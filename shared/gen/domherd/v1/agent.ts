@@ -99,6 +99,7 @@ export interface Hello {
 }
 
 export interface Heartbeat {
+  /** MiB that Xen has free; on a simulated host, the machine. */
   memoryFreeMib: number;
   /** By cfg path, or domain name where there is none; only of running VMs. */
   metrics: { [key: string]: VmMetrics };
@@ -131,13 +132,16 @@ export interface ObservedVm {
   cfgPath: string;
   uuid: string;
   state: VmState;
+  /** MiB, of its cfg, or of the domain where there is one. 0: not known. */
   memoryMib: number;
+  /** 0: not known. */
   vcpus: number;
   vifs: ObservedVif[];
   problem: string;
 }
 
 export interface ObservedVif {
+  /** From 0, in the order of the cfg. */
   index: number;
   mac: string;
   bridge: string;
@@ -180,6 +184,7 @@ export interface HostLeases {
 /** The lease of a vif, for a host that boots without its controller. */
 export interface VifLease {
   cfgPath: string;
+  /** From 0, in the order of the cfg. */
   vifIndex: number;
   address: string;
   mac: string;
@@ -225,6 +230,7 @@ export interface ConfigureVm {
 }
 
 export interface ConfigureVif {
+  /** From 0, in the order of the cfg. */
   index: number;
   mac: string;
   address: string;
@@ -282,6 +288,7 @@ export interface CopyVm {
   uuid: string;
   /** 0: as the source. */
   memoryMib: number;
+  /** 0: as the source. */
   vcpus: number;
 }
 

@@ -61,7 +61,9 @@ export interface GetInfoResponse {
   listen: string;
   joinListen: string;
   advertised: string[];
+  /** Of those below, the ones with a session. */
   hostsOnline: number;
+  /** That joined and were not removed. */
   hosts: number;
   /** Hosts with the simulated toolstack. */
   hostsSimulated: number;
@@ -69,7 +71,9 @@ export interface GetInfoResponse {
 
 /** N and N-1 work together; else the error names the side to upgrade. */
 export interface ProtocolVersion {
+  /** Another one is refused, and which side to upgrade is told. */
   major: number;
+  /** One up or down works together. */
   minor: number;
 }
 

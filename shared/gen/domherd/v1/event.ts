@@ -44,6 +44,7 @@ export interface Event {
   address: string;
   mac: string;
   host: string;
+  /** 0: about no VM. */
   vmId: number;
   owner: string;
   /** Facts for programs. */
@@ -62,6 +63,7 @@ export interface EventFilter {
   reservation: string;
   address: string;
   mac: string;
+  /** 0: any. */
   vmId: number;
 }
 

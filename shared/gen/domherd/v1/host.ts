@@ -50,6 +50,7 @@ export namespace HostState {
 }
 
 export interface Host {
+  /** 1 up, never reused. */
   id: number;
   name: string;
   state: HostState;
@@ -58,8 +59,12 @@ export interface Host {
   joinedAt: Date | undefined;
   lastSeenAt: Date | undefined;
   certificateExpiresAt: Date | undefined;
-  facts: HostFacts | undefined;
+  facts:
+    | HostFacts
+    | undefined;
+  /** That it told of last, whatever their state. */
   vms: number;
+  /** Of those. */
   vmsRunning: number;
   deploymentId: string;
   bootId: string;
@@ -82,8 +87,11 @@ export interface HostFacts {
   kernel: string;
   /** Empty on a simulated host. */
   xenVersion: string;
+  /** Logical processors of the machine. */
   cpus: number;
+  /** MiB of the machine. */
   memoryMib: number;
+  /** MiB that Xen has free, for new domUs; on a simulated host, the machine. */
   memoryFreeMib: number;
 }
 

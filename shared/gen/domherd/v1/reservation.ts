@@ -80,6 +80,7 @@ export interface Reservation {
   phase: ReservationPhase;
   /** Addresses of the pool, all states together. */
   size: number;
+  /** Addresses of the pool without a lease; the next five are leases by state. */
   free: number;
   pending: number;
   bound: number;

@@ -86,6 +86,7 @@ export namespace WaitCondition {
 }
 
 export interface Vm {
+  /** 1 up, never reused; 0 for one that is not made yet. */
   id: number;
   name: string;
   host: string;
@@ -94,7 +95,9 @@ export interface Vm {
   uuid: string;
   state: VmState;
   simulated: boolean;
+  /** MiB, of its cfg, or of the domain where there is one. 0: not known. */
   memoryMib: number;
+  /** 0: not known. */
   vcpus: number;
   vifs: Vif[];
   /** When the host last told of it. */
@@ -109,6 +112,7 @@ export interface Vm {
 }
 
 export interface Vif {
+  /** From 0, in the order of the cfg. */
   index: number;
   /** In the cfg; empty when it has none. */
   mac: string;
@@ -126,6 +130,7 @@ export interface VmMetrics {
     | undefined;
   /** Of all VCPUs together. */
   cpuSeconds: number;
+  /** Bytes since the domain was created; they begin anew with the next one. */
   rxBytes: bigint;
   txBytes: bigint;
   diskReadBytes: bigint;
