@@ -64,7 +64,6 @@ class ReachWait {
 
   async reach(vm: Vm, tell: (progress: VmProgress) => void): Promise<void> {
     const addresses = vmAddresses(vm);
-    if (vm.simulated) return tell(noGuest(vm));
     if (addresses.length === 0) return tell(noLease(vm));
     const silent = await Promise.all(addresses.map((address) => this.reachAddress(vm, address, tell)));
     const missing = silent.filter((reason) => reason !== undefined);
@@ -97,7 +96,9 @@ class ReachWait {
   private late(vm: Vm, missing: readonly string[]): VmProgress {
     const seconds = String(this.options.timeoutSeconds);
     return result(vm, 'timeout', `it runs, but after ${seconds} s still: ${missing.join('; ')}`, {
-      hint: `see its network: domherd vm show ${vmName(vm)}; does this machine have a route to it?`,
+      hint: vm.simulated
+        ? 'it is simulated: there is no guest that could answer; wait with --for=running'
+        : `see its network: domherd vm show ${vmName(vm)}; does this machine have a route to it?`,
     });
   }
 }
@@ -105,12 +106,6 @@ class ReachWait {
 function noLease(vm: Vm): VmProgress {
   return result(vm, 'wrong_state', 'it runs, but has no lease: there is no address to look at', {
     hint: `domherd vm shutdown ${vmName(vm)} && domherd vm address ${vmName(vm)}`,
-  });
-}
-
-function noGuest(vm: Vm): VmProgress {
-  return result(vm, 'wrong_state', 'it is simulated: there is no guest that could answer', {
-    hint: `wait for what a simulated VM can be: domherd vm wait ${vmName(vm)} --for=running`,
   });
 }
 
