@@ -6,12 +6,14 @@ import { formatXlCfg, parseXlCfg } from '../domain/xl-cfg/xl-cfg.js';
 import type { CfgFolder } from '../ports/cfg-folder.js';
 import type { CopyLog, CopyRecord } from '../ports/copy-log.js';
 import type { DiskStore } from '../ports/disk-store.js';
+import type { FormerCfgs } from '../ports/former-cfgs.js';
 import type { GuestDisk } from '../ports/guest-disk.js';
 import type { ReportProgress } from './order-runner.js';
 
 export interface VmCopierParts {
   readonly cfgFolder: CfgFolder;
   readonly guestDisk: GuestDisk;
+  readonly formerCfgs: FormerCfgs;
   readonly disks: DiskStore;
   readonly copies: CopyLog;
   readonly log: Logger;
@@ -126,10 +128,12 @@ export class VmCopier {
 
   /** In reverse; the record goes last. @throws {AppError} `unavailable`: then the record stays, and it is tried again */
   async #undo({ cfgPath, cfgText, disks }: CopyRecord): Promise<void> {
-    const { cfgFolder, guestDisk, copies, disks: store, log } = this.#parts;
+    const { cfgFolder, guestDisk, formerCfgs, copies, disks: store, log } = this.#parts;
     try {
       await cfgFolder.remove(cfgPath, cfgText);
       await guestDisk.forget(cfgPath);
+      // Another VM of that path must not be given this one's cfg.
+      await formerCfgs.put(cfgPath, undefined);
       for (const disk of disks.toReversed()) await store.remove(disk);
       await copies.remove(cfgPath);
     } catch (error) {

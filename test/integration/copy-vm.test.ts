@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { pino } from 'pino';
 import t, { type Test } from 'tap';
 import { DirRecordStore } from '../../agent/adapters/disk/dir-record-store.js';
+import { RecordFormerCfgs } from '../../agent/adapters/disk/record-former-cfgs.js';
 import { FileDiskStore } from '../../agent/adapters/disk/file-disk-store.js';
 import { RecordCopyLog } from '../../agent/adapters/disk/record-copy-log.js';
 import { planCopy, type CopySettings } from '../../agent/domain/copy-plan.js';
@@ -113,12 +114,14 @@ function makeDom0(t: Test) {
   const exec = createExec(process.env);
   const rig = makeConfigureRig(root, exec);
   const records = new DirRecordStore(join(root, 'copies'));
-  const parts = { cfgFolder: rig.cfgFolder, guestDisk: rig.guestDisk, copies: new RecordCopyLog(records), log: LOG };
+  const formerCfgs = new RecordFormerCfgs(rig.originals);
+  const copies = new RecordCopyLog(records);
+  const parts = { cfgFolder: rig.cfgFolder, guestDisk: rig.guestDisk, formerCfgs, copies, log: LOG };
   const disks = new FileDiskStore(exec);
   const path = join(root, 'xen', 'web-1.cfg');
   const image = join(root, 'domains', 'web-1', 'disk.img');
   const files = (): readonly string[] =>
-    ['xen', 'domains', 'copies', 'guest-changes', 'guest-originals'].flatMap((folder) =>
+    ['xen', 'domains', 'copies', 'guest-changes', 'guest-originals', 'cfg-originals'].flatMap((folder) =>
       existsSync(join(root, folder)) ? readdirSync(join(root, folder), { recursive: true }).map(String).sort() : [],
     );
   const copier = (change: Partial<typeof parts & { disks: FileDiskStore }> = {}) =>

@@ -20,12 +20,31 @@ function guestAddress(lab: Lab, host: string): Promise<string> {
   );
 }
 
+/** What domherd writes of a VM, with mode and owner of the guest's. */
+function filesOf(lab: Lab, host: string): Promise<string> {
+  const paths = ['network/interfaces', 'resolv.conf', 'hostname', 'hosts'].map((name) => `/etc/${name}`);
+  const looks = paths.map((path) => {
+    const facts = `debugfs -R 'stat ${path}' ${DISK} | grep -oE '(Mode|User|Group): +[0-9]+'`;
+    return `echo ${path}; debugfs -R 'cat ${path}' ${DISK}; ${facts}`;
+  });
+  return lab.must(host, `cat ${FILES}; (${looks.join('; ')}) 2>/dev/null`);
+}
+
+/** By host. */
+const found = new Map<string, string>();
+
 /** An agent and the controller die in the middle of `vm address`: nothing is half done, and it can be done again. */
 export const kill: Group = {
   name: 'kill',
   after: join,
   steps: (lab) => [
     hostsAreBack(lab),
+    [
+      'cfg and guest files are as the image has them',
+      async () => {
+        for (const host of lab.hosts) found.set(host, await filesOf(lab, host));
+      },
+    ],
     [
       'one agent and the controller are killed while both VMs get their addresses',
       async () => {
@@ -63,6 +82,17 @@ export const kill: Group = {
         deepEqual(leases.toSorted(), [...given.values()].map(({ address }) => address).toSorted());
         equal(await domherd(lab, 'lease list --state pending -o ips'), '');
         equal((await vms(lab)).length, 2);
+      },
+    ],
+    [
+      'vm restore-files gives back cfg and guest files byte for byte, and the addresses',
+      async () => {
+        await domherd(lab, 'vm restore-files --all --yes');
+        for (const host of lab.hosts) {
+          equal(await filesOf(lab, host), found.get(host));
+          await lab.must(host, `e2fsck -fn ${DISK}`);
+        }
+        equal(await domherd(lab, 'lease list --state bound -o ips'), '');
       },
     ],
   ],

@@ -2,6 +2,7 @@
 /* eslint-disable @typescript-eslint/require-await */
 import { pino } from 'pino';
 import { RecordCopyLog } from '../../../agent/adapters/disk/record-copy-log.js';
+import { RecordFormerCfgs } from '../../../agent/adapters/disk/record-former-cfgs.js';
 import { makeCarryOut } from '../../../agent/services/carry-out.js';
 import type { VmConfigurer } from '../../../agent/services/configure-vm.js';
 import { VmCopier } from '../../../agent/services/copy-vm.js';
@@ -292,7 +293,8 @@ export class FakeDisks implements DiskStore {
 /** What carries orders out on that host. */
 export function carryOutOf(host: FakeHost, configurer: VmConfigurer, disks = new FakeDisks()): CarryOut {
   const copies = new RecordCopyLog(new MemoryRecordStore());
+  const formerCfgs = new RecordFormerCfgs(new MemoryRecordStore());
   const log = pino({ level: 'silent' });
-  const copier = new VmCopier({ cfgFolder: host, guestDisk: host, disks, copies, log });
+  const copier = new VmCopier({ cfgFolder: host, guestDisk: host, formerCfgs, disks, copies, log });
   return makeCarryOut({ observer: new Observer(host, host, host), toolstack: host, configurer, copier, bridges: host });
 }
