@@ -1,5 +1,5 @@
-import type { SshTarget } from '../dom0/ssh.js';
-import { sshOptions } from '../dom0/ssh.js';
+import { quote } from '../dom0/script.js';
+import { sshOptions, type SshTarget } from '../dom0/ssh.js';
 
 /** How ssh gets to a VM. */
 export interface SshGuest {
@@ -66,7 +66,7 @@ function jumpCommand(jump: SshTarget): string {
 }
 
 function shellWord(word: string): string {
-  return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", String.raw`'\''`)}'`;
+  return /^[\w@%+=:,./-]+$/.test(word) ? word : quote(word);
 }
 
 /** ssh_config(5) has no escape for a quote in a quoted argument, and expands `%`. */
