@@ -11,5 +11,13 @@ export function wantsColour(
   sink: { readonly isTTY?: boolean | undefined },
   env: Readonly<Record<string, string | undefined>>,
 ): boolean {
-  return sink.isTTY === true && !env['NO_COLOR'] && env['TERM'] !== 'dumb';
+  return isLive(sink, env) && !env['NO_COLOR'];
+}
+
+/** Whether a line on it can be written over. */
+export function isLive(
+  sink: { readonly isTTY?: boolean | undefined },
+  env: Readonly<Record<string, string | undefined>>,
+): boolean {
+  return sink.isTTY === true && env['TERM'] !== 'dumb';
 }

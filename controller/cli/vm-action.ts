@@ -4,7 +4,7 @@ import { VmServiceClient } from '../../shared/gen/domherd/v1/vm.js';
 import { callUnary } from '../../shared/grpc/client.js';
 import { withClient } from './connection.js';
 import type { OutputFormat } from './format.js';
-import { selectVms } from './guest/guest-ssh.js';
+import { selectVms, withLease } from './guest/guest-ssh.js';
 import type { Invocation } from './invocation.js';
 import { CALL } from './limit.js';
 import { printOne, printRows, tell } from './output.js';
@@ -16,7 +16,7 @@ import {
   nodeSet,
   type Exported,
 } from './view/vm-export.js';
-import { VM_VIEW, vmAddresses, vmFields } from './view/vm-view.js';
+import { VM_VIEW, vmFields } from './view/vm-view.js';
 
 export interface ListOptions {
   /** As Ansible calls an inventory script. */
@@ -50,9 +50,7 @@ export async function listVms(call: Invocation, names: readonly string[], option
 }
 
 function exportVms(call: Invocation, vms: readonly Exported[], write: (vms: readonly Exported[]) => string): number {
-  call.world.stdout.write(write(vms));
-  const without = vms.filter(({ vm }) => vmAddresses(vm).length === 0).length;
-  if (without > 0) tell(call, `${String(without)} of ${String(vms.length)} VMs have no lease and are left out`);
+  call.world.stdout.write(write(withLease(call, vms)));
   return 0;
 }
 

@@ -22,6 +22,10 @@ function allOption(): Option {
   return option('-a, --all', 'all VMs of all hosts');
 }
 
+function bridgeOption(): Option {
+  return option('--bridge <bridge>', 'for NICs whose cfg names no bridge that exists; else the default of bridge list');
+}
+
 const SELECTED = '[vm...]';
 
 const listVerb = verb({
@@ -58,7 +62,7 @@ const addressVerb = verb({
     allOption(),
     option('--reservation <reservation>', 'from this reservation; else the only active one'),
     option('--address <address>', 'this one; for one VM with one NIC'),
-    option('--bridge <bridge>', 'for NICs whose cfg names no bridge that exists; else the default of bridge list'),
+    bridgeOption(),
     dryRunOption(),
   ],
   examples: [
@@ -190,7 +194,7 @@ function sizeOptions(): readonly Option[] {
     countOption('--memory <mib>', 'MiB of each; else as the source', 16, 1_048_576),
     countOption('--vcpus <count>', 'of each; else as the source', 1, 512),
     option('--reservation <reservation>', 'addresses from this reservation; else the only active one'),
-    option('--bridge <bridge>', 'for NICs whose cfg names no bridge that exists; else the default of bridge list'),
+    bridgeOption(),
     dryRunOption('show where they would go, change nothing'),
   ];
 }

@@ -5,6 +5,7 @@ import { hintOf } from './failure.js';
 import type { Invocation } from './invocation.js';
 import { printRows, tell, type View } from './output.js';
 import { printable } from '../../shared/domain/printable.js';
+import { isLive } from './terminal-text.js';
 import { vmAddresses, vmJson, vmStateText } from './view/vm-view.js';
 
 const RESULT_VIEW: View<VmResult> = {
@@ -145,7 +146,7 @@ class Screen {
   }
 
   private get isLive(): boolean {
-    return this.call.world.stderr.isTTY === true && this.call.world.env['TERM'] !== 'dumb';
+    return isLive(this.call.world.stderr, this.call.world.env);
   }
 
   private show(text: string): void {

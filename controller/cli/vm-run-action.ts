@@ -14,6 +14,7 @@ import {
 import type { Invocation } from './invocation.js';
 import { printRows, tell, type View } from './output.js';
 import { selectorOf } from './selection.js';
+import { isLive } from './terminal-text.js';
 import { vmName } from './view/vm-view.js';
 
 export interface FanOptions extends LoginOptions {
@@ -236,7 +237,7 @@ class Count {
   }
 
   private get isLive(): boolean {
-    return this.call.world.stderr.isTTY === true && this.call.world.env['TERM'] !== 'dumb';
+    return isLive(this.call.world.stderr, this.call.world.env);
   }
 
   private show(): void {

@@ -3,13 +3,12 @@ import {
   configFor,
   expectReachable,
   selectVms,
+  withLease,
   withGuestSsh,
   type LoginOptions,
   type NamedVm,
 } from './guest/guest-ssh.js';
 import type { Invocation } from './invocation.js';
-import { tell } from './output.js';
-import { vmAddresses } from './view/vm-view.js';
 
 export interface ScpOptions extends LoginOptions {
   readonly recursive?: boolean;
@@ -56,10 +55,7 @@ export async function printSshConfig(
   options: SshConfigActionOptions,
 ): Promise<number> {
   const vms = await selectVms(call, { names: [...names], all: names.length === 0 });
-  const shown = vms.filter(({ vm }) => vmAddresses(vm).length > 0);
-  call.world.stdout.write(await configFor(call, shown, options, options.viaDom0 ?? false));
-  const without = vms.length - shown.length;
-  if (without > 0) tell(call, `${String(without)} of ${String(vms.length)} VMs have no lease and are left out`);
+  call.world.stdout.write(await configFor(call, withLease(call, vms), options, options.viaDom0 ?? false));
   return 0;
 }
 

@@ -1,5 +1,4 @@
 import { formatIpv4 } from '../../shared/domain/ipv4.js';
-import { formatMac } from '../../shared/domain/mac.js';
 import { wrongState, type AppError } from '../../shared/errors.js';
 import type { PlannedStep } from '../domain/address-plan.js';
 import type { Caller } from '../domain/caller.js';
@@ -7,7 +6,7 @@ import type { Vm } from '../domain/vm.js';
 import type { Fleet } from './fleet.js';
 import type { Journal } from './journal.js';
 import type { KeyedQueue } from './keyed-queue.js';
-import type { Holdings, VmHoldings } from './vm-holdings.js';
+import { releaseSteps, type Holdings, type VmHoldings } from './vm-holdings.js';
 import { expectDone, type VmOperator } from './vm-operator.js';
 import { runEach, type Tell, type VmProgress, type VmResult } from './vm-progress.js';
 import type { VmQuery } from './vm-query.js';
@@ -50,14 +49,11 @@ export class VmDeleter {
     );
   }
 
-  private stepsFor(vm: Vm, { leases, claims }: Holdings): readonly PlannedStep[] {
+  private stepsFor(vm: Vm, holdings: Holdings): readonly PlannedStep[] {
     const { operator } = this.options;
     return [
       operator.plan(vm, 'remove', `${vm.cfgPath ?? ''} and the disks that were made for it`),
-      ...leases.map(({ address, mac }) =>
-        operator.plan(vm, 'release lease', `${formatIpv4(address)} (${formatMac(mac)})`),
-      ),
-      ...claims.map(({ mac }) => operator.plan(vm, 'release MAC', formatMac(mac))),
+      ...releaseSteps(holdings).map(([action, detail]) => operator.plan(vm, action, detail)),
     ];
   }
 

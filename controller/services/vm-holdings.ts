@@ -1,3 +1,5 @@
+import { formatIpv4 } from '../../shared/domain/ipv4.js';
+import { formatMac } from '../../shared/domain/mac.js';
 import { ownerKey, type Lease } from '../domain/lease.js';
 import type { Caller } from '../domain/caller.js';
 import type { Vm } from '../domain/vm.js';
@@ -40,6 +42,14 @@ export class VmHoldings {
     for (const { mac } of holdings.claims) macs.releaseIn(tx, mac, caller);
     return holdings;
   }
+}
+
+/** What its release is, as steps of a plan. */
+export function releaseSteps({ leases, claims }: Holdings): readonly (readonly [action: string, detail: string])[] {
+  return [
+    ...leases.map(({ address, mac }) => ['release lease', `${formatIpv4(address)} (${formatMac(mac)})`] as const),
+    ...claims.map(({ mac }) => ['release MAC', formatMac(mac)] as const),
+  ];
 }
 
 function isLive({ state }: Lease): boolean {

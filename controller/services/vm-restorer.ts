@@ -8,7 +8,7 @@ import type { Tx } from '../ports/store.js';
 import type { Fleet } from './fleet.js';
 import type { Journal } from './journal.js';
 import type { KeyedQueue } from './keyed-queue.js';
-import type { Holdings, VmHoldings } from './vm-holdings.js';
+import { releaseSteps, type Holdings, type VmHoldings } from './vm-holdings.js';
 import { orderError, type VmOperator } from './vm-operator.js';
 import { runEach, type Tell, type VmProgress, type VmResult } from './vm-progress.js';
 import type { VmQuery } from './vm-query.js';
@@ -61,16 +61,13 @@ export class VmRestorer {
     return { kind: 'plan', steps, warnings: refusals.flatMap((refusal) => (refusal ? [refusal.message] : [])) };
   }
 
-  private stepsFor(vm: Vm, { leases, claims }: Holdings): readonly PlannedStep[] {
+  private stepsFor(vm: Vm, holdings: Holdings): readonly PlannedStep[] {
     const { operator } = this.options;
     const asBefore = 'as it was before domherd wrote it';
     return [
       operator.plan(vm, 'restore guest', asBefore),
       operator.plan(vm, 'restore cfg', asBefore),
-      ...leases.map(({ address, mac }) =>
-        operator.plan(vm, 'release lease', `${formatIpv4(address)} (${formatMac(mac)})`),
-      ),
-      ...claims.map(({ mac }) => operator.plan(vm, 'release MAC', formatMac(mac))),
+      ...releaseSteps(holdings).map(([action, detail]) => operator.plan(vm, action, detail)),
     ];
   }
 

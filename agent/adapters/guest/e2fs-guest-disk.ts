@@ -85,12 +85,11 @@ export class E2fsGuestDisk implements GuestDisk {
   }
 
   async write(guest: Guest, settings: GuestSettings, signal: AbortSignal): Promise<GuestChange> {
-    const { disk, isClean, fsUuid } = await findRoot(guest.cfg);
+    const root = await findRoot(guest.cfg);
+    const { disk, fsUuid } = root;
     return this.#alone(disk, signal, async (work, limited) => {
       await this.#refuseOpen(guest.cfgPath);
-      await this.#refuseInUse(disk);
-      if (!isClean) await this.#tools.repair(disk, limited);
-      const tree = await readGuestTree(this.#tools, disk, work, limited);
+      const tree = await this.#treeOf(root, work, limited);
       const { edits, warnings } = planGuest(tree, settings, nicOptions(guest.cfg));
       if (edits.length === 0) return doneAlready(warnings);
       const originals = originalsOf(edits, tree);
@@ -105,7 +104,8 @@ export class E2fsGuestDisk implements GuestDisk {
     const bytes = await this.#options.originals.read(keyOf(guest.cfgPath));
     if (bytes === undefined) return undefined;
     const originals = parseOriginals(bytes);
-    const { disk, isClean, fsUuid } = await findRoot(guest.cfg);
+    const root = await findRoot(guest.cfg);
+    const { disk, fsUuid } = root;
     if (areOfAnother(originals, fsUuid)) {
       throw wrongState(`The disk ${disk} was made anew since it was written: its former files are of another one`, {
         disk,
@@ -114,9 +114,7 @@ export class E2fsGuestDisk implements GuestDisk {
     }
     return this.#alone(disk, signal, async (work, limited) => {
       await this.#refuseOpen(guest.cfgPath);
-      await this.#refuseInUse(disk);
-      if (!isClean) await this.#tools.repair(disk, limited);
-      const tree = await readGuestTree(this.#tools, disk, work, limited);
+      const tree = await this.#treeOf(root, work, limited);
       const edits = planRestore(tree, originals.files);
       const about = { cfgPath: guest.cfgPath, disk, warnings: [], originals: {}, fsUuid, isRestore: true };
       const change =
@@ -127,11 +125,10 @@ export class E2fsGuestDisk implements GuestDisk {
   }
 
   async renew(guest: Guest, signal: AbortSignal): Promise<readonly string[]> {
-    const { disk, isClean, fsUuid } = await findRoot(guest.cfg);
+    const root = await findRoot(guest.cfg);
+    const { disk, fsUuid } = root;
     return this.#alone(disk, signal, async (work, limited) => {
-      await this.#refuseInUse(disk);
-      if (!isClean) await this.#tools.repair(disk, limited);
-      const tree = await readGuestTree(this.#tools, disk, work, limited);
+      const tree = await this.#treeOf(root, work, limited);
       const keys = await makeHostKeys(this.#options.exec, hostKeyTypes(tree), {
         name: guest.name,
         work,
@@ -155,6 +152,13 @@ export class E2fsGuestDisk implements GuestDisk {
   async findOpen(cfgPath: string): Promise<GuestChange | undefined> {
     const bytes = await this.#options.changes.read(keyOf(cfgPath));
     return bytes === undefined ? undefined : this.#openChange(parseBlockChange(bytes));
+  }
+
+  /** Of a disk that nobody uses, put right if need be. */
+  async #treeOf({ disk, isClean }: RootDisk, work: string, signal: AbortSignal): Promise<GuestTree> {
+    await this.#refuseInUse(disk);
+    if (!isClean) await this.#tools.repair(disk, signal);
+    return readGuestTree(this.#tools, disk, work, signal);
   }
 
   async #readNow(guest: Guest): Promise<GuestNetwork | undefined> {

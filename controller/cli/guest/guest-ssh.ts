@@ -9,6 +9,7 @@ import { dom0FolderOf, sshTarget, type Dom0Folder } from '../dom0/dom0-folder.js
 import { fanOut } from '../fan-out.js';
 import type { Invocation } from '../invocation.js';
 import { CALL } from '../limit.js';
+import { tell } from '../output.js';
 import { sshProbe } from '../reach-probe.js';
 import { vmAddresses, vmName, vmStateText } from '../view/vm-view.js';
 import { guestNames } from './guest-name.js';
@@ -37,6 +38,14 @@ export async function selectVms(call: Invocation, selector: VmSelector): Promise
     const names = guestNames(all);
     return vms.map((vm) => ({ vm, name: names.get(vm.id) ?? vmName(vm) }));
   });
+}
+
+/** @returns those that have an address; how many have none is told */
+export function withLease(call: Invocation, vms: readonly NamedVm[]): readonly NamedVm[] {
+  const shown = vms.filter(({ vm }) => vmAddresses(vm).length > 0);
+  const without = vms.length - shown.length;
+  if (without > 0) tell(call, `${String(without)} of ${String(vms.length)} VMs have no lease and are left out`);
+  return shown;
 }
 
 /** Why ssh cannot get to a VM; `undefined` if it can be tried. */
