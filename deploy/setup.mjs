@@ -48,9 +48,28 @@ function lockHash() {
     .digest('hex');
 }
 
+function packagesOf(path) {
+  return Object.entries(JSON.parse(readFileSync(path, 'utf8')).packages).filter(([name]) => name !== '');
+}
+
+/** A lock that tells only otherwise who needs what changes nothing in node_modules: SQLite need not be compiled for it. */
+function isInstalled() {
+  const hidden = join(root, 'node_modules', '.package-lock.json');
+  if (!existsSync(hidden)) return false;
+  const locked = packagesOf(join(root, 'package-lock.json'));
+  const present = new Map(packagesOf(hidden).map(([name, { version }]) => [name, version]));
+  const isThere = ([name, { version, optional }]) =>
+    present.get(name) === version || (optional === true && !present.has(name));
+  return locked.every(isThere) && [...present.keys()].every((name) => locked.some(([known]) => known === name));
+}
+
 function installPackages() {
   const wanted = lockHash();
   if (existsSync(marker) && readFileSync(marker, 'utf8') === wanted) return;
+  if (existsSync(marker) && isInstalled()) {
+    writeFileSync(marker, wanted);
+    return;
+  }
   checkCompiler();
   console.error('domherd: installing packages (SQLite may compile for two minutes)');
   try {
