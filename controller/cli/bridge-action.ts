@@ -1,6 +1,7 @@
 import { HostServiceClient, type BridgesOfHost } from '../../shared/gen/domherd/v1/host.js';
 import { callUnary } from '../../shared/grpc/client.js';
 import { withClient } from './connection.js';
+import { isTable } from './format.js';
 import type { Invocation } from './invocation.js';
 import { CALL } from './limit.js';
 import { printRows, tell } from './output.js';
@@ -15,7 +16,7 @@ export async function listBridges(call: Invocation, options: BridgeOptions): Pro
     callUnary(client.listBridges.bind(client), { host: options.host ?? '' }, CALL),
   );
   printRows(call, hosts.flatMap(bridgeRows), BRIDGE_VIEW);
-  if (call.format !== 'table') return 0;
+  if (!isTable(call.format)) return 0;
   for (const line of new Set(hosts.map(explain))) tell(call, line);
   if (hosts.length === 0) tell(call, 'no host has joined: domherd host token NAME');
   return 0;

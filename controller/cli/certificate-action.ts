@@ -6,6 +6,7 @@ import { callUnary } from '../../shared/grpc/client.js';
 import { x509 } from '../../shared/x509.js';
 import { confirm } from './confirm.js';
 import { withClient } from './connection.js';
+import { isData } from './format.js';
 import type { Invocation } from './invocation.js';
 import { CALL } from './limit.js';
 import { formatLocalLong } from './local-time.js';
@@ -40,10 +41,8 @@ export async function issueCertificate(call: Invocation, name: string, options: 
   writeFileSync(join(options.out, 'cert.pem'), issued.certificate);
   writeFileSync(join(options.out, 'ca.pem'), issued.caCertificate);
   const expiresAt = issued.expiresAt ?? new Date(call.world.nowMs());
-  if (call.format === 'json') {
-    call.world.stdout.write(
-      `${JSON.stringify([{ name, folder: options.out, expiresAt: expiresAt.toISOString() }], null, 2)}\n`,
-    );
+  if (isData(call.format)) {
+    call.world.stdout.write(call.writeData([{ name, folder: options.out, expiresAt: expiresAt.toISOString() }]));
   } else {
     const until = formatLocalLong(expiresAt.getTime(), call.world.timeZone());
     tell(call, `${options.out} has key.pem, cert.pem and ca.pem of ${name}, good until ${until}`);

@@ -1,13 +1,14 @@
 import { ConflictKind, ControllerServiceClient, type Conflict } from '../../shared/gen/domherd/v1/controller.js';
 import { callUnary } from '../../shared/grpc/client.js';
 import { withClient } from './connection.js';
+import { isTable } from './format.js';
 import type { Invocation } from './invocation.js';
 import { CALL } from './limit.js';
-import { printRows, tell, type View } from './output.js';
+import { printRows, tell, type Column, type View } from './output.js';
 import { enumText } from './view/enum-text.js';
 
-const VIEW: View<Conflict> = {
-  columns: [
+function columnsWith(list: (parties: readonly string[]) => string): readonly Column<Conflict>[] {
+  return [
     { title: 'KIND', text: ({ kind }) => enumText(ConflictKind, kind) },
     { title: 'VALUE', text: ({ value }) => value },
     {
@@ -15,8 +16,13 @@ const VIEW: View<Conflict> = {
       text: ({ active }) => (active ? 'hurts' : 'rests'),
       colour: ({ active }) => (active ? 'red' : 'yellow'),
     },
-    { title: 'PARTIES', text: ({ parties }) => shorten(parties) },
-  ],
+    { title: 'PARTIES', text: ({ parties }) => list(parties) },
+  ];
+}
+
+const VIEW: View<Conflict> = {
+  columns: columnsWith(shorten),
+  wide: columnsWith((parties) => parties.join(' ')),
   json: ({ kind, value, active, parties, hint }) => ({
     kind: enumText(ConflictKind, kind),
     value,
@@ -39,7 +45,7 @@ export async function listConflicts(call: Invocation): Promise<number> {
     callUnary(client.listConflicts.bind(client), {}, CALL),
   );
   printRows(call, conflicts, VIEW);
-  if (call.format !== 'table') return 0;
+  if (!isTable(call.format)) return 0;
   if (conflicts.length === 0) tell(call, 'no conflicts');
   for (const hint of new Set(conflicts.map((one) => one.hint))) tell(call, `hint: ${hint}`);
   return 0;

@@ -3,6 +3,7 @@ import { VmServiceClient } from '../../shared/gen/domherd/v1/vm.js';
 import { callStream, callUnary } from '../../shared/grpc/client.js';
 import { withClient } from './connection.js';
 import { followEvents, newestEvents, printEvent, type WatchEvents } from './follow.js';
+import { isTable } from './format.js';
 import type { Invocation } from './invocation.js';
 import { CALL } from './limit.js';
 import { printRows, tell } from './output.js';
@@ -35,7 +36,7 @@ export async function listEvents(call: Invocation, options: EventOptions): Promi
 
 export function printEvents(call: Invocation, events: readonly Event[]): void {
   printRows(call, events, eventView(call.world.timeZone()));
-  if (events.length === 0 && call.format === 'table') tell(call, 'no events');
+  if (events.length === 0 && isTable(call.format)) tell(call, 'no events');
 }
 
 function watchOf(call: Invocation, filter: EventFilter): WatchEvents {

@@ -40,10 +40,15 @@ export async function followEvents(call: Invocation, watch: WatchEvents, after: 
   }
 }
 
-/** One line an event; JSON likewise, one object a line. */
+/** One line an event; JSON likewise, one object a line; YAML has a document for each. */
 export function printEvent(call: Invocation, event: Event): void {
-  const text = call.format === 'json' ? JSON.stringify(eventJson(event)) : eventLine(event, call.world.timeZone());
-  call.world.stdout.write(`${text}\n`);
+  call.world.stdout.write(eventText(call, event));
+}
+
+function eventText({ format, writeData, world }: Invocation, event: Event): string {
+  if (format === 'json') return `${JSON.stringify(eventJson(event))}\n`;
+  if (format === 'yaml') return `---\n${writeData(eventJson(event))}`;
+  return `${eventLine(event, world.timeZone())}\n`;
 }
 
 /** The newest of those that fit, oldest first. */

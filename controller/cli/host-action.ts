@@ -4,6 +4,7 @@ import { callUnary } from '../../shared/grpc/client.js';
 import { confirm } from './confirm.js';
 import { withClient } from './connection.js';
 import { tunnelText } from './host-tunnel-action.js';
+import { isData, isTable } from './format.js';
 import type { Invocation } from './invocation.js';
 import { CALL } from './limit.js';
 import { formatLocalLong } from './local-time.js';
@@ -21,7 +22,7 @@ export async function listHosts(call: Invocation): Promise<number> {
     callUnary(client.list.bind(client), {}, CALL),
   );
   printRows(call, hosts, hostView(call.world.timeZone()));
-  if (hosts.length === 0 && call.format === 'table') {
+  if (hosts.length === 0 && isTable(call.format)) {
     tell(call, 'no host has joined; let some in: domherd host add NODE..., or --file $OAR_NODE_FILE');
   }
   return 0;
@@ -51,7 +52,7 @@ export async function createToken(call: Invocation, host: string, options: Token
   );
   const expiresAt = made.expiresAt ?? new Date(call.world.nowMs());
   const json = [{ token: made.token, expiresAt: expiresAt.toISOString() }];
-  call.world.stdout.write(call.format === 'json' ? `${JSON.stringify(json, null, 2)}\n` : `${made.token}\n`);
+  call.world.stdout.write(isData(call.format) ? call.writeData(json) : `${made.token}\n`);
   tell(
     call,
     `a secret, until ${formatLocalLong(expiresAt.getTime(), call.world.timeZone())}; pipe it into: domherd-agent join`,
@@ -65,7 +66,7 @@ export async function revokeHost(call: Invocation, name: string, options: { yes?
   const { host } = await withClient(call, HostServiceClient, (client) =>
     callUnary(client.revoke.bind(client), request, CALL),
   );
-  if (call.format === 'table') tell(call, `${name} is revoked; its VMs are left alone`);
+  if (isTable(call.format)) tell(call, `${name} is revoked; its VMs are left alone`);
   else printHost(call, host, name);
   return 0;
 }

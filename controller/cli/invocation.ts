@@ -16,6 +16,8 @@ export interface Invocation {
   readonly world: World;
   readonly global: GlobalOptions;
   readonly format: OutputFormat;
+  /** Data as text, in the format that was asked for; JSON unless that is YAML. Ends with a newline. */
+  readonly writeData: (data: unknown) => string;
   /** What stands behind `--`, which is in the arguments too. */
   readonly trailing: readonly string[];
   /** Makes the whole command one intent: a call repeated with it is not carried out twice. */

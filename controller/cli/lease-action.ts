@@ -10,6 +10,7 @@ import { confirm } from './confirm.js';
 import { withClient } from './connection.js';
 import { findVmId, printEvents } from './event-action.js';
 import { followEvents, newestEvents, type WatchEvents } from './follow.js';
+import { isTable } from './format.js';
 import type { Invocation } from './invocation.js';
 import { CALL, LONG_CALL } from './limit.js';
 import { parseCount } from './option.js';
@@ -157,5 +158,5 @@ export async function releaseLeases(
 
 function printLeases(call: Invocation, leases: readonly Lease[]): void {
   printRows(call, leases, leaseView(call.world.timeZone()));
-  if (leases.length === 0 && call.format === 'table') tell(call, 'no leases');
+  if (leases.length === 0 && isTable(call.format)) tell(call, 'no leases');
 }

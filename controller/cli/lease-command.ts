@@ -28,7 +28,7 @@ export const LEASE: Noun = {
       name: 'next',
       args: '[count]',
       about: 'the addresses that would be given next; takes none of them',
-      formats: ['table', 'json', 'ips'],
+      formats: [...PLAIN, 'ips'],
       options: [option(RESERVATION, 'of this reservation; else the only active one')],
       examples: ['domherd lease next 3', 'domherd lease next -o ips'],
       run: async (call, [count = '1'], options: { reservation?: string }) =>

@@ -1,6 +1,7 @@
 import stringWidth from 'string-width';
 import { printable } from '../../shared/domain/printable.js';
 import { invalid, type AppError } from '../../shared/errors.js';
+import { isTable } from './format.js';
 import type { Invocation } from './invocation.js';
 import { paint, wantsColour, type Colour } from './terminal-text.js';
 
@@ -13,6 +14,8 @@ export interface Column<Row> {
 /** How rows of one kind look in each format; pure. A format that the verb does not offer needs no function. */
 export interface View<Row> {
   readonly columns: readonly Column<Row>[];
+  /** All columns of `-o wide`; as `columns` where there is no more to tell. */
+  readonly wide?: readonly Column<Row>[];
   /** Plain data, camelCase, times in ISO 8601: docs/cli.md is its reference. */
   readonly json: (row: Row) => unknown;
   readonly name?: (row: Row) => string;
@@ -20,6 +23,11 @@ export interface View<Row> {
 }
 
 const GAP = '  ';
+
+/** For `wide`: the last column, which is as long as it likes, stays the last. */
+export function withMore<Row>(columns: readonly Column<Row>[], more: readonly Column<Row>[]): readonly Column<Row>[] {
+  return [...columns.slice(0, -1), ...more, ...columns.slice(-1)];
+}
 
 /** Prints rows to stdout in the format that was asked for. */
 export function printRows<Row>(call: Invocation, rows: readonly Row[], view: View<Row>): void {
@@ -30,13 +38,16 @@ export function printRows<Row>(call: Invocation, rows: readonly Row[], view: Vie
 function formatRows<Row>(call: Invocation, rows: readonly Row[], view: View<Row>, isColoured: boolean): string {
   switch (call.format) {
     case 'json':
-      return `${JSON.stringify(rows.map(view.json), null, 2)}\n`;
+    case 'yaml':
+      return call.writeData(rows.map(view.json));
     case 'name':
       return lines(rows.map(required(view.name)));
     case 'ips':
       return lines(rows.flatMap(required(view.addresses)));
     case 'table':
       return formatTable(rows, view.columns, call.global.headers, isColoured);
+    case 'wide':
+      return formatTable(rows, view.wide ?? view.columns, call.global.headers, isColoured);
     default:
       throw noSuchFormat();
   }
@@ -100,7 +111,7 @@ function alignLine(line: readonly Cell[], widths: readonly number[]): string {
 
 /** One thing, every field on a line of its own; other formats as a list of one. */
 export function printOne<Row>(call: Invocation, row: Row, view: View<Row>, fields: readonly Column<Row>[]): void {
-  if (call.format !== 'table') {
+  if (!isTable(call.format)) {
     printRows(call, [row], view);
     return;
   }

@@ -6,7 +6,7 @@ import { COMPLETION } from './completion-command.js';
 import { CONFLICT } from './conflict-command.js';
 import { EVENT } from './event-command.js';
 import { formatUsageFailure } from './failure.js';
-import { parseFormat } from './format.js';
+import { dataWriter, parseFormat } from './format.js';
 import { HOST } from './host-command.js';
 import type { GlobalOptions, Invocation } from './invocation.js';
 import { LEASE } from './lease-command.js';
@@ -66,7 +66,7 @@ export function buildProgram(world: World, outcome: Outcome, argv: readonly stri
 
 function globalOptions(): readonly Option[] {
   return [
-    new Option('-o, --output <format>', 'table, json, name or ips; what a command takes is in its help'),
+    new Option('-o, --output <format>', 'table, wide, json, yaml, name or ips; what a command takes is in its help'),
     new Option('--no-headers', 'leave out the first line of tables'),
     new Option('--socket <file>', 'unix socket of the controller (environment: DOMHERD_SOCKET)'),
     new Option('--controller <host:port>', 'reach the controller over TCP, with --identity'),
@@ -112,15 +112,15 @@ function addVerb(parent: Command, verb: Verb<never>, run: Run): void {
   addFormats(command, verb);
   addExamples(command, verb.examples);
   command.action(async () => {
-    const call = invocation(command, verb, run);
+    const call = await invocation(command, verb, run);
     run.outcome.exitCode = await verb.run(call, command.args, command.opts<never>());
   });
 }
 
-function invocation(command: Command, verb: Verb<never>, { world, trailing }: Run): Invocation {
+async function invocation(command: Command, verb: Verb<never>, { world, trailing }: Run): Promise<Invocation> {
   const global = rootOf(command).opts<GlobalOptions>();
   const format = parseFormat(global.output, verb.formats, pathOf(command));
-  return { world, global, format, trailing, requestId: world.newId() };
+  return { world, global, format, writeData: await dataWriter(format), trailing, requestId: world.newId() };
 }
 
 function addFormats(command: Command, verb: Verb<never>): void {

@@ -11,6 +11,7 @@ import {
 import { callUnary } from '../../shared/grpc/client.js';
 import { confirm } from './confirm.js';
 import { withClient } from './connection.js';
+import { isTable } from './format.js';
 import type { Invocation } from './invocation.js';
 import { CALL, LONG_CALL } from './limit.js';
 import { describeMoment, parseMoment } from './moment.js';
@@ -152,7 +153,7 @@ export async function listReservations(call: Invocation): Promise<number> {
     callUnary(client.list.bind(client), {}, CALL),
   );
   printRows(call, reservations, reservationView(call.world.timeZone()));
-  if (reservations.length === 0 && call.format === 'table') {
+  if (reservations.length === 0 && isTable(call.format)) {
     tell(call, 'no reservations; import one: g5k-subnets -a | domherd reservation import - --name NAME --ends 20:00');
   }
   return 0;

@@ -3,7 +3,7 @@ import { ControllerServiceClient } from '../../shared/gen/domherd/v1/controller.
 import { VmServiceClient } from '../../shared/gen/domherd/v1/vm.js';
 import { callUnary } from '../../shared/grpc/client.js';
 import { withClient } from './connection.js';
-import type { OutputFormat } from './format.js';
+import { isTable, type OutputFormat } from './format.js';
 import { selectVms, withLease } from './guest/guest-ssh.js';
 import type { Invocation } from './invocation.js';
 import { CALL } from './limit.js';
@@ -43,7 +43,7 @@ export async function listVms(call: Invocation, names: readonly string[], option
     callUnary(client.list.bind(client), request, CALL),
   );
   printRows(call, vms, VM_VIEW);
-  if (call.format !== 'table') return 0;
+  if (!isTable(call.format)) return 0;
   if (vms.length === 0) tell(call, 'no VMs; see the hosts: domherd host list');
   await tellConflicts(call);
   return 0;

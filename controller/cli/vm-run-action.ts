@@ -2,6 +2,7 @@ import { invalid } from '../../shared/errors.js';
 import type { ExecResult } from '../../shared/exec.js';
 import { EXIT_CODE } from '../../shared/exit-code.js';
 import { fanOut } from './fan-out.js';
+import { isData } from './format.js';
 import { foldNames } from './guest/guest-name.js';
 import {
   refuseSsh,
@@ -71,7 +72,7 @@ export async function runInVms(call: Invocation, args: readonly string[], option
     ...['-o', 'BatchMode=yes', '-T', '--', name],
     ...trailing,
   ]);
-  if (call.format === 'json') printRows(call, outcomes, RUN_VIEW);
+  if (isData(call.format)) printRows(call, outcomes, RUN_VIEW);
   else printFolded(call, outcomes, options.all !== true && names.length === 1);
   return exitCodeOf(outcomes);
 }

@@ -6,7 +6,7 @@ export type Row = Record<string, unknown>;
 /** A restarted controller is dialled again within seconds; a loaded machine gets more. */
 const SOON_MS = 30_000;
 /** Counters and times of observation move by themselves. */
-const MOVING = new Set(['metrics', 'observedAt', 'lastSeenAt', 'facts', 'clockOffsetMs']);
+export const MOVING = new Set(['metrics', 'observedAt', 'lastSeenAt', 'facts', 'clockOffsetMs']);
 
 /** @throws after half a minute */
 export async function until(isSo: () => boolean | Promise<boolean>, what: string): Promise<void> {

@@ -1,5 +1,6 @@
 import t from 'tap';
-import { FleetCli } from '../harness/fleet-cli.js';
+import { parse } from 'yaml';
+import { FleetCli, MOVING } from '../harness/fleet-cli.js';
 
 // The command line against the built controller and two simulated dom0s, as a user has them: what is printed where, what
 // is refused and how. The subtests build on one another.
@@ -83,10 +84,45 @@ t.test('what is printed, and where', async (t) => {
       else t.ok(lines.length > 0 && lines.every((line) => isAddress.test(line)), `${args}: one address a line`);
     }
     const table = await cli.ok(args);
+    const wide = await cli.ok(`${args} -o wide`);
+    t.match(titlesOf(wide), titlesOf(table), `${args}: wide has what the table has`);
+    t.ok(wide.length >= table.length, `${args}: and no less`);
     const headless = await cli.ok(`${args} --no-headers`);
     t.notMatch(table, '\u001b', `${args}: no colour in a pipe`);
     if (/^[A-Z]+ {2}/.test(table)) t.equal(headless.split('\n').length, table.split('\n').length - 1, args);
   }
+});
+
+function titlesOf(table: string): readonly string[] {
+  return (table.split('\n')[0] ?? '').split(/ {2,}/).slice(0, 1);
+}
+
+t.test('YAML says what JSON says', async (t) => {
+  for (const args of [
+    'reservation list',
+    'lease list',
+    'vm list',
+    'host show dom0-1',
+    'mac list',
+    'event list --limit 9',
+  ]) {
+    // Counters move between two calls.
+    const plain = (text: unknown): string =>
+      JSON.stringify(text, (key, value: unknown) => (MOVING.has(key) ? 0 : value));
+    const yaml: unknown = parse(await cli.ok(`${args} -o yaml`));
+    t.equal(plain(yaml), plain(await cli.rows(args)), args);
+  }
+  t.match(parse(await cli.ok('vm start --all --dry-run -o yaml')), [], 'a plan too');
+});
+
+t.test('wide tells what there is no room for otherwise', async (t) => {
+  const [titles = '', vm = ''] = (await cli.ok('vm list domU@dom0-1 -o wide')).split('\n');
+  t.match(titles, /MAC.*CPU +MEMORY NOW.*BRIDGE +RESERVATION +UUID +CFG +NOTE/);
+  t.match(vm, /eth0|xenbr0/);
+  t.match(vm, /job42 .*\/.*\.cfg +simulated/);
+  t.match(await cli.ok('host list -o wide'), /FREE +KERNEL[^]*dom0-2 .* MiB/);
+  t.match(await cli.ok('lease list -o wide'), /OWNER.*REVISION +SINCE +CHANGED +UNTIL/);
+  t.match(await cli.ok('reservation list -o wide'), /QUARANTINED.*GATEWAY[^]*10\.183\.255\.254/);
 });
 
 t.test('colour is for terminals that want it', async (t) => {

@@ -1,5 +1,5 @@
 import type { Bridge, BridgesOfHost } from '../../../shared/gen/domherd/v1/host.js';
-import type { View } from '../output.js';
+import type { Column, View } from '../output.js';
 
 /** One bridge of one host. */
 export interface BridgeRow {
@@ -45,16 +45,22 @@ function shorten(names: readonly string[]): string {
   return `${names.slice(0, SHOWN).join(' ') || '-'}${more > 0 ? ` and ${String(more)} more` : ''}`;
 }
 
-export const BRIDGE_VIEW: View<BridgeRow> = {
-  columns: [
+/** @param list how many names are written */
+function columnsWith(list: (names: readonly string[]) => string): readonly Column<BridgeRow>[] {
+  return [
     { title: 'HOST', text: ({ host }) => host },
     { title: 'BRIDGE', text: ({ bridge }) => bridge.name },
     { title: 'UPLINK', text: ({ bridge }) => bridge.uplinks.join(' ') || '-' },
-    { title: 'MEMBERS', text: ({ bridge }) => shorten(bridge.members) },
+    { title: 'MEMBERS', text: ({ bridge }) => list(bridge.members) },
     { title: 'ADDRESS', text: ({ bridge }) => bridge.addresses.join(' ') || '-' },
-    { title: 'VMS', text: ({ vms }) => shorten(vms) },
+    { title: 'VMS', text: ({ vms }) => list(vms) },
     { title: 'NOTE', text: note },
-  ],
+  ];
+}
+
+export const BRIDGE_VIEW: View<BridgeRow> = {
+  columns: columnsWith(shorten),
+  wide: columnsWith((names) => names.join(' ') || '-'),
   json: ({ host, simulated, stale, isDefault, defaultReason, bridge, vms }) => ({
     host,
     bridge: bridge.name,

@@ -1,6 +1,6 @@
 import type { Event } from '../../../shared/gen/domherd/v1/event.js';
 import { formatLocal } from '../local-time.js';
-import type { View } from '../output.js';
+import { withMore, type Column, type View } from '../output.js';
 import { isoTime } from './enum-text.js';
 
 export function eventJson(event: Event): unknown {
@@ -22,14 +22,24 @@ export function eventJson(event: Event): unknown {
 }
 
 export function eventView(timeZone: string): View<Event> {
+  const columns: readonly Column<Event>[] = [
+    { title: 'ID', text: (event) => String(event.id) },
+    { title: 'TIME', text: ({ at }) => (at ? formatLocal(at.getTime(), timeZone) : '-') },
+    { title: 'KIND', text: (event) => event.kind },
+    { title: 'ACTOR', text: (event) => event.actor },
+    { title: 'MESSAGE', text: (event) => event.message },
+  ];
+  const more: readonly Column<Event>[] = [
+    { title: 'HOST', text: ({ host }) => host || '-' },
+    { title: 'VM ID', text: ({ vmId }) => (vmId === 0 ? '-' : String(vmId)) },
+    { title: 'ADDRESS', text: ({ address }) => address || '-' },
+    { title: 'MAC', text: ({ mac }) => mac || '-' },
+    { title: 'RESERVATION', text: ({ reservation }) => reservation || '-' },
+    { title: 'REQUEST', text: ({ requestId }) => requestId || '-' },
+  ];
   return {
-    columns: [
-      { title: 'ID', text: (event) => String(event.id) },
-      { title: 'TIME', text: ({ at }) => (at ? formatLocal(at.getTime(), timeZone) : '-') },
-      { title: 'KIND', text: (event) => event.kind },
-      { title: 'ACTOR', text: (event) => event.actor },
-      { title: 'MESSAGE', text: (event) => event.message },
-    ],
+    columns,
+    wide: withMore(columns, more),
     json: eventJson,
   };
 }

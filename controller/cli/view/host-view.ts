@@ -1,6 +1,6 @@
 import { HostState, type Host } from '../../../shared/gen/domherd/v1/host.js';
 import { formatLocal, formatLocalLong } from '../local-time.js';
-import type { Column, View } from '../output.js';
+import { withMore, type Column, type View } from '../output.js';
 import type { Colour } from '../terminal-text.js';
 import { enumText, isoTime } from './enum-text.js';
 
@@ -48,26 +48,40 @@ function json(host: Host): unknown {
 }
 
 export function hostView(timeZone: string): View<Host> {
-  return {
-    columns: [
-      { title: 'NAME', text: ({ name }) => name },
-      { title: 'STATE', text: state, colour: (host) => STATE_COLOUR[state(host)] },
-      { title: 'TOOLSTACK', text: kind },
-      { title: 'AGENT', text: ({ facts }) => facts?.agentVersion ?? '-' },
-      { title: 'VIA', text: via },
-      { title: 'VMS', text: ({ vms }) => String(vms) },
-      { title: 'RUNNING', text: ({ vmsRunning }) => String(vmsRunning) },
-      { title: 'CPUS', text: ({ facts }) => String(facts?.cpus ?? '-') },
-      { title: 'MEMORY', text: ({ facts }) => (facts ? `${String(facts.memoryMib)} MiB` : '-') },
-      {
-        title: 'LAST SEEN',
-        text: ({ lastSeenAt }) => (lastSeenAt ? formatLocal(lastSeenAt.getTime(), timeZone) : 'never'),
-      },
-      { title: 'LAST ERROR', text: ({ lastError }) => lastError, colour: () => 'red' },
-    ],
-    json,
-    name: ({ name }) => name,
-  };
+  const columns = columnsFor(timeZone);
+  return { columns, wide: withMore(columns, moreFor(timeZone)), json, name: ({ name }) => name };
+}
+
+function columnsFor(timeZone: string): readonly Column<Host>[] {
+  return [
+    { title: 'NAME', text: ({ name }) => name },
+    { title: 'STATE', text: state, colour: (host) => STATE_COLOUR[state(host)] },
+    { title: 'TOOLSTACK', text: kind },
+    { title: 'AGENT', text: ({ facts }) => facts?.agentVersion ?? '-' },
+    { title: 'VIA', text: via },
+    { title: 'VMS', text: ({ vms }) => String(vms) },
+    { title: 'RUNNING', text: ({ vmsRunning }) => String(vmsRunning) },
+    { title: 'CPUS', text: ({ facts }) => String(facts?.cpus ?? '-') },
+    { title: 'MEMORY', text: ({ facts }) => (facts ? `${String(facts.memoryMib)} MiB` : '-') },
+    {
+      title: 'LAST SEEN',
+      text: ({ lastSeenAt }) => (lastSeenAt ? formatLocal(lastSeenAt.getTime(), timeZone) : 'never'),
+    },
+    { title: 'LAST ERROR', text: ({ lastError }) => lastError, colour: () => 'red' },
+  ];
+}
+
+function moreFor(timeZone: string): readonly Column<Host>[] {
+  const time = (date: Date | undefined): string => (date ? formatLocal(date.getTime(), timeZone) : '-');
+  return [
+    { title: 'FREE', text: ({ facts }) => (facts ? `${String(facts.memoryFreeMib)} MiB` : '-') },
+    { title: 'KERNEL', text: ({ facts }) => facts?.kernel ?? '-' },
+    { title: 'NODE', text: ({ facts }) => facts?.nodeVersion ?? '-' },
+    { title: 'CLOCK', text: ({ clockOffsetMs }) => `${String(clockOffsetMs)} ms` },
+    { title: 'CONNECTED', text: ({ connectedAt }) => time(connectedAt) },
+    { title: 'CERTIFICATE UNTIL', text: ({ certificateExpiresAt }) => time(certificateExpiresAt) },
+    { title: 'DEPLOYMENT', text: ({ deploymentId }) => deploymentId || '-' },
+  ];
 }
 
 /** @param tunnel how the host's tunnel is, where it has one */

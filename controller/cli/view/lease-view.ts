@@ -1,6 +1,6 @@
 import { LeaseState, type Lease, type LeaseOwner } from '../../../shared/gen/domherd/v1/lease.js';
 import { formatLocal } from '../local-time.js';
-import type { View } from '../output.js';
+import { withMore, type Column, type View } from '../output.js';
 import type { Colour } from '../terminal-text.js';
 import { enumText, isoTime } from './enum-text.js';
 
@@ -43,15 +43,24 @@ export function leaseJson(lease: Lease): unknown {
 
 /** @param timeZone IANA name, for the column of times */
 export function leaseView(timeZone: string): View<Lease> {
+  const time = (date: Date | undefined): string => (date ? formatLocal(date.getTime(), timeZone) : '-');
+  const columns: readonly Column<Lease>[] = [
+    { title: 'ADDRESS', text: (lease) => lease.address },
+    { title: 'MAC', text: (lease) => lease.mac },
+    { title: 'STATE', text: leaseStateText, colour: (lease) => STATE_COLOUR[leaseStateText(lease)] },
+    { title: 'OWNER', text: (lease) => ownerText(lease.owner) },
+    { title: 'RESERVATION', text: (lease) => lease.reservation },
+    { title: 'UNTIL', text: ({ expiresAt }) => time(expiresAt) },
+  ];
+  const more: readonly Column<Lease>[] = [
+    { title: 'ID', text: ({ id }) => String(id) },
+    { title: 'REVISION', text: ({ revision }) => String(revision) },
+    { title: 'SINCE', text: ({ createdAt }) => time(createdAt) },
+    { title: 'CHANGED', text: ({ changedAt }) => time(changedAt) },
+  ];
   return {
-    columns: [
-      { title: 'ADDRESS', text: (lease) => lease.address },
-      { title: 'MAC', text: (lease) => lease.mac },
-      { title: 'STATE', text: leaseStateText, colour: (lease) => STATE_COLOUR[leaseStateText(lease)] },
-      { title: 'OWNER', text: (lease) => ownerText(lease.owner) },
-      { title: 'RESERVATION', text: (lease) => lease.reservation },
-      { title: 'UNTIL', text: ({ expiresAt }) => (expiresAt ? formatLocal(expiresAt.getTime(), timeZone) : '-') },
-    ],
+    columns,
+    wide: withMore(columns, more),
     json: leaseJson,
     name: (lease) => ownerText(lease.owner),
     addresses: (lease) => [lease.address],

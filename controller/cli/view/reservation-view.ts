@@ -38,16 +38,31 @@ function json(reservation: Reservation): unknown {
 }
 
 export function reservationView(timeZone: string): View<Reservation> {
+  const time = (date: Date | undefined): string => (date ? formatLocal(date.getTime(), timeZone) : '-');
+  const columns: readonly Column<Reservation>[] = [
+    { title: 'NAME', text: ({ name }) => name },
+    { title: 'PHASE', text: phase, colour: (one) => (phase(one) === 'active' ? 'green' : 'yellow') },
+    { title: 'ENDS', text: ({ endsAt }) => time(endsAt) },
+    { title: 'BLOCKS', text: ({ blocks }) => shorten(blocks) },
+    { title: 'SIZE', text: ({ size }) => String(size) },
+    { title: 'FREE', text: ({ free }) => String(free) },
+    { title: 'BOUND', text: ({ bound }) => String(bound) },
+  ];
+  const more: readonly Column<Reservation>[] = [
+    { title: 'PENDING', text: ({ pending }) => String(pending) },
+    { title: 'QUARANTINED', text: ({ quarantined }) => String(quarantined) },
+    { title: 'DECLINED', text: ({ declined }) => String(declined) },
+    { title: 'EXPIRED', text: ({ expired }) => String(expired) },
+    { title: 'STARTS', text: ({ startsAt }) => time(startsAt) },
+    { title: 'USER', text: ({ user }) => user || '-' },
+    { title: 'SITE', text: ({ site }) => site || '-' },
+    { title: 'JOB', text: ({ jobId }) => jobId || '-' },
+    { title: 'GATEWAY', text: ({ settings }) => settings?.gateway || '-' },
+    { title: 'DNS', text: ({ settings }) => settings?.dns.join(' ') || '-' },
+  ];
   return {
-    columns: [
-      { title: 'NAME', text: ({ name }) => name },
-      { title: 'PHASE', text: phase, colour: (one) => (phase(one) === 'active' ? 'green' : 'yellow') },
-      { title: 'ENDS', text: ({ endsAt }) => (endsAt ? formatLocal(endsAt.getTime(), timeZone) : '-') },
-      { title: 'BLOCKS', text: ({ blocks }) => shorten(blocks) },
-      { title: 'SIZE', text: ({ size }) => String(size) },
-      { title: 'FREE', text: ({ free }) => String(free) },
-      { title: 'BOUND', text: ({ bound }) => String(bound) },
-    ],
+    columns,
+    wide: [...columns, ...more],
     json,
     name: ({ name }) => name,
   };

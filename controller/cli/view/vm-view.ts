@@ -1,7 +1,7 @@
 import { LeaseState } from '../../../shared/gen/domherd/v1/lease.js';
 import { VmState, type Vif, type Vm, type VmMetrics } from '../../../shared/gen/domherd/v1/vm.js';
 import { formatLocalLong } from '../local-time.js';
-import type { Column, View } from '../output.js';
+import { withMore, type Column, type View } from '../output.js';
 import type { Colour } from '../terminal-text.js';
 import { bytesText } from './bytes-text.js';
 import { enumText, isoTime } from './enum-text.js';
@@ -79,22 +79,45 @@ function vifJson(vif: Vif): unknown {
   };
 }
 
+const COLUMNS: readonly Column<Vm>[] = [
+  { title: 'ID', text: ({ id }) => String(id) },
+  { title: 'NAME', text: ({ name }) => name },
+  { title: 'HOST', text: ({ host }) => host },
+  { title: 'STATE', text: vmStateText, colour: (vm) => STATE_COLOUR[vmStateText(vm)] },
+  { title: 'ADDRESS', text: (vm) => vmAddresses(vm).join(' ') || '-' },
+  { title: 'MAC', text: ({ vifs }) => vifs.map(({ mac }) => mac || '-').join(' ') || '-' },
+  { title: 'MEMORY', text: ({ memoryMib }) => `${String(memoryMib)} MiB` },
+  { title: 'VCPUS', text: ({ vcpus }) => String(vcpus) },
+  { title: 'NOTE', text: note },
+];
+
+const MORE_COLUMNS: readonly Column<Vm>[] = [
+  { title: 'CPU', text: ({ metrics }) => percentText(metrics) },
+  { title: 'MEMORY NOW', text: ({ metrics }) => (metrics?.memoryMib ? `${String(metrics.memoryMib)} MiB` : '-') },
+  { title: 'NET IN', text: ({ metrics }) => (metrics ? bytesText(metrics.rxBytes) : '-') },
+  { title: 'NET OUT', text: ({ metrics }) => (metrics ? bytesText(metrics.txBytes) : '-') },
+  { title: 'BRIDGE', text: ({ vifs }) => vifs.map(({ bridge }) => bridge || '-').join(' ') || '-' },
+  { title: 'RESERVATION', text: reservationText },
+  { title: 'UUID', text: ({ uuid }) => uuid || '-' },
+  { title: 'CFG', text: ({ cfgPath }) => cfgPath || '-' },
+];
+
 export const VM_VIEW: View<Vm> = {
-  columns: [
-    { title: 'ID', text: ({ id }) => String(id) },
-    { title: 'NAME', text: ({ name }) => name },
-    { title: 'HOST', text: ({ host }) => host },
-    { title: 'STATE', text: vmStateText, colour: (vm) => STATE_COLOUR[vmStateText(vm)] },
-    { title: 'ADDRESS', text: (vm) => vmAddresses(vm).join(' ') || '-' },
-    { title: 'MAC', text: ({ vifs }) => vifs.map(({ mac }) => mac || '-').join(' ') || '-' },
-    { title: 'MEMORY', text: ({ memoryMib }) => `${String(memoryMib)} MiB` },
-    { title: 'VCPUS', text: ({ vcpus }) => String(vcpus) },
-    { title: 'NOTE', text: note },
-  ],
+  columns: COLUMNS,
+  wide: withMore(COLUMNS, MORE_COLUMNS),
   json: vmJson,
   name: vmName,
   addresses: vmAddresses,
 };
+
+function percentText(metrics: VmMetrics | undefined): string {
+  return metrics?.cpuPercent === undefined ? '-' : `${metrics.cpuPercent.toFixed(1)} %`;
+}
+
+/** Whose addresses it has, each once. */
+function reservationText({ vifs }: Vm): string {
+  return [...new Set(vifs.flatMap(({ lease }) => (lease ? [lease.reservation] : [])))].join(' ') || '-';
+}
 
 /** A line for each NIC. */
 export function vmFields({ vifs }: Vm, timeZone: string): readonly Column<Vm>[] {

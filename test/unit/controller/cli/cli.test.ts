@@ -7,7 +7,7 @@ import ts from 'typescript';
 import { bashCompletion } from '../../../../controller/cli/completion-action.js';
 import { describeMoment, parseMoment } from '../../../../controller/cli/moment.js';
 import { formatTable } from '../../../../controller/cli/output.js';
-import { buildProgram, NOUNS } from '../../../../controller/cli/program.js';
+import { buildProgram, NOUNS, PLAIN_VERBS } from '../../../../controller/cli/program.js';
 import type { World } from '../../../../controller/cli/world.js';
 import { exitCodeOf, showProgress } from '../../../../controller/cli/vm-progress.js';
 import type { VmProgress, VmResult } from '../../../../shared/gen/domherd/v1/vm.js';
@@ -109,6 +109,7 @@ async function show(format: 'json' | 'name', results: readonly VmResult[]): Prom
     world: { ...world, env: {} } as unknown as World,
     global: { headers: true },
     format,
+    writeData: (data: unknown) => `${JSON.stringify(data)}\n`,
     trailing: [],
     requestId: 'r',
   };
@@ -180,6 +181,15 @@ function examplesOf({ examples }: { readonly examples: readonly string[] }): { e
   );
 }
 
+t.test('what is told as JSON can be had as YAML and as a wide table', (t) => {
+  const verbs = NOUNS.flatMap(({ name, verbs: all }) => all.map((verb) => ({ ...verb, name: `${name} ${verb.name}` })));
+  for (const { name, formats } of [...verbs, ...PLAIN_VERBS]) {
+    t.equal(formats.includes('yaml'), formats.includes('json'), name);
+    t.equal(formats.includes('wide'), formats.includes('table'), name);
+  }
+  t.end();
+});
+
 t.test('bad input: what, where and what to do', async (t) => {
   const cases = [
     { args: ['vm', 'lst'], exitCode: 2, err: /did you mean list/ },
@@ -189,7 +199,7 @@ t.test('bad input: what, where and what to do', async (t) => {
     { args: ['vm', 'wait', '--all', '--for=booted'], exitCode: 2, err: /running, stopped, ping, ssh/ },
     { args: ['vm', 'destroy', 'domU'], exitCode: 2, err: /--yes/ },
     { args: ['lease', 'next', 'many'], exitCode: 2, err: /not a number of addresses/ },
-    { args: ['lease', 'next', '-o', 'name'], exitCode: 2, err: /-o table, -o json, -o ips/ },
+    { args: ['lease', 'next', '-o', 'name'], exitCode: 2, err: /-o table, .*-o json, .*-o ips/ },
     { args: ['lease', 'release', '10.0.0.1'], exitCode: 2, err: /--yes/ },
     {
       args: ['lease', 'acquire', 'a', '--count', '2', '--mac', '00:16:3e:00:00:01'],
