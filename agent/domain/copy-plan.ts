@@ -1,4 +1,5 @@
 import { invalid, wrongState } from '../../shared/errors.js';
+import type { VmShape } from '../../shared/domain/vm-shape.js';
 import type { ObservedVm } from './vm.js';
 import { listDisks, setDiskTarget, type Disk } from './xl-cfg/disk.js';
 import { setNumber, setString } from './xl-cfg/edit.js';
@@ -11,9 +12,7 @@ export interface CopySettings {
   readonly name: string;
   /** Written where the source's cfg has one: two domains cannot share it. */
   readonly uuid: string;
-  /** `undefined`: as the source. */
-  readonly memoryMib: number | undefined;
-  readonly vcpus: number | undefined;
+  readonly shape: VmShape;
 }
 
 export interface DiskCopy {
@@ -71,10 +70,10 @@ function withoutMacs(cfg: XlCfg): XlCfg {
   );
 }
 
-function withIdentity(cfg: XlCfg, { name, uuid, memoryMib, vcpus }: CopySettings): XlCfg {
+function withIdentity(cfg: XlCfg, { name, uuid, shape }: CopySettings): XlCfg {
   const named = setString(cfg, 'name', name);
   const unique = getString(named, 'uuid') === undefined ? named : setString(named, 'uuid', uuid);
-  return withSize(withSize(unique, 'memory', 'maxmem', memoryMib), 'vcpus', 'maxvcpus', vcpus);
+  return withSize(withSize(unique, 'memory', 'maxmem', shape.memoryMib), 'vcpus', 'maxvcpus', shape.vcpus);
 }
 
 /** xl refuses more than the most that the cfg allows. */

@@ -48,3 +48,7 @@ export function yesOption(): Option {
 export function dryRunOption(about = 'show the plan, change nothing'): Option {
   return new Option('--dry-run', about);
 }
+
+export function bridgeOption(): Option {
+  return option('--bridge <bridge>', 'for NICs whose cfg names no bridge that exists; else the default of bridge list');
+}

@@ -1,11 +1,10 @@
 import type { Option } from 'commander';
 import { ADDRESSED, EXPORTED, NAMED, PLAIN } from './format.js';
 import type { LoginOptions } from './guest/guest-ssh.js';
-import { countOption, dryRunOption, durationOption, listOption, option, yesOption } from './option.js';
+import { bridgeOption, countOption, dryRunOption, durationOption, option, yesOption } from './option.js';
 import { verb, type Noun } from './verb.js';
 import type {
   AddressOptions,
-  CreateOptions,
   DestroyOptions,
   PauseOptions,
   RebootOptions,
@@ -14,16 +13,13 @@ import type {
   StartOptions,
 } from './vm-order-action.js';
 import type { ListOptions } from './vm-action.js';
+import { cloneVerb, createVerb } from './vm-create-command.js';
 import type { FanOptions } from './vm-run-action.js';
 import type { ScpOptions } from './vm-ssh-action.js';
 import type { WaitOptions } from './vm-wait-action.js';
 
 function allOption(): Option {
   return option('-a, --all', 'all VMs of all hosts');
-}
-
-function bridgeOption(): Option {
-  return option('--bridge <bridge>', 'for NICs whose cfg names no bridge that exists; else the default of bridge list');
 }
 
 const SELECTED = '[vm...]';
@@ -187,55 +183,6 @@ const waitVerb = verb({
   ],
   run: async (call, args, options: WaitOptions) =>
     (await import('./vm-wait-action.js')).waitForVms(call, args, options),
-});
-
-function sizeOptions(): readonly Option[] {
-  return [
-    countOption('--memory <mib>', 'MiB of each; else as the source', 16, 1_048_576),
-    countOption('--vcpus <count>', 'of each; else as the source', 1, 512),
-    option('--reservation <reservation>', 'addresses from this reservation; else the only active one'),
-    bridgeOption(),
-    dryRunOption('show where they would go, change nothing'),
-  ];
-}
-
-const createVerb = verb({
-  name: 'create',
-  args: '<name>',
-  about: 'make VMs, addressed, each a copy of a stopped one on its host',
-  formats: ADDRESSED,
-  options: [
-    option(
-      '--like <vm>',
-      'what they are copies of: the VM of that name on each host, or NAME@HOST',
-    ).makeOptionMandatory(),
-    countOption('--count <count>', 'so many: NAME-1, NAME-2, ...; else one, called NAME', 1, 1_000),
-    listOption('--on <hosts>', 'only on these hosts'),
-    option('--spread', 'as many on each host; the default').conflicts('pack'),
-    option('--pack', 'on as few hosts as have the memory'),
-    ...sizeOptions(),
-  ],
-  examples: [
-    'domherd vm create web --count 40 --like domU --memory 256 --vcpus 1 --spread',
-    'domherd vm create web --count 40 --like domU --pack --dry-run',
-    'domherd vm create db --like domU@dom0-1 --memory 1024',
-  ],
-  run: async (call, args, options: CreateOptions) =>
-    (await import('./vm-order-action.js')).createVms(call, args, options),
-});
-
-const cloneVerb = verb({
-  name: 'clone',
-  args: '<vm> <name>',
-  about: 'make copies of a VM that is stopped, addressed, on its host',
-  formats: ADDRESSED,
-  options: [
-    countOption('--count <count>', 'so many: NAME-1, NAME-2, ...; else one, called NAME', 1, 1_000),
-    ...sizeOptions(),
-  ],
-  examples: ['domherd vm clone web-7 db --count 2', 'domherd vm clone domU@dom0-1 gateway --memory 128'],
-  run: async (call, args, options: CreateOptions) =>
-    (await import('./vm-order-action.js')).cloneVms(call, args, options),
 });
 
 const deleteVerb = verb({

@@ -1,15 +1,12 @@
-import { notFound } from '../../shared/errors.js';
-import { Placement, VmServiceClient, type VmProgress } from '../../shared/gen/domherd/v1/vm.js';
-import { callStream, callUnary } from '../../shared/grpc/client.js';
+import { VmServiceClient, type VmProgress } from '../../shared/gen/domherd/v1/vm.js';
+import { callStream } from '../../shared/grpc/client.js';
 import { confirm } from './confirm.js';
 import { withClient } from './connection.js';
 import type { Invocation } from './invocation.js';
-import { CALL } from './limit.js';
 import { selectorOf } from './selection.js';
-import { vmName } from './view/vm-view.js';
 import { showProgress } from './vm-progress.js';
 
-interface SelectionOptions {
+export interface SelectionOptions {
   readonly all?: boolean;
   readonly dryRun?: boolean;
 }
@@ -44,7 +41,7 @@ export interface DestroyOptions extends SelectionOptions {
 export type RestoreFilesOptions = DestroyOptions;
 
 /** Ctrl-C ends the call, and with it what has not begun. */
-function order(
+export function order(
   call: Invocation,
   options: SelectionOptions,
   send: (client: VmServiceClient, signal: AbortSignal) => AsyncIterable<VmProgress>,
@@ -109,48 +106,6 @@ export async function restoreVmFiles(
   if (!options.dryRun) await confirm(call, `give ${whose} their former files and release their addresses`, options.yes);
   const request = { requestId: call.requestId, selector, dryRun: options.dryRun ?? false };
   return order(call, options, (client, signal) => callStream(client.restoreFiles.bind(client), request, { signal }));
-}
-
-export interface CreateOptions {
-  readonly like?: string;
-  readonly count?: number;
-  readonly on?: readonly string[];
-  readonly pack?: boolean;
-  readonly memory?: number;
-  readonly vcpus?: number;
-  readonly reservation?: string;
-  readonly bridge?: string;
-  readonly dryRun?: boolean;
-}
-
-export function createVms(call: Invocation, [name = '']: readonly string[], options: CreateOptions): Promise<number> {
-  const request = {
-    requestId: call.requestId,
-    name,
-    count: options.count,
-    like: options.like ?? '',
-    hosts: [...(options.on ?? [])],
-    placement: options.pack ? Placement.PACK : Placement.SPREAD,
-    memoryMib: options.memory ?? 0,
-    vcpus: options.vcpus ?? 0,
-    reservation: options.reservation ?? '',
-    bridge: options.bridge ?? '',
-    dryRun: options.dryRun ?? false,
-  };
-  return order(call, options, (client, signal) => callStream(client.create.bind(client), request, { signal }));
-}
-
-/** Of one VM, wherever that is. */
-export async function cloneVms(
-  call: Invocation,
-  [source = '', name = '']: readonly string[],
-  options: CreateOptions,
-): Promise<number> {
-  const { vm } = await withClient(call, VmServiceClient, (client) =>
-    callUnary(client.get.bind(client), { name: source }, CALL),
-  );
-  if (vm === undefined) throw notFound(`the controller told nothing of VM ${source}`);
-  return createVms(call, [name], { ...options, like: vmName(vm) });
 }
 
 export async function deleteVms(call: Invocation, names: readonly string[], options: DestroyOptions): Promise<number> {

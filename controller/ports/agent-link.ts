@@ -1,6 +1,7 @@
 import type { ErrorDetails } from '../../shared/errors.js';
 import type { Ipv4 } from '../../shared/domain/ipv4.js';
 import type { Mac } from '../../shared/domain/mac.js';
+import type { VmShape } from '../../shared/domain/vm-shape.js';
 import type { InterfaceSettings } from '../domain/reservation.js';
 import type { ObservedVm } from '../domain/vm.js';
 
@@ -22,9 +23,7 @@ export type OrderAction =
       readonly name: string;
       /** For a cfg that has one. */
       readonly uuid: string;
-      /** `undefined`: as the source. */
-      readonly memoryMib: number | undefined;
-      readonly vcpus: number | undefined;
+      readonly shape: VmShape;
     }
   /** Takes away a VM that was made so. */
   | { readonly kind: 'remove' };

@@ -1,5 +1,6 @@
 import { AppError, invalid, notFound, wrongState } from '../../shared/errors.js';
 import { parseVmName } from '../../shared/domain/name.js';
+import type { VmShape } from '../../shared/domain/vm-shape.js';
 import { refuseUnreachable, type PlannedStep } from '../domain/address-plan.js';
 import type { Caller } from '../domain/caller.js';
 import { placeVms, type PlaceableHost, type Placement } from '../domain/placement.js';
@@ -23,9 +24,7 @@ export interface CreateRequest {
   /** Host names; empty: all that have such a VM. */
   readonly hosts: readonly string[];
   readonly placement: Placement;
-  /** `undefined`: as the source. */
-  readonly memoryMib: number | undefined;
-  readonly vcpus: number | undefined;
+  readonly shape: VmShape;
   /** `undefined`: the only active one. */
   readonly reservation: string | undefined;
   readonly bridge: string | undefined;
@@ -106,7 +105,7 @@ export class VmCreator {
     if (sources.length === 0 && first) throw first;
     const free = new Map(fleet.hosts().map(({ host }) => [host.id, host.facts?.memoryFreeMib ?? 0]));
     const hosts = sources.map((vm): PlaceableHost => {
-      const memoryMib = request.memoryMib ?? vm.memoryMib;
+      const memoryMib = request.shape.memoryMib ?? vm.memoryMib;
       return { name: fleet.hostName(vm.hostId), freeMib: free.get(vm.hostId) ?? 0, memoryMib };
     });
     const bySource = new Map(sources.map((vm) => [fleet.hostName(vm.hostId), vm]));
@@ -174,9 +173,8 @@ export class VmCreator {
     signal: AbortSignal,
   ): Promise<VmResult> {
     const { operator, fleet } = this.options;
-    const { memoryMib, vcpus } = request;
     const { key: sourceKey } = source;
-    const action = { kind: 'copy', sourceKey, name: vm.name, uuid: this.newUuid(), memoryMib, vcpus } as const;
+    const action = { kind: 'copy', sourceKey, name: vm.name, uuid: this.newUuid(), shape: request.shape } as const;
     const warnings = await this.disks.run(vm.hostId, async () => {
       signal.throwIfAborted();
       const answer = await operator.order(vm, action, COPY_MS, signal, tell);
@@ -241,7 +239,7 @@ export class VmCreator {
 }
 
 /** No VM yet: the controller knows it when its host tells of it. */
-function copyOf(source: Vm, name: string, { memoryMib, vcpus }: CreateRequest): Vm {
+function copyOf(source: Vm, name: string, { shape }: CreateRequest): Vm {
   const folder = source.key.slice(0, source.key.lastIndexOf('/'));
   const key = `${folder}/${name}.cfg`;
   return {
@@ -251,8 +249,8 @@ function copyOf(source: Vm, name: string, { memoryMib, vcpus }: CreateRequest): 
     name,
     cfgPath: key,
     uuid: undefined,
-    memoryMib: memoryMib ?? source.memoryMib,
-    vcpus: vcpus ?? source.vcpus,
+    memoryMib: shape.memoryMib ?? source.memoryMib,
+    vcpus: shape.vcpus ?? source.vcpus,
     vifs: source.vifs.map((vif) => ({ ...vif, mac: undefined, guestAddress: undefined })),
     isGone: true,
   };

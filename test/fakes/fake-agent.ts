@@ -114,11 +114,11 @@ export class FakeAgent implements AgentLink {
     this.session = undefined;
   }
 
-  copy({ sourceKey, name, memoryMib, vcpus }: Extract<OrderAction, { kind: 'copy' }>, key: string): ObservedVm {
+  copy({ sourceKey, name, shape }: Extract<OrderAction, { kind: 'copy' }>, key: string): ObservedVm {
     const source = this.vms.get(sourceKey);
     if (!source) throw new Error(`fake agent has no VM ${sourceKey}`);
     const vifs = source.vifs.map((vif) => ({ ...vif, mac: undefined }));
-    const size = { memoryMib: memoryMib ?? source.memoryMib, vcpus: vcpus ?? source.vcpus };
+    const size = { memoryMib: shape.memoryMib ?? source.memoryMib, vcpus: shape.vcpus ?? source.vcpus };
     const vm = { ...source, ...size, key, cfgPath: key, name, vifs };
     this.vms.set(key, vm);
     return vm;

@@ -18,7 +18,7 @@ import { DEBIAN, makeImage, ownershipInImage, readInImage } from '../harness/gue
 
 const LOG = pino({ level: 'silent' });
 const NEVER = new AbortController().signal;
-const WEB: CopySettings = { name: 'web-1', uuid: '3d5c1f0a-0001-4000-8000-000000000001', memoryMib: 300, vcpus: 2 };
+const WEB: CopySettings = { name: 'web-1', uuid: '3d5c1f0a-0001-4000-8000-000000000001', shape: { memoryMib: 300, vcpus: 2 } };
 
 t.test('the plan of a copy', (t) => {
   const source = stoppedVm('/etc/xen/domU.cfg');
@@ -55,7 +55,7 @@ vif = [ 'mac=00:16:3E:1E:5B:0C, bridge=xenbr0, ip=10.0.0.1' ]
       .replace(/mac=\S+ bridge=xenbr0, ip=10.0.0.1/, 'bridge=xenbr0'),
     'nothing else changes',
   );
-  const as = planCopy(source, parseXlCfg("name='domU'\n"), { ...WEB, memoryMib: undefined, vcpus: undefined });
+  const as = planCopy(source, parseXlCfg("name='domU'\n"), { ...WEB, shape: {} });
   t.equal(as.cfg.text, "name='web-1'\n", 'no uuid where there was none');
   for (const [disk, says] of [
     ["'phy:/dev/vg/a,xvda,w'", /not an image file/],

@@ -16,7 +16,7 @@ interface Refusal {
 
 const WEB: CreateRequest = {
   ...{ name: 'web', count: undefined, like: 'domU', hosts: [], placement: 'spread' },
-  ...{ memoryMib: undefined, vcpus: undefined, reservation: undefined, bridge: undefined, isDryRun: false },
+  ...{ shape: {}, reservation: undefined, bridge: undefined, isDryRun: false },
 };
 
 t.test('placement', (t) => {
@@ -59,7 +59,7 @@ t.test('placement', (t) => {
 
 t.test('VMs by the dozen: placed, copied, addressed', async (t) => {
   const { world, agents } = await FleetWorld.ofImage(4);
-  const all = await collect(world.creator.create({ ...WEB, count: 40, memoryMib: 256, vcpus: 2 }, ADMIN, never));
+  const all = await collect(world.creator.create({ ...WEB, count: 40, shape: { memoryMib: 256, vcpus: 2 } }, ADMIN, never));
   t.match(all[0], { kind: 'plan', warnings: [] });
   const results = all.filter((each) => each.kind === 'result');
   t.strictSame([results.length, results.filter(({ code }) => code)], [40, []]);

@@ -1,4 +1,5 @@
 import { AppError, invalid, toAppError } from '../../../shared/errors.js';
+import { shapeFromWire } from '../../../shared/grpc/vm-shape.js';
 import type { HostBridges } from '../../../shared/domain/bridge.js';
 import { formatIpv4, parseIpv4, type Ipv4 } from '../../../shared/domain/ipv4.js';
 import { formatMac, parseMac } from '../../../shared/domain/mac.js';
@@ -152,9 +153,9 @@ function parseAction(action: wire.Order['action']): OrderAction {
   }
 }
 
-function parseCopy({ sourceKey, name, uuid, memoryMib, vcpus }: wire.CopyVm): CopyOrder {
+function parseCopy({ sourceKey, name, uuid, shape }: wire.CopyVm): CopyOrder {
   if (sourceKey === '') throw invalid('The order names no VM to copy', { field: 'source_key' });
-  return { sourceKey, name: parseVmName(name), uuid, memoryMib: memoryMib || undefined, vcpus: vcpus || undefined };
+  return { sourceKey, name: parseVmName(name), uuid, shape: shapeFromWire(shape) };
 }
 
 function parseTimeout(timeoutSeconds: number): number {

@@ -7,6 +7,7 @@ import type {
 import type { InterfaceSettings as WireSettings } from '../../../shared/gen/domherd/v1/reservation.js';
 import { formatIpv4 } from '../../../shared/domain/ipv4.js';
 import { formatMac } from '../../../shared/domain/mac.js';
+import { shapeToWire } from '../../../shared/grpc/vm-shape.js';
 import type { InterfaceSettings } from '../../domain/reservation.js';
 import type { ConfigureVif, Order, OrderAction, OrderOutcome, VifLease } from '../../ports/agent-link.js';
 import { timestampFromMs } from './convert.js';
@@ -42,8 +43,8 @@ function actionToWire(action: OrderAction): WireOrder['action'] {
     case 'restoreFiles':
       return { $case: 'restoreFiles', value: {} };
     case 'copy': {
-      const { sourceKey, name, uuid, memoryMib = 0, vcpus = 0 } = action;
-      return { $case: 'copy', value: { sourceKey, name, uuid, memoryMib, vcpus } };
+      const { sourceKey, name, uuid, shape } = action;
+      return { $case: 'copy', value: { sourceKey, name, uuid, shape: shapeToWire(shape) } };
     }
     case 'remove':
       return { $case: 'remove', value: {} };

@@ -8,6 +8,7 @@ import {
 } from '../../../shared/gen/domherd/v1/vm.js';
 import { parseHostName } from '../../../shared/domain/name.js';
 import { invalid } from '../../../shared/errors.js';
+import { shapeFromWire } from '../../../shared/grpc/vm-shape.js';
 import type { VmAddresser } from '../../services/vm-addresser.js';
 import type { CreateRequest, VmCreator } from '../../services/vm-creator.js';
 import type { VmDeleter } from '../../services/vm-deleter.js';
@@ -90,7 +91,7 @@ export function vmHandlers(options: VmHandlersOptions): Handlers<VmServiceServer
 }
 
 function createRequestFrom(request: CreateVmsRequest): CreateRequest {
-  const { count, hosts, memoryMib, vcpus } = request;
+  const { count, hosts } = request;
   if (hosts.length > MAX_HOSTS) throw invalid(`hosts are more than ${MAX_HOSTS}`, { field: 'hosts' });
   return {
     name: textFrom(request.name, 'name', 128),
@@ -98,8 +99,7 @@ function createRequestFrom(request: CreateVmsRequest): CreateRequest {
     like: textFrom(request.like, 'like', 400),
     hosts: hosts.map((host) => parseHostName(host)),
     placement: request.placement === WirePlacement.PACK ? 'pack' : 'spread',
-    memoryMib: memoryMib === 0 ? undefined : integerFrom(memoryMib, 'memory_mib', 16, 1_048_576),
-    vcpus: vcpus === 0 ? undefined : integerFrom(vcpus, 'vcpus', 1, 512),
+    shape: shapeFromWire(request.shape),
     reservation: request.reservation === '' ? undefined : request.reservation,
     bridge: optionalTextFrom(request.bridge, 'bridge', 64),
     isDryRun: request.dryRun,

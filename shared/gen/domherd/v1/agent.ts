@@ -24,7 +24,7 @@ import { Timestamp } from "../../google/protobuf/timestamp.js";
 import { ProtocolVersion } from "./controller.js";
 import { HostBridges, HostFacts } from "./host.js";
 import { InterfaceSettings } from "./reservation.js";
-import { VmMetrics, VmState } from "./vm.js";
+import { VmMetrics, VmShape, VmState } from "./vm.js";
 
 export const protobufPackage = "domherd.v1";
 
@@ -286,10 +286,7 @@ export interface CopyVm {
   name: string;
   /** Written where the source's cfg has one. */
   uuid: string;
-  /** 0: as the source. */
-  memoryMib: number;
-  /** 0: as the source. */
-  vcpus: number;
+  shape: VmShape | undefined;
 }
 
 /** Takes a stopped VM away that CopyVm made: cfg and disks. Errors: FAILED_PRECONDITION (not stopped, or not made so). */
@@ -2960,7 +2957,7 @@ export const RestoreFiles: MessageFns<RestoreFiles> = {
 };
 
 function createBaseCopyVm(): CopyVm {
-  return { sourceKey: "", name: "", uuid: "", memoryMib: 0, vcpus: 0 };
+  return { sourceKey: "", name: "", uuid: "", shape: undefined };
 }
 
 export const CopyVm: MessageFns<CopyVm> = {
@@ -2974,11 +2971,8 @@ export const CopyVm: MessageFns<CopyVm> = {
     if (message.uuid !== "") {
       writer.uint32(26).string(message.uuid);
     }
-    if (message.memoryMib !== 0) {
-      writer.uint32(32).uint32(message.memoryMib);
-    }
-    if (message.vcpus !== 0) {
-      writer.uint32(40).uint32(message.vcpus);
+    if (message.shape !== undefined) {
+      VmShape.encode(message.shape, writer.uint32(50).fork()).join();
     }
     return writer;
   },
@@ -3020,20 +3014,12 @@ export const CopyVm: MessageFns<CopyVm> = {
             message.uuid = reader.string();
             continue;
           }
-          case 4: {
-            if (tag !== 32) {
+          case 6: {
+            if (tag !== 50) {
               break;
             }
 
-            message.memoryMib = reader.uint32();
-            continue;
-          }
-          case 5: {
-            if (tag !== 40) {
-              break;
-            }
-
-            message.vcpus = reader.uint32();
+            message.shape = VmShape.decode(reader, reader.uint32());
             continue;
           }
         }
@@ -3056,8 +3042,9 @@ export const CopyVm: MessageFns<CopyVm> = {
     message.sourceKey = object.sourceKey ?? "";
     message.name = object.name ?? "";
     message.uuid = object.uuid ?? "";
-    message.memoryMib = object.memoryMib ?? 0;
-    message.vcpus = object.vcpus ?? 0;
+    message.shape = (object.shape !== undefined && object.shape !== null)
+      ? VmShape.fromPartial(object.shape)
+      : undefined;
     return message;
   },
 };

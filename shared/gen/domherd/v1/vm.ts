@@ -74,6 +74,40 @@ export namespace Placement {
   export type UNRECOGNIZED = typeof Placement.UNRECOGNIZED;
 }
 
+export const Storage = {
+  /** UNSPECIFIED - The best that the host offers. */
+  UNSPECIFIED: 0,
+  COPY: 1,
+  REFLINK: 2,
+  LVM_SNAPSHOT: 3,
+  LVM_THIN: 4,
+  QCOW2: 5,
+  UNRECOGNIZED: -1,
+} as const;
+
+export type Storage = typeof Storage[keyof typeof Storage];
+
+export namespace Storage {
+  export type UNSPECIFIED = typeof Storage.UNSPECIFIED;
+  export type COPY = typeof Storage.COPY;
+  export type REFLINK = typeof Storage.REFLINK;
+  export type LVM_SNAPSHOT = typeof Storage.LVM_SNAPSHOT;
+  export type LVM_THIN = typeof Storage.LVM_THIN;
+  export type QCOW2 = typeof Storage.QCOW2;
+  export type UNRECOGNIZED = typeof Storage.UNRECOGNIZED;
+}
+
+export const Bootloader = { UNSPECIFIED: 0, PYGRUB: 1, PVGRUB: 2, UNRECOGNIZED: -1 } as const;
+
+export type Bootloader = typeof Bootloader[keyof typeof Bootloader];
+
+export namespace Bootloader {
+  export type UNSPECIFIED = typeof Bootloader.UNSPECIFIED;
+  export type PYGRUB = typeof Bootloader.PYGRUB;
+  export type PVGRUB = typeof Bootloader.PVGRUB;
+  export type UNRECOGNIZED = typeof Bootloader.UNRECOGNIZED;
+}
+
 export const WaitCondition = { UNSPECIFIED: 0, RUNNING: 1, STOPPED: 2, UNRECOGNIZED: -1 } as const;
 
 export type WaitCondition = typeof WaitCondition[keyof typeof WaitCondition];
@@ -195,6 +229,36 @@ export interface StartVmsRequest {
   dryRun: boolean;
 }
 
+/** A kernel, or a bootloader. Paths are files of the dom0. */
+export interface BootMethod {
+  kernel: string;
+  ramdisk: string;
+  cmdline: string;
+  bootloader: Bootloader;
+}
+
+/** What a VM is to be like; 0 and empty: as its source. */
+export interface VmShape {
+  /** 16 to 1,048,576. */
+  memoryMib: number;
+  /** 1 to 512. */
+  vcpus: number;
+  /** What its first disk is grown to. */
+  diskMib: number;
+  /** Of a swap disk of its own. */
+  swapMib: number;
+  storage: Storage;
+  /** Lines of an authorized_keys file, for root. */
+  authorizedKeys: string[];
+  /** For cloud-init; at most 1 MiB. */
+  userData: string;
+  /** Bridges of further NICs. */
+  extraVifs: string[];
+  /** Further disks, empty, MiB each. */
+  extraDisksMib: number[];
+  boot: BootMethod | undefined;
+}
+
 export interface CreateVmsRequest {
   requestId: string;
   /** Of one VM; with count, what the names begin with: NAME-1, NAME-2, ... */
@@ -208,16 +272,13 @@ export interface CreateVmsRequest {
   /** Empty: all hosts that have such a VM. */
   hosts: string[];
   placement: Placement;
-  /** 16 to 1,048,576; 0: as the source. */
-  memoryMib: number;
-  /** 1 to 512; 0: as the source. */
-  vcpus: number;
   /** Empty: the only active reservation. */
   reservation: string;
   /** As AddressVmsRequest.bridge. */
   bridge: string;
   /** Sends the plan and ends. */
   dryRun: boolean;
+  shape: VmShape | undefined;
 }
 
 export interface DeleteVmsRequest {
@@ -1327,6 +1388,287 @@ export const StartVmsRequest: MessageFns<StartVmsRequest> = {
   },
 };
 
+function createBaseBootMethod(): BootMethod {
+  return { kernel: "", ramdisk: "", cmdline: "", bootloader: 0 };
+}
+
+export const BootMethod: MessageFns<BootMethod> = {
+  encode(message: BootMethod, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.kernel !== "") {
+      writer.uint32(10).string(message.kernel);
+    }
+    if (message.ramdisk !== "") {
+      writer.uint32(18).string(message.ramdisk);
+    }
+    if (message.cmdline !== "") {
+      writer.uint32(26).string(message.cmdline);
+    }
+    if (message.bootloader !== 0) {
+      writer.uint32(32).int32(message.bootloader);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): BootMethod {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseBootMethod();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.kernel = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.ramdisk = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.cmdline = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.bootloader = reader.int32() as any;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<BootMethod>, I>>(base?: I): BootMethod {
+    return BootMethod.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<BootMethod>, I>>(object: I): BootMethod {
+    const message = createBaseBootMethod();
+    message.kernel = object.kernel ?? "";
+    message.ramdisk = object.ramdisk ?? "";
+    message.cmdline = object.cmdline ?? "";
+    message.bootloader = object.bootloader ?? 0;
+    return message;
+  },
+};
+
+function createBaseVmShape(): VmShape {
+  return {
+    memoryMib: 0,
+    vcpus: 0,
+    diskMib: 0,
+    swapMib: 0,
+    storage: 0,
+    authorizedKeys: [],
+    userData: "",
+    extraVifs: [],
+    extraDisksMib: [],
+    boot: undefined,
+  };
+}
+
+export const VmShape: MessageFns<VmShape> = {
+  encode(message: VmShape, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.memoryMib !== 0) {
+      writer.uint32(8).uint32(message.memoryMib);
+    }
+    if (message.vcpus !== 0) {
+      writer.uint32(16).uint32(message.vcpus);
+    }
+    if (message.diskMib !== 0) {
+      writer.uint32(24).uint32(message.diskMib);
+    }
+    if (message.swapMib !== 0) {
+      writer.uint32(32).uint32(message.swapMib);
+    }
+    if (message.storage !== 0) {
+      writer.uint32(40).int32(message.storage);
+    }
+    for (const v of message.authorizedKeys) {
+      writer.uint32(50).string(v!);
+    }
+    if (message.userData !== "") {
+      writer.uint32(58).string(message.userData);
+    }
+    for (const v of message.extraVifs) {
+      writer.uint32(66).string(v!);
+    }
+    if (message.extraDisksMib.length !== 0) {
+      writer.uint32(74).fork();
+      for (const v of message.extraDisksMib) {
+        writer.uint32(v);
+      }
+      writer.join();
+    }
+    if (message.boot !== undefined) {
+      BootMethod.encode(message.boot, writer.uint32(82).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): VmShape {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseVmShape();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.memoryMib = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.vcpus = reader.uint32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.diskMib = reader.uint32();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.swapMib = reader.uint32();
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.storage = reader.int32() as any;
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.authorizedKeys.push(reader.string());
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.userData = reader.string();
+            continue;
+          }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.extraVifs.push(reader.string());
+            continue;
+          }
+          case 9: {
+            if (tag === 72) {
+              message.extraDisksMib.push(reader.uint32());
+
+              continue;
+            }
+
+            if (tag === 74) {
+              const end2 = reader.uint32() + reader.pos;
+              while (reader.pos < end2) {
+                message.extraDisksMib.push(reader.uint32());
+              }
+
+              continue;
+            }
+
+            break;
+          }
+          case 10: {
+            if (tag !== 82) {
+              break;
+            }
+
+            message.boot = BootMethod.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<VmShape>, I>>(base?: I): VmShape {
+    return VmShape.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<VmShape>, I>>(object: I): VmShape {
+    const message = createBaseVmShape();
+    message.memoryMib = object.memoryMib ?? 0;
+    message.vcpus = object.vcpus ?? 0;
+    message.diskMib = object.diskMib ?? 0;
+    message.swapMib = object.swapMib ?? 0;
+    message.storage = object.storage ?? 0;
+    message.authorizedKeys = object.authorizedKeys?.map((e) => e) || [];
+    message.userData = object.userData ?? "";
+    message.extraVifs = object.extraVifs?.map((e) => e) || [];
+    message.extraDisksMib = object.extraDisksMib?.map((e) => e) || [];
+    message.boot = (object.boot !== undefined && object.boot !== null)
+      ? BootMethod.fromPartial(object.boot)
+      : undefined;
+    return message;
+  },
+};
+
 function createBaseCreateVmsRequest(): CreateVmsRequest {
   return {
     requestId: "",
@@ -1335,11 +1677,10 @@ function createBaseCreateVmsRequest(): CreateVmsRequest {
     like: "",
     hosts: [],
     placement: 0,
-    memoryMib: 0,
-    vcpus: 0,
     reservation: "",
     bridge: "",
     dryRun: false,
+    shape: undefined,
   };
 }
 
@@ -1363,12 +1704,6 @@ export const CreateVmsRequest: MessageFns<CreateVmsRequest> = {
     if (message.placement !== 0) {
       writer.uint32(48).int32(message.placement);
     }
-    if (message.memoryMib !== 0) {
-      writer.uint32(56).uint32(message.memoryMib);
-    }
-    if (message.vcpus !== 0) {
-      writer.uint32(64).uint32(message.vcpus);
-    }
     if (message.reservation !== "") {
       writer.uint32(74).string(message.reservation);
     }
@@ -1377,6 +1712,9 @@ export const CreateVmsRequest: MessageFns<CreateVmsRequest> = {
     }
     if (message.dryRun !== false) {
       writer.uint32(88).bool(message.dryRun);
+    }
+    if (message.shape !== undefined) {
+      VmShape.encode(message.shape, writer.uint32(98).fork()).join();
     }
     return writer;
   },
@@ -1442,22 +1780,6 @@ export const CreateVmsRequest: MessageFns<CreateVmsRequest> = {
             message.placement = reader.int32() as any;
             continue;
           }
-          case 7: {
-            if (tag !== 56) {
-              break;
-            }
-
-            message.memoryMib = reader.uint32();
-            continue;
-          }
-          case 8: {
-            if (tag !== 64) {
-              break;
-            }
-
-            message.vcpus = reader.uint32();
-            continue;
-          }
           case 9: {
             if (tag !== 74) {
               break;
@@ -1480,6 +1802,14 @@ export const CreateVmsRequest: MessageFns<CreateVmsRequest> = {
             }
 
             message.dryRun = reader.bool();
+            continue;
+          }
+          case 12: {
+            if (tag !== 98) {
+              break;
+            }
+
+            message.shape = VmShape.decode(reader, reader.uint32());
             continue;
           }
         }
@@ -1505,11 +1835,12 @@ export const CreateVmsRequest: MessageFns<CreateVmsRequest> = {
     message.like = object.like ?? "";
     message.hosts = object.hosts?.map((e) => e) || [];
     message.placement = object.placement ?? 0;
-    message.memoryMib = object.memoryMib ?? 0;
-    message.vcpus = object.vcpus ?? 0;
     message.reservation = object.reservation ?? "";
     message.bridge = object.bridge ?? "";
     message.dryRun = object.dryRun ?? false;
+    message.shape = (object.shape !== undefined && object.shape !== null)
+      ? VmShape.fromPartial(object.shape)
+      : undefined;
     return message;
   },
 };

@@ -1,0 +1,55 @@
+import type { VmShape } from '../../shared/domain/vm-shape.js';
+import { notFound } from '../../shared/errors.js';
+import { Placement, VmServiceClient } from '../../shared/gen/domherd/v1/vm.js';
+import { callStream, callUnary } from '../../shared/grpc/client.js';
+import { shapeToWire } from '../../shared/grpc/vm-shape.js';
+import { withClient } from './connection.js';
+import type { Invocation } from './invocation.js';
+import { CALL } from './limit.js';
+import { vmName } from './view/vm-view.js';
+import { order } from './vm-order-action.js';
+
+export interface CreateOptions {
+  readonly like?: string;
+  readonly count?: number;
+  readonly on?: readonly string[];
+  readonly pack?: boolean;
+  readonly memory?: number;
+  readonly vcpus?: number;
+  readonly reservation?: string;
+  readonly bridge?: string;
+  readonly dryRun?: boolean;
+}
+
+export function createVms(call: Invocation, [name = '']: readonly string[], options: CreateOptions): Promise<number> {
+  const request = {
+    requestId: call.requestId,
+    name,
+    count: options.count,
+    like: options.like ?? '',
+    hosts: [...(options.on ?? [])],
+    placement: options.pack ? Placement.PACK : Placement.SPREAD,
+    shape: shapeToWire(shapeOf(options)),
+    reservation: options.reservation ?? '',
+    bridge: options.bridge ?? '',
+    dryRun: options.dryRun ?? false,
+  };
+  return order(call, options, (client, signal) => callStream(client.create.bind(client), request, { signal }));
+}
+
+function shapeOf({ memory, vcpus }: CreateOptions): VmShape {
+  return { memoryMib: memory, vcpus };
+}
+
+/** Of one VM, wherever that is. */
+export async function cloneVms(
+  call: Invocation,
+  [source = '', name = '']: readonly string[],
+  options: CreateOptions,
+): Promise<number> {
+  const { vm } = await withClient(call, VmServiceClient, (client) =>
+    callUnary(client.get.bind(client), { name: source }, CALL),
+  );
+  if (vm === undefined) throw notFound(`the controller told nothing of VM ${source}`);
+  return createVms(call, [name], { ...options, like: vmName(vm) });
+}

@@ -1,0 +1,54 @@
+import type { Option } from 'commander';
+import { ADDRESSED } from './format.js';
+import { bridgeOption, countOption, dryRunOption, listOption, option } from './option.js';
+import { verb } from './verb.js';
+import type { CreateOptions } from './vm-create-action.js';
+
+function sizeOptions(): readonly Option[] {
+  return [
+    countOption('--memory <mib>', 'MiB of each; else as the source', 16, 1_048_576),
+    countOption('--vcpus <count>', 'of each; else as the source', 1, 512),
+    option('--reservation <reservation>', 'addresses from this reservation; else the only active one'),
+    bridgeOption(),
+    dryRunOption('show where they would go, change nothing'),
+  ];
+}
+
+export const createVerb = verb({
+  name: 'create',
+  args: '<name>',
+  about: 'make VMs, addressed, each a copy of a stopped one on its host',
+  formats: ADDRESSED,
+  options: [
+    option(
+      '--like <vm>',
+      'what they are copies of: the VM of that name on each host, or NAME@HOST',
+    ).makeOptionMandatory(),
+    countOption('--count <count>', 'so many: NAME-1, NAME-2, ...; else one, called NAME', 1, 1_000),
+    listOption('--on <hosts>', 'only on these hosts'),
+    option('--spread', 'as many on each host; the default').conflicts('pack'),
+    option('--pack', 'on as few hosts as have the memory'),
+    ...sizeOptions(),
+  ],
+  examples: [
+    'domherd vm create web --count 40 --like domU --memory 256 --vcpus 1 --spread',
+    'domherd vm create web --count 40 --like domU --pack --dry-run',
+    'domherd vm create db --like domU@dom0-1 --memory 1024',
+  ],
+  run: async (call, args, options: CreateOptions) =>
+    (await import('./vm-create-action.js')).createVms(call, args, options),
+});
+
+export const cloneVerb = verb({
+  name: 'clone',
+  args: '<vm> <name>',
+  about: 'make copies of a VM that is stopped, addressed, on its host',
+  formats: ADDRESSED,
+  options: [
+    countOption('--count <count>', 'so many: NAME-1, NAME-2, ...; else one, called NAME', 1, 1_000),
+    ...sizeOptions(),
+  ],
+  examples: ['domherd vm clone web-7 db --count 2', 'domherd vm clone domU@dom0-1 gateway --memory 128'],
+  run: async (call, args, options: CreateOptions) =>
+    (await import('./vm-create-action.js')).cloneVms(call, args, options),
+});
