@@ -14,6 +14,8 @@ export interface ParsedCfg {
   readonly cfg: XlCfg;
   /** In the guest's own files, by vif index. */
   readonly addresses: ReadonlyMap<number, Ipv4>;
+  /** Likewise, as {@link ObservedVm.hostKeys}. */
+  readonly hostKeys?: readonly string[] | undefined;
 }
 
 /**
@@ -79,6 +81,7 @@ function vmOfCfg(name: string, file: ParsedCfg): ObservedVm {
     // xl.cfg(5): one without the key.
     vcpus: countOf(getNumber(file.cfg, 'vcpus')) ?? 1,
     vifs: listVifs(file.cfg).map((vif) => observeVif(vif, file.addresses.get(vif.index))),
+    ...(file.hostKeys?.length && { hostKeys: file.hostKeys }),
     problem: undefined,
   };
 }

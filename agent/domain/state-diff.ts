@@ -23,9 +23,9 @@ export function withBridges(
 
 function isSameVm(a: ObservedVm | undefined, b: ObservedVm): boolean {
   if (a === undefined) return false;
-  const { vifs: vifsOfA, ...restOfA } = a;
-  const { vifs: vifsOfB, ...restOfB } = b;
-  return isShallowEqual(restOfA, restOfB) && isSameVifs(vifsOfA, vifsOfB);
+  const { vifs: vifsOfA, hostKeys: keysOfA = [], ...restOfA } = a;
+  const { vifs: vifsOfB, hostKeys: keysOfB = [], ...restOfB } = b;
+  return isShallowEqual(restOfA, restOfB) && isSameVifs(vifsOfA, vifsOfB) && keysOfA.join('\n') === keysOfB.join('\n');
 }
 
 function isSameVifs(a: readonly ObservedVif[], b: readonly ObservedVif[]): boolean {

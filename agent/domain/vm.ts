@@ -29,6 +29,8 @@ export interface ObservedVm {
   /** 0: not known. */
   readonly vcpus: number;
   readonly vifs: readonly ObservedVif[];
+  /** In the guest's own files, each as "TYPE BASE64"; `undefined` or empty: not known. */
+  readonly hostKeys?: readonly string[] | undefined;
   /** Why it cannot be managed; for people. */
   readonly problem: string | undefined;
 }

@@ -14,6 +14,8 @@ export interface GuestNetwork {
   /** Static addresses by vif index; none for DHCP. */
   readonly addresses: ReadonlyMap<number, Ipv4>;
   readonly hostname: string | undefined;
+  /** The public ssh host keys that it will show, each as "TYPE BASE64"; `undefined` or empty: not known. */
+  readonly hostKeys?: readonly string[] | undefined;
 }
 
 /**

@@ -68,7 +68,10 @@ export class Observer {
       const guest = { name: cfgName(cfg) ?? '', cfgPath: path, cfg };
       // A guest that cannot be read is no problem of the cfg: its address is not known, that is all.
       const network = await this.#guestDisk.read(guest).catch(() => undefined);
-      return { kind: 'parsed', path, cfg, addresses: network?.addresses ?? NO_ADDRESSES };
+      return {
+        ...{ kind: 'parsed', path, cfg },
+        ...{ addresses: network?.addresses ?? NO_ADDRESSES, hostKeys: network?.hostKeys },
+      };
     } catch (error) {
       return { kind: 'broken', path, problem: problemOf(path, error) };
     }

@@ -55,7 +55,8 @@ export async function printSshConfig(
   options: SshConfigActionOptions,
 ): Promise<number> {
   const vms = await selectVms(call, { names: [...names], all: names.length === 0 });
-  call.world.stdout.write(await configFor(call, withLease(call, vms), options, options.viaDom0 ?? false));
+  const all = names.length === 0 ? vms : await selectVms(call, { names: [], all: true });
+  call.world.stdout.write(await configFor(call, withLease(call, vms), all, options, options.viaDom0 ?? false));
   return 0;
 }
 

@@ -28,6 +28,8 @@ export interface ObservedVm {
   readonly memoryMib: number;
   readonly vcpus: number;
   readonly vifs: readonly ObservedVif[];
+  /** The public ssh host keys in the guest's own files, each as "TYPE BASE64"; `undefined` or empty: not known. */
+  readonly hostKeys?: readonly string[] | undefined;
   /** Why it cannot be managed (a cfg that xl would refuse, ...). */
   readonly problem: string | undefined;
 }

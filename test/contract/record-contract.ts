@@ -92,10 +92,11 @@ export async function recordContract(check: Check): Promise<void> {
       t.equal(tx.vms.findById(first.id)?.isGone, true);
       const again = tx.vms.observe(
         one,
-        aVm(first.key, { name: 'x', state: 'running', problem: 'p', uuid: 'u', vifs }),
+        aVm(first.key, { name: 'x', state: 'running', problem: 'p', uuid: 'u', vifs, hostKeys: ['ssh-rsa AA=='] }),
         20,
       );
       t.equal(again.id, first.id);
+      t.strictSame(again.hostKeys, ['ssh-rsa AA==']);
       t.strictSame(tx.vms.findByKey(one, first.key), again);
       t.strictSame([again.isGone, again.observedAtMs, again.vifs], [false, 20, vifs]);
       t.strictSame(tx.vms.listByHost(two), [twin]);

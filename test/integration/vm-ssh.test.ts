@@ -155,6 +155,30 @@ t.test('a host key belongs to a VM, wherever its address goes', async (t) => {
   t.equal((await domherd(['vm', 'run', 'web-1', '--', 'true'])).exitCode, 0);
 });
 
+t.test('a VM whose host keys are known shows one of them, or is not talked to', async (t) => {
+  const [, blob = ''] = readFileSync(join(guests.folder, 'host_key.pub'), 'utf8').split(' ');
+  const real = `ssh-ed25519 ${blob}`;
+  const other = readFileSync(`${key}.pub`, 'utf8').split(' ').slice(0, 2).join(' ');
+  const [web1, web2] = VMS;
+  t.teardown(() => {
+    for (const vm of [web1, web2]) vm!.hostKeys = [];
+  });
+  web1!.hostKeys = [real];
+  web2!.hostKeys = [other];
+  rmSync(join(dataDir, 'ssh', 'vms.known_hosts'));
+  const ran = await domherd(['vm', 'run', 'web-1', 'web-2', '--', 'echo in']);
+  t.match(ran, { exitCode: 10, out: /web-1\n-+\nin\n$/, err: /REMOTE HOST IDENTIFICATION HAS CHANGED/ });
+  t.match(ran.err, /web-2: exit code 255/);
+  t.notOk(existsSync(join(dataDir, 'ssh', 'vms.known_hosts')), 'nothing is taken on trust');
+  const { out } = await domherd(['ssh-config', 'web-1']);
+  t.match(out, /StrictHostKeyChecking yes\n/);
+  const path = join(t.testdir({ config: out }), 'config');
+  const own = ['-o', `Port=${String(guests.port)}`, '-o', `IdentityFile=${key}`];
+  const env = { ...process.env, HOME: home };
+  t.equal(execFileSync('ssh', ['-F', path, ...own, 'web-1', 'echo in'], { env, stdio: 'pipe' }).toString(), 'in\n');
+  t.match(readFileSync(join(dataDir, 'ssh', 'vms.host_keys'), 'utf8'), `domherd-vm-1 ${real}\ndomherd-vm-2 ${other}\n`);
+});
+
 t.test('ssh and scp by the names of VMs', async (t) => {
   const terminal = attached();
   const login = await domherd(['vm', 'ssh', 'domU@dom0-2', '--', SERVER_ADDRESS], { attach: terminal.attach });

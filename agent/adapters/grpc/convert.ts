@@ -195,7 +195,16 @@ function parseSettings(settings: WireSettings): InterfaceSettings {
 function vmToWire(vm: ObservedVm): wire.ObservedVm {
   const { key, name, memoryMib, vcpus, vifs } = vm;
   const maybe = { cfgPath: vm.cfgPath ?? '', uuid: vm.uuid ?? '', problem: vm.problem ?? '' };
-  return { key, name, memoryMib, vcpus, ...maybe, state: STATE[vm.state], vifs: vifs.map(vifToWire) };
+  return {
+    key,
+    name,
+    memoryMib,
+    vcpus,
+    ...maybe,
+    state: STATE[vm.state],
+    vifs: vifs.map(vifToWire),
+    hostKeys: [...(vm.hostKeys ?? [])],
+  };
 }
 
 function vifToWire({ index, mac, bridge, guestAddress }: ObservedVif): wire.ObservedVif {

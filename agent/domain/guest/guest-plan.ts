@@ -2,6 +2,7 @@ import { invalid } from '../../../shared/errors.js';
 import type { Ipv4 } from '../../../shared/domain/ipv4.js';
 import type { GuestSettings } from '../order.js';
 import { type GuestEdit, type GuestTree, pathsIn, planText, textOf } from './guest-tree.js';
+import { readHostKeys } from './host-key.js';
 import { ifupdownUse, planIfupdown, readIfupdown } from './ifupdown.js';
 import { netplanUse, planNetplan, readNetplan } from './netplan.js';
 import { networkdUse, planNetworkd, readNetworkd } from './networkd.js';
@@ -47,6 +48,8 @@ export interface NicOptions {
 export interface GuestFacts {
   readonly addresses: ReadonlyMap<number, Ipv4>;
   readonly hostname: string | undefined;
+  /** As {@link readHostKeys}; `undefined`: none. */
+  readonly hostKeys?: readonly string[] | undefined;
 }
 
 const HOSTNAME = '/etc/hostname';
@@ -66,7 +69,9 @@ const STYLES: readonly NetworkStyle[] = [NETPLAN, NETWORKD, IFUPDOWN];
 export function readGuest(tree: GuestTree, options: NicOptions): GuestFacts | undefined {
   const [style, other] = stylesIn(tree);
   if (style === undefined || other !== undefined) return undefined;
-  return { addresses: style.read(tree, options), hostname: hostnameOf(tree) };
+  const hostKeys = readHostKeys(tree);
+  const facts = { addresses: style.read(tree, options), hostname: hostnameOf(tree) };
+  return hostKeys.length === 0 ? facts : { ...facts, hostKeys };
 }
 
 /**

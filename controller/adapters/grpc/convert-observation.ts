@@ -1,3 +1,4 @@
+import { parseSshPublicKey } from '../../../shared/domain/ssh-public-key.js';
 import { invalid } from '../../../shared/errors.js';
 import {
   VmState as WireState,
@@ -19,6 +20,8 @@ const MAX_VMS = 4_096;
 const MAX_VIFS = 64;
 const MAX_KEY = 4_096;
 const MAX_TEXT = 1_024;
+/** OpenSSH has four kinds. */
+const MAX_HOST_KEYS = 8;
 
 const STATES: Readonly<Record<VmState, WireStateValue>> = {
   unknown: WireState.UNKNOWN,
@@ -68,8 +71,22 @@ export function observedVmFrom(wire: WireVm, field: string): ObservedVm {
     memoryMib: wire.memoryMib,
     vcpus: wire.vcpus,
     vifs,
+    ...hostKeysFrom(wire.hostKeys),
     problem: textFrom(wire.problem),
   };
+}
+
+/** What is no key is left out: one VM's guest must not cost its host the session. */
+function hostKeysFrom(wire: readonly string[]): Pick<ObservedVm, 'hostKeys'> {
+  const hostKeys = wire.slice(0, MAX_HOST_KEYS).flatMap((text) => {
+    try {
+      const { type, blob } = parseSshPublicKey(text);
+      return [`${type} ${blob}`];
+    } catch {
+      return [];
+    }
+  });
+  return hostKeys.length === 0 ? {} : { hostKeys };
 }
 
 function observedVifFrom(wire: WireVif, field: string): ObservedVif {

@@ -49,6 +49,7 @@ export function vmToWire(view: VmView, writeLease: LeaseWriter): WireVm {
     stale: view.isStale,
     problem: vm.problem ?? (vm.isGone ? 'gone from its host' : ''),
     metrics: view.metrics && metricsToWire(view.metrics),
+    hostKeys: [...(vm.hostKeys ?? [])],
   };
 }
 

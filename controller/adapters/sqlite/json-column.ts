@@ -41,6 +41,8 @@ export const vifsColumn = v.array(
   ),
 );
 
+export const hostKeysColumn = v.array(v.string());
+
 export const addressesColumn = v.array(v.string());
 
 export const detailsColumn = v.record(v.string(), v.string());

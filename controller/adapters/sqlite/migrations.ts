@@ -146,4 +146,8 @@ export const MIGRATIONS: readonly string[] = [
   ALTER TABLE host ADD COLUMN session_addresses TEXT NOT NULL DEFAULT '[]';
   ALTER TABLE token ADD COLUMN session_addresses TEXT NOT NULL DEFAULT '[]';
   `,
+  // What a VM's ssh host keys are is read from its disk.
+  `
+  ALTER TABLE vm ADD COLUMN host_keys TEXT NOT NULL DEFAULT '[]';
+  `,
 ];

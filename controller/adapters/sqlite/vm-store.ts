@@ -2,7 +2,7 @@ import type { VmId } from '../../domain/lease.js';
 import type { HostId, ObservedVm, Vm, VmState } from '../../domain/vm.js';
 import type { VmStore } from '../../ports/store.js';
 import type { Change, Column, Connection, Select, SqlValue } from './connection.js';
-import { parseColumn, vifsColumn } from './json-column.js';
+import { hostKeysColumn, parseColumn, vifsColumn } from './json-column.js';
 
 interface Row {
   readonly id: number;
@@ -15,12 +15,13 @@ interface Row {
   readonly memory_mib: number;
   readonly vcpus: number;
   readonly vifs: string;
+  readonly host_keys: string;
   readonly problem: string | null;
   readonly observed_at_ms: number;
   readonly is_gone: number;
 }
 
-const OBSERVED = 'name, cfg_path, uuid, state, memory_mib, vcpus, vifs, problem, observed_at_ms, is_gone';
+const OBSERVED = 'name, cfg_path, uuid, state, memory_mib, vcpus, vifs, host_keys, problem, observed_at_ms, is_gone';
 
 export class SqliteVmStore implements VmStore {
   private readonly insertRow: Change;
@@ -35,9 +36,9 @@ export class SqliteVmStore implements VmStore {
 
   constructor(connection: Connection) {
     this.insertRow = connection.change(
-      `INSERT INTO vm (${OBSERVED}, host_id, key) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?, ?)`,
+      `INSERT INTO vm (${OBSERVED}, host_id, key) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?, ?)`,
     );
-    this.updateRow = connection.change(`UPDATE vm SET (${OBSERVED}) = (?, ?, ?, ?, ?, ?, ?, ?, ?, 0) WHERE id = ?`);
+    this.updateRow = connection.change(`UPDATE vm SET (${OBSERVED}) = (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0) WHERE id = ?`);
     this.goneRow = connection.change('UPDATE vm SET is_gone = 1 WHERE id = ?');
     this.deleteRow = connection.change('DELETE FROM vm WHERE id = ?');
     this.idByKey = connection.column('SELECT id FROM vm WHERE host_id = ? AND key = ?');
@@ -82,8 +83,9 @@ export class SqliteVmStore implements VmStore {
 }
 
 function toColumns(vm: ObservedVm, nowMs: number): SqlValue[] {
-  const { name, cfgPath, uuid, state, memoryMib, vcpus, problem } = vm;
-  return [name, cfgPath, uuid, state, memoryMib, vcpus, JSON.stringify(vm.vifs), problem, nowMs];
+  const { name, cfgPath, uuid, state, memoryMib, vcpus, problem, hostKeys = [] } = vm;
+  const lists = [JSON.stringify(vm.vifs), JSON.stringify(hostKeys)];
+  return [name, cfgPath, uuid, state, memoryMib, vcpus, ...lists, problem, nowMs];
 }
 
 function toVm(row: Row): Vm {
@@ -98,6 +100,7 @@ function toVm(row: Row): Vm {
     memoryMib: row.memory_mib,
     vcpus: row.vcpus,
     vifs: parseColumn(vifsColumn, row.vifs),
+    ...(row.host_keys !== '[]' && { hostKeys: parseColumn(hostKeysColumn, row.host_keys) }),
     problem: row.problem ?? undefined,
     observedAtMs: row.observed_at_ms,
     isGone: row.is_gone === 1,

@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, rename, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { wrongState } from '../../../shared/errors.js';
@@ -13,7 +13,7 @@ import { tell } from '../output.js';
 import { sshProbe } from '../reach-probe.js';
 import { vmAddresses, vmName, vmStateText } from '../view/vm-view.js';
 import { guestNames } from './guest-name.js';
-import { formatSshConfig, type SshGuest } from './ssh-config.js';
+import { formatKnownHosts, formatSshConfig, type SshGuest } from './ssh-config.js';
 
 export interface LoginOptions {
   readonly user?: string;
@@ -90,7 +90,9 @@ export async function withGuestSsh<T>(
   const temporary = await mkdtemp(join(tmpdir(), 'dh-'));
   try {
     const path = join(temporary, 'config');
-    await writeFile(path, await configText(call, folder, guests, user), { mode: 0o600 });
+    const hostKeys = join(temporary, 'known_hosts');
+    await writeFile(hostKeys, formatKnownHosts(guests), { mode: 0o600 });
+    await writeFile(path, await configText(call, folder, guests, hostKeys, user), { mode: 0o600 });
     const names = new Map(guests.map(({ vmId, name }) => [vmId, name]));
     return await work({ options: ['-F', path], nameOf: (vmId) => names.get(vmId) ?? String(vmId) });
   } finally {
@@ -98,10 +100,15 @@ export async function withGuestSsh<T>(
   }
 }
 
-/** For people to include: nothing is tried, a VM that does not run yet is in it too. */
+/**
+ * For people to include: nothing is tried, a VM that does not run yet is in it too.
+ *
+ * @param all every VM of the fleet
+ */
 export async function configFor(
   call: Invocation,
   vms: readonly NamedVm[],
+  all: readonly NamedVm[],
   { user }: LoginOptions,
   viaDom0: boolean,
 ): Promise<string> {
@@ -110,7 +117,17 @@ export async function configFor(
   const guests = await Promise.all(
     vms.map(async (named) => guestOf(named, viaDom0 ? await jumpTo(folder, named.vm) : undefined)),
   );
-  return formatSshConfig(guests, { user: user ?? 'root', knownHosts: knownHostsOf(folder) });
+  const hostKeys = await keepHostKeys(call, folder, all);
+  return formatSshConfig(guests, { user: user ?? 'root', knownHosts: knownHostsOf(folder), hostKeys });
+}
+
+/** Of all VMs, so that one whose configuration was printed before is known still. */
+async function keepHostKeys({ world }: Invocation, folder: Dom0Folder, all: readonly NamedVm[]): Promise<string> {
+  const path = join(folder.path, 'vms.host_keys');
+  const temporary = `${path}.${String(world.pid)}.tmp`;
+  await writeFile(temporary, formatKnownHosts(all.map(({ vm }) => ({ vmId: vm.id, hostKeys: vm.hostKeys }))));
+  await rename(temporary, path);
+  return path;
 }
 
 async function routeTo(call: Invocation, folder: Dom0Folder, named: NamedVm): Promise<SshGuest> {
@@ -127,7 +144,7 @@ async function jumpTo(folder: Dom0Folder, { host }: Vm): Promise<SshGuest['jump'
 }
 
 function guestOf({ vm, name }: NamedVm, jump: SshGuest['jump']): SshGuest {
-  return { name, vmId: vm.id, address: vmAddresses(vm)[0] ?? '', jump };
+  return { name, vmId: vm.id, address: vmAddresses(vm)[0] ?? '', jump, hostKeys: vm.hostKeys };
 }
 
 /** The user's own configuration counts after ours: it has the keys and their agents. */
@@ -135,10 +152,11 @@ async function configText(
   call: Invocation,
   folder: Dom0Folder,
   guests: readonly SshGuest[],
+  hostKeys: string,
   user = 'root',
 ): Promise<string> {
   const controlFolder = await makeControlFolder(call, folder);
-  const ours = formatSshConfig(guests, { user, knownHosts: knownHostsOf(folder), controlFolder });
+  const ours = formatSshConfig(guests, { user, knownHosts: knownHostsOf(folder), hostKeys, controlFolder });
   const own = join(call.world.user().home, '.ssh', 'config');
   return `${ours}\nMatch all\nInclude "${own}"\nInclude /etc/ssh/ssh_config\n`;
 }

@@ -9,11 +9,16 @@ export interface SshGuest {
   readonly address: string;
   /** The dom0 to go through; `undefined`: from here. */
   readonly jump: SshTarget | undefined;
+  /** What it is known by, each as "TYPE BASE64"; empty: the first key that it shows is taken. */
+  readonly hostKeys: readonly string[];
 }
 
 export interface SshConfigOptions {
   readonly user: string;
+  /** Where ssh keeps the first key of VMs that nothing is known of. */
   readonly knownHosts: string;
+  /** Has what {@link formatKnownHosts} makes of all others. */
+  readonly hostKeys: string;
   /** For connections that several commands share; `undefined`: each has its own. */
   readonly controlFolder?: string | undefined;
 }
@@ -29,17 +34,29 @@ export function formatSshConfig(guests: readonly SshGuest[], options: SshConfigO
   return guests.map((guest) => blockOf(guest, options)).join('\n');
 }
 
+/** The keys that VMs' own disks have, as known_hosts of sshd(8). */
+export function formatKnownHosts(guests: readonly Pick<SshGuest, 'vmId' | 'hostKeys'>[]): string {
+  const lines = guests.flatMap(({ vmId, hostKeys }) => hostKeys.map((key) => `${aliasOf(vmId)} ${key}\n`));
+  return lines.join('');
+}
+
+function aliasOf(vmId: number): string {
+  return `domherd-vm-${String(vmId)}`;
+}
+
 function blockOf(
-  { name, vmId, address, jump }: SshGuest,
-  { user, knownHosts, controlFolder }: SshConfigOptions,
+  { name, vmId, address, jump, hostKeys }: SshGuest,
+  { user, controlFolder, ...files }: SshConfigOptions,
 ): string {
+  const isKnown = hostKeys.length > 0;
   const settings = {
     HostName: address,
     User: user,
-    HostKeyAlias: `domherd-vm-${String(vmId)}`,
-    UserKnownHostsFile: quoted(knownHosts),
-    // The first key that a VM shows is kept; another one later is refused.
-    StrictHostKeyChecking: 'accept-new',
+    HostKeyAlias: aliasOf(vmId),
+    UserKnownHostsFile: quoted(isKnown ? files.hostKeys : files.knownHosts),
+    // Of a VM whose keys are not known the first one that it shows is kept; another one later is refused.
+    StrictHostKeyChecking: isKnown ? 'yes' : 'accept-new',
+    ...(isKnown ? { UpdateHostKeys: 'no' } : {}),
     CheckHostIP: 'no',
     HashKnownHosts: 'no',
     // Not that a new VM's key was kept: it is new each time that one is made.

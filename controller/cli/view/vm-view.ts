@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { LeaseState } from '../../../shared/gen/domherd/v1/lease.js';
 import { VmState, type Vif, type Vm, type VmMetrics } from '../../../shared/gen/domherd/v1/vm.js';
 import { formatLocalLong } from '../local-time.js';
@@ -54,6 +55,7 @@ export function vmJson(vm: Vm): unknown {
     vcpus: vm.vcpus,
     observedAt: isoTime(vm.observedAt),
     vifs: vm.vifs.map(vifJson),
+    hostKeys: vm.hostKeys,
     metrics: vm.metrics
       ? {
           sampledAt: isoTime(vm.metrics.sampledAt),
@@ -120,7 +122,7 @@ function reservationText({ vifs }: Vm): string {
 }
 
 /** A line for each NIC. */
-export function vmFields({ vifs }: Vm, timeZone: string): readonly Column<Vm>[] {
+export function vmFields({ vifs, hostKeys }: Vm, timeZone: string): readonly Column<Vm>[] {
   return [
     { title: 'Name', text: vmName },
     { title: 'Id', text: ({ id }) => String(id) },
@@ -132,6 +134,7 @@ export function vmFields({ vifs }: Vm, timeZone: string): readonly Column<Vm>[] 
     { title: 'Memory', text: memoryText },
     { title: 'VCPUs', text: ({ vcpus }) => String(vcpus) },
     ...vifs.map((vif): Column<Vm> => ({ title: `NIC ${String(vif.index)}`, text: () => vifText(vif) })),
+    ...hostKeys.map((key): Column<Vm> => ({ title: 'Host key', text: () => hostKeyText(key) })),
     { title: 'CPU', text: ({ metrics }) => (metrics ? cpuText(metrics) : '') },
     {
       title: 'Network',
@@ -147,6 +150,13 @@ export function vmFields({ vifs }: Vm, timeZone: string): readonly Column<Vm>[] 
       text: ({ observedAt }) => (observedAt ? formatLocalLong(observedAt.getTime(), timeZone) : ''),
     },
   ];
+}
+
+/** As `ssh-keygen -l` prints it. */
+function hostKeyText(key: string): string {
+  const [type = '', blob = ''] = key.split(' ');
+  const hash = createHash('sha256').update(Buffer.from(blob, 'base64')).digest('base64');
+  return `${type} SHA256:${hash.replace(/=+$/, '')}`;
 }
 
 /** Ballooning makes it another than the cfg's. */

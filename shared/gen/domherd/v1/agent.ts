@@ -138,6 +138,8 @@ export interface ObservedVm {
   vcpus: number;
   vifs: ObservedVif[];
   problem: string;
+  /** As Vm.host_keys. */
+  hostKeys: string[];
 }
 
 export interface ObservedVif {
@@ -1345,7 +1347,18 @@ export const StateChange: MessageFns<StateChange> = {
 };
 
 function createBaseObservedVm(): ObservedVm {
-  return { key: "", name: "", cfgPath: "", uuid: "", state: 0, memoryMib: 0, vcpus: 0, vifs: [], problem: "" };
+  return {
+    key: "",
+    name: "",
+    cfgPath: "",
+    uuid: "",
+    state: 0,
+    memoryMib: 0,
+    vcpus: 0,
+    vifs: [],
+    problem: "",
+    hostKeys: [],
+  };
 }
 
 export const ObservedVm: MessageFns<ObservedVm> = {
@@ -1376,6 +1389,9 @@ export const ObservedVm: MessageFns<ObservedVm> = {
     }
     if (message.problem !== "") {
       writer.uint32(74).string(message.problem);
+    }
+    for (const v of message.hostKeys) {
+      writer.uint32(98).string(v!);
     }
     return writer;
   },
@@ -1465,6 +1481,14 @@ export const ObservedVm: MessageFns<ObservedVm> = {
             message.problem = reader.string();
             continue;
           }
+          case 12: {
+            if (tag !== 98) {
+              break;
+            }
+
+            message.hostKeys.push(reader.string());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1491,6 +1515,7 @@ export const ObservedVm: MessageFns<ObservedVm> = {
     message.vcpus = object.vcpus ?? 0;
     message.vifs = object.vifs?.map((e) => ObservedVif.fromPartial(e)) || [];
     message.problem = object.problem ?? "";
+    message.hostKeys = object.hostKeys?.map((e) => e) || [];
     return message;
   },
 };

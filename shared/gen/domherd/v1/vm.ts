@@ -142,7 +142,11 @@ export interface Vm {
   stale: boolean;
   /** Why it cannot be managed (a cfg that xl would refuse, ...); empty when all is well. */
   problem: string;
-  metrics: VmMetrics | undefined;
+  metrics:
+    | VmMetrics
+    | undefined;
+  /** The public ssh host keys in the guest's own files, each as "TYPE BASE64"; empty: not known. */
+  hostKeys: string[];
 }
 
 export interface Vif {
@@ -410,6 +414,7 @@ function createBaseVm(): Vm {
     stale: false,
     problem: "",
     metrics: undefined,
+    hostKeys: [],
   };
 }
 
@@ -456,6 +461,9 @@ export const Vm: MessageFns<Vm> = {
     }
     if (message.metrics !== undefined) {
       VmMetrics.encode(message.metrics, writer.uint32(114).fork()).join();
+    }
+    for (const v of message.hostKeys) {
+      writer.uint32(138).string(v!);
     }
     return writer;
   },
@@ -585,6 +593,14 @@ export const Vm: MessageFns<Vm> = {
             message.metrics = VmMetrics.decode(reader, reader.uint32());
             continue;
           }
+          case 17: {
+            if (tag !== 138) {
+              break;
+            }
+
+            message.hostKeys.push(reader.string());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -618,6 +634,7 @@ export const Vm: MessageFns<Vm> = {
     message.metrics = (object.metrics !== undefined && object.metrics !== null)
       ? VmMetrics.fromPartial(object.metrics)
       : undefined;
+    message.hostKeys = object.hostKeys?.map((e) => e) || [];
     return message;
   },
 };

@@ -96,7 +96,13 @@ await t.test('observation', async (t) => {
         { state: 'paused' as const },
         { vcpus: 2 },
       ],
-      ...[{ memoryMib: 1 }, { problem: 'p' }, { vifs: [] }, { vifs: [{ ...vif, index: 1 }] }],
+      ...[
+        { memoryMib: 1 },
+        { problem: 'p' },
+        { vifs: [] },
+        { hostKeys: ['ssh-rsa AA=='] },
+        { vifs: [{ ...vif, index: 1 }] },
+      ],
       ...[{ vifs: [{ ...vif, mac: undefined }] }, { vifs: [{ ...vif, bridge: 'br1' }] }],
       { vifs: [{ ...vif, guestAddress: parseIpv4('10.0.0.1') }] },
     ];

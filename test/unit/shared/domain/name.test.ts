@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import t, { type Test } from 'tap';
 import { formatDuration, parseDuration } from '../../../../shared/domain/duration.js';
 import { parseHostName, parseOwnerName, parseReservationName, parseVmName } from '../../../../shared/domain/name.js';
+import { formatSshPublicKey, parseSshPublicKey } from '../../../../shared/domain/ssh-public-key.js';
 import { AppError } from '../../../../shared/errors.js';
 
 type Parse = (text: string) => string;
@@ -141,5 +142,51 @@ void t.test('durations', (t) => {
   }
   for (const ms of [-1, 0.5, NaN, 2 ** 53]) t.throws(() => formatDuration(ms), { code: 'invalid' });
   fc.assert(fc.property(fc.maxSafeNat(), (ms) => parseDuration(formatDuration(ms)) === ms));
+  t.end();
+});
+
+void t.test('ssh public keys', (t) => {
+  const ed25519 = 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKYnmmOsCJEGsI325IjJzdvLDKHTcjouAb7EMdr0SFda';
+  const ecdsa =
+    'ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBKmzd3ow98Ku6Vy6URrLkec45yB1K+YAEhtVEt2n0Y8ddV11KGc6cQAC5p3SffCDHTtUtwa4iLkFZ7BC+mxYJlQ=';
+  for (const [text, want] of [
+    [`${ed25519} me@frontend`, `${ed25519} me@frontend`],
+    [`  ${ed25519}\t two  words \r\n`, `${ed25519} two  words`],
+    [ecdsa, ecdsa],
+    [`${ecdsa} `, ecdsa],
+  ] as const) {
+    t.equal(formatSshPublicKey(parseSshPublicKey(text)), want);
+  }
+  for (const [text, message] of [
+    ['', /no ssh public key/],
+    ['ssh-ed25519', /no ssh public key/],
+    ['hello world', /does not begin with a type/],
+    [`command="ls" ${ed25519}`, /does not begin with a type/],
+    [ed25519.replace('ssh-ed25519', 'ssh-rsa'), /base64 part is damaged/],
+    ['ssh-rsa AAAA', /base64 part is damaged/],
+    ['ssh-rsa AAAAB3NzaC1yc2E=', /base64 part is damaged/],
+    [ed25519.slice(0, -1), /base64 part is damaged/],
+    [`ssh-rsa ${'A'.repeat(8196)}`, /base64 part is damaged/],
+    [`${ed25519} a\u0007b`, /control characters/],
+    ['ssh-dss AAAAB3NzaC1kc3M=', /DSA/],
+    ['ssh-ed25519-cert-v01@openssh.com AAAA', /certificate/],
+    ['-----BEGIN OPENSSH PRIVATE KEY-----', /private key/],
+  ] as const) {
+    t.throws(
+      () => parseSshPublicKey(text),
+      { code: 'invalid', message, details: { hint: /\.pub/ } },
+      text.slice(0, 30),
+    );
+  }
+  fc.assert(
+    fc.property(fc.string(), (text) => {
+      try {
+        parseSshPublicKey(text);
+      } catch (error) {
+        return error instanceof AppError;
+      }
+      return true;
+    }),
+  );
   t.end();
 });

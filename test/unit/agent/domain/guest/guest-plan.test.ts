@@ -357,3 +357,28 @@ t.test('a guest with netplan', (t) => {
   t.throws(() => plan({ '/etc/systemd/network/10-a.network': '' }), { message: /10-a\.network/ }, 'no way before it');
   t.end();
 });
+
+t.test('the host keys that a guest will show', (t) => {
+  const [ed25519, other] = ['A', 'B'].map(
+    (last) => `ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKYnmmOsCJEGsI325IjJzdvLDKHTcjouAb7EMdr0SFd${last}`,
+  );
+  const files = {
+    '/etc/network/interfaces': '',
+    '/etc/ssh/ssh_host_ed25519_key.pub': `${ed25519} root@domU\n`,
+    '/etc/ssh/ssh_host_ed25519_key': 'PRIVATE',
+    '/etc/ssh/ssh_host_rsa_key.pub': 'ssh-rsa damaged',
+    '/etc/ssh/old.pub': `${other}\n`,
+  };
+  const keysOf = (more: Readonly<Record<string, string>>) =>
+    readGuest(treeOf({ ...files, ...more }), ONE_VIF)?.hostKeys;
+  t.strictSame(keysOf({}), [ed25519]);
+  const cloud = '/etc/cloud/cloud.cfg';
+  t.equal(keysOf({ [cloud]: 'users: []\n' }), undefined, 'cloud-init makes others at its next boot');
+  const keep = {
+    [cloud]: 'ssh_deletekeys: true\n',
+    '/etc/cloud/cloud.cfg.d/98-domherd-keys.cfg': 'ssh_deletekeys: false\n',
+  };
+  t.strictSame(keysOf(keep), [ed25519]);
+  t.strictSame(keysOf({ [cloud]: '', '/etc/cloud/cloud-init.disabled': '' }), [ed25519]);
+  t.end();
+});
