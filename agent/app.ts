@@ -28,6 +28,7 @@ import { BacklogNews } from './services/backlog-news.js';
 import { makeCarryOut } from './services/carry-out.js';
 import { VmConfigurer } from './services/configure-vm.js';
 import { VmCopier } from './services/copy-vm.js';
+import { VmMaker } from './services/vm-maker.js';
 import { LeaseMemory } from './services/lease-memory.js';
 import { Observer } from './services/observe.js';
 import { OrderRunner } from './services/order-runner.js';
@@ -75,7 +76,7 @@ export class AgentApp {
   readonly #parts: AgentParts;
   readonly #log: Logger;
   readonly #configurer: VmConfigurer;
-  readonly #copier: VmCopier;
+  readonly #maker: VmMaker;
   readonly #orders: OrderRunner;
   readonly #keeper: SessionKeeper;
   readonly #end = new AbortController();
@@ -88,10 +89,12 @@ export class AgentApp {
     this.#log = parts.log;
     const observer = new Observer(parts.toolstack, parts.cfgFolder, parts.guestDisk);
     this.#configurer = new VmConfigurer(parts);
-    this.#copier = new VmCopier(parts);
+    this.#maker = new VmMaker(parts);
     const leaseMemory = new LeaseMemory(parts);
     const { toolstack, bridges } = parts;
-    const carryOut = makeCarryOut({ observer, toolstack, bridges, configurer: this.#configurer, copier: this.#copier });
+    const copier = new VmCopier(parts.cfgFolder, this.#maker);
+    const means = { toolstack, bridges, configurer: this.#configurer, copier, maker: this.#maker };
+    const carryOut = makeCarryOut({ observer, ...means });
     this.#orders = new OrderRunner({
       ...parts,
       carryOut: leaseMemory.noting(carryOut),
@@ -123,7 +126,7 @@ export class AgentApp {
   async start(signal: AbortSignal): Promise<void> {
     const { toolstack, cfgFolder } = this.#parts;
     const { host, deploymentId } = await this.#boundIdentity();
-    await this.#copier.recover();
+    await this.#maker.recover();
     await this.#configurer.recover();
     await this.#orders.start();
     const changed = (): void => this.#keeper.stateChanged();

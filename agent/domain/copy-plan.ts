@@ -1,6 +1,7 @@
 import { invalid, wrongState } from '../../shared/errors.js';
 import type { VmShape } from '../../shared/domain/vm-shape.js';
 import type { ObservedVm } from './vm.js';
+import type { VmPlan } from './vm-plan.js';
 import { listDisks, setDiskTarget, type Disk } from './xl-cfg/disk.js';
 import { setNumber, setString } from './xl-cfg/edit.js';
 import type { XlCfg } from './xl-cfg/syntax.js';
@@ -15,23 +16,13 @@ export interface CopySettings {
   readonly shape: VmShape;
 }
 
-export interface DiskCopy {
-  readonly from: string;
-  readonly to: string;
-}
-
-export interface CopyPlan {
-  readonly cfg: XlCfg;
-  /** Files to be made; disks that are only read are shared. */
-  readonly disks: readonly DiskCopy[];
-}
-
 /**
- * A copy of a stopped VM on its host: the cfg with another name, disks of its own and no MAC, for the lease to bring.
+ * A copy of a stopped VM on its host: the cfg with another name, disks of its own and no MAC, for the lease to bring. Disks
+ * that are only read are shared.
  *
  * @throws {AppError} `wrong_state` if the source is not stopped; `invalid` for a disk that is no raw image file
  */
-export function planCopy(source: ObservedVm, cfg: XlCfg, settings: CopySettings): CopyPlan {
+export function planCopy(source: ObservedVm, cfg: XlCfg, settings: CopySettings): VmPlan {
   if (source.state !== 'stopped') {
     throw wrongState(`${source.name} is ${source.state}: it is copied while it is stopped`, {
       state: source.state,
@@ -42,8 +33,13 @@ export function planCopy(source: ObservedVm, cfg: XlCfg, settings: CopySettings)
   const copies = disks.map((disk) => ({ disk, to: pathFor(disk, source.name, settings.name) }));
   const withDisks = copies.reduce((edited, { disk, to }) => setDiskTarget(edited, disk.index, to), cfg);
   return {
+    name: settings.name,
     cfg: withIdentity(withoutMacs(withDisks), settings),
-    disks: copies.map(({ disk, to }) => ({ from: disk.target, to })),
+    disks: copies.map(({ disk, to }) => ({
+      source: { kind: 'copy', path: disk.target },
+      place: { path: to, storage: 'copy' },
+    })),
+    isRenewed: true,
   };
 }
 

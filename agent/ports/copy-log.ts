@@ -1,9 +1,11 @@
-/** The files that were made for a VM. */
+import type { StoredDisk } from '../domain/new-disk.js';
+
+/** What was made for a VM. */
 export interface CopyRecord {
   readonly cfgPath: string;
   /** Of its cfg, one character a byte. */
   readonly cfgText: string;
-  readonly disks: readonly string[];
+  readonly disks: readonly StoredDisk[];
   /** All of it is there; else it is to be undone. */
   readonly isWhole: boolean;
 }

@@ -1,23 +1,30 @@
-/** The disk images of domUs, as files of dom0. */
+import type { DiskSize, NewDisk, StoredDisk } from '../domain/new-disk.js';
+
+/** Where there is room for disks. */
+export interface Room {
+  /** Equal for two places that share it. */
+  readonly store: string;
+  readonly freeBytes: number;
+}
+
+/** The disks of domUs, as dom0 has them. */
 export interface DiskStore {
   /**
-   * Bytes that a copy of the file takes at most, holes left out; `undefined`: there is no such file.
-   *
-   * @throws {AppError} `invalid` if it is no plain file, `unavailable`
+   * @returns `undefined`: there is no such file
+   * @throws {AppError} `invalid` if it can be no disk, `unavailable`
    */
-  sizeOf(path: string): Promise<number | undefined>;
+  find(path: string): Promise<DiskSize | undefined>;
 
-  /** Bytes that are free where a file of that path would be; its folder may be missing. @throws {AppError} `unavailable` */
-  freeAt(path: string): Promise<number>;
+  /** What is free where such a disk would be; folders on its way may be missing. @throws {AppError} `unavailable` */
+  roomFor(place: StoredDisk): Promise<Room>;
 
   /**
-   * Makes a copy, sharing blocks where the file system can, holes left out. Durable on return. What an end in the middle
-   * left is for {@link remove}.
+   * Makes a disk, holes left out. Durable on return. What an end in the middle left is for {@link remove}.
    *
-   * @throws {AppError} `already_exists`; `unavailable` (no room, ...)
+   * @throws {AppError} `already_exists`; `invalid` if the source can be none; `unavailable` (no room, a program is missing, ...)
    */
-  copy(from: string, to: string, signal: AbortSignal): Promise<void>;
+  make(disk: NewDisk, signal: AbortSignal): Promise<void>;
 
-  /** Takes a file away, and its folder if that is empty then. One that is not there is gone. @throws {AppError} `unavailable` */
-  remove(path: string): Promise<void>;
+  /** Takes a disk away, and the folder of a file if that is empty then. One that is not there is gone. @throws {AppError} `unavailable` */
+  remove(place: StoredDisk): Promise<void>;
 }

@@ -8,12 +8,14 @@ import type { VmConfigurer } from './configure-vm.js';
 import type { VmCopier } from './copy-vm.js';
 import type { Observer } from './observe.js';
 import type { CarryOut, ReportProgress } from './order-runner.js';
+import type { VmMaker } from './vm-maker.js';
 
 export interface CarryOutParts {
   readonly observer: Observer;
   readonly toolstack: Toolstack;
   readonly configurer: VmConfigurer;
   readonly copier: VmCopier;
+  readonly maker: VmMaker;
   readonly bridges: Bridges;
 }
 
@@ -56,7 +58,7 @@ async function act({ action, vmKey }: Order, vm: ObservedVm, means: Means): Prom
       return;
     case 'remove':
       progress('remove cfg and disks');
-      return means.copier.remove(vm);
+      return means.maker.remove(vm);
     case 'start':
       return startVm(vm, means);
     case 'shutdown':

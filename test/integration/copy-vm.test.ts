@@ -8,17 +8,25 @@ import { RecordFormerCfgs } from '../../agent/adapters/disk/record-former-cfgs.j
 import { FileDiskStore } from '../../agent/adapters/disk/file-disk-store.js';
 import { RecordCopyLog } from '../../agent/adapters/disk/record-copy-log.js';
 import { planCopy, type CopySettings } from '../../agent/domain/copy-plan.js';
+import { neededBytes, type DiskSource, type NewDisk, type KeptAs } from '../../agent/domain/new-disk.js';
+import type { ObservedVm } from '../../agent/domain/vm.js';
 import { listDisks, setDiskTarget } from '../../agent/domain/xl-cfg/disk.js';
 import { parseXlCfg } from '../../agent/domain/xl-cfg/xl-cfg.js';
 import { VmCopier } from '../../agent/services/copy-vm.js';
+import { VmMaker } from '../../agent/services/vm-maker.js';
 import { AppError } from '../../shared/errors.js';
 import { createExec } from '../../shared/exec.js';
 import { makeConfigureRig, settingsOf, stoppedVm } from '../harness/configure-rig.js';
 import { DEBIAN, makeImage, ownershipInImage, readInImage } from '../harness/guest-image.js';
 
 const LOG = pino({ level: 'silent' });
+const MIB = 1024 * 1024;
 const NEVER = new AbortController().signal;
-const WEB: CopySettings = { name: 'web-1', uuid: '3d5c1f0a-0001-4000-8000-000000000001', shape: { memoryMib: 300, vcpus: 2 } };
+const WEB: CopySettings = {
+  name: 'web-1',
+  uuid: '3d5c1f0a-0001-4000-8000-000000000001',
+  shape: { memoryMib: 300, vcpus: 2 },
+};
 
 t.test('the plan of a copy', (t) => {
   const source = stoppedVm('/etc/xen/domU.cfg');
@@ -37,9 +45,9 @@ vif = [ 'mac=00:16:3E:1E:5B:0C, bridge=xenbr0, ip=10.0.0.1' ]
 `;
   const { cfg, disks } = planCopy(source, parseXlCfg(text), WEB);
   t.strictSame(disks, [
-    { from: '/opt/xen/domains/domU/disk.img', to: '/opt/xen/domains/web-1/disk.img' },
-    { from: '/srv/domU-data.img', to: '/srv/web-1-data.img' },
-    { from: '/srv/scratch', to: '/srv/web-1-scratch' },
+    copyOf('/opt/xen/domains/domU/disk.img', '/opt/xen/domains/web-1/disk.img'),
+    copyOf('/srv/domU-data.img', '/srv/web-1-data.img'),
+    copyOf('/srv/scratch', '/srv/web-1-scratch'),
   ]);
   t.equal(
     cfg.text,
@@ -103,6 +111,10 @@ function override<T extends object>(target: T, functions: Partial<T>): T {
   });
 }
 
+function copyOf(from: string, to: string): NewDisk {
+  return { source: { kind: 'copy', path: from }, place: { path: to, storage: 'copy' } };
+}
+
 /** A dom0 with the tutorial's domU, on real disks. */
 function makeDom0(t: Test) {
   const root = t.testdir({ xen: {}, domains: { domU: {} } });
@@ -124,16 +136,19 @@ function makeDom0(t: Test) {
     ['xen', 'domains', 'copies', 'guest-changes', 'guest-originals', 'cfg-originals'].flatMap((folder) =>
       existsSync(join(root, folder)) ? readdirSync(join(root, folder), { recursive: true }).map(String).sort() : [],
     );
-  const copier = (change: Partial<typeof parts & { disks: FileDiskStore }> = {}) =>
-    new VmCopier({ ...parts, disks, ...change });
-  return { root, rig, disks, parts, records, path, image, files, copier, source: { ...stoppedVm(cfgPath) } };
+  const maker = (change: Partial<typeof parts & { disks: FileDiskStore }> = {}) =>
+    new VmMaker({ ...parts, disks, ...change });
+  const copy = (by = maker(), from = source, tell: (message: string) => void = () => undefined, signal = NEVER) =>
+    new VmCopier(rig.cfgFolder, by).copy(from, path, WEB, tell, signal);
+  const source: ObservedVm = stoppedVm(cfgPath);
+  return { root, rig, disks, parts, records, path, image, files, maker, copy, source };
 }
 
 t.test('a copy is a machine of its own, and goes without a trace', async (t) => {
-  const { copier, source, path, image, files, rig, root } = makeDom0(t);
+  const { maker, copy: make, source, path, image, files, rig, root } = makeDom0(t);
   const before = files();
   const original = readFileSync(join(root, 'domains', 'domU', 'disk.img'));
-  const warnings = await copier().copy(source, path, WEB, () => undefined, NEVER);
+  const warnings = await make();
   t.match(warnings, [/ssh_host_dsa_key is the source's too/]);
   t.equal(statSync(image).mode & 0o777, 0o600, "a guest's disk is nobody else's business");
   t.ok(statSync(image).blocks * 512 < 40 * 1024 * 1024, 'holes stay holes');
@@ -155,30 +170,29 @@ t.test('a copy is a machine of its own, and goes without a trace', async (t) => 
   execFileSync('e2fsck', ['-fn', image], { stdio: 'pipe' });
   t.ok(readFileSync(join(root, 'domains', 'domU', 'disk.img')).equals(original), 'the source is as it was');
 
-  t.strictSame(await copier().copy(source, path, WEB, () => undefined, NEVER), [], 'repeated: done');
+  t.strictSame(await make(), [], 'repeated: done');
   const copy = { ...stoppedVm(path), name: 'web-1' };
   await rig.configurer.configure(copy, settingsOf(5), () => undefined, NEVER);
   t.match(readInImage(image, '/etc/network/interfaces'), /address 10\.180\.0\.5/);
-  await t.rejects(copier().remove({ ...copy, state: 'running' }), {
+  await t.rejects(maker().remove({ ...copy, state: 'running' }), {
     code: 'wrong_state',
     details: { hint: /shutdown/ },
   });
-  await t.rejects(copier().remove(source), { code: 'wrong_state', message: /not made by domherd/ });
-  await copier().remove(copy);
+  await t.rejects(maker().remove(source), { code: 'wrong_state', message: /not made by domherd/ });
+  await maker().remove(copy);
   t.strictSame(files(), before, 'nothing is left');
 });
 
 t.test('what cannot be made is refused, with nothing left', async (t) => {
-  const { copier, disks, source, path, image, files, parts, root } = makeDom0(t);
+  const { maker, copy, disks, source, path, image, files, parts, root } = makeDom0(t);
   const before = files();
-  const copy = (which = copier(), from = source) => which.copy(from, path, WEB, () => undefined, NEVER);
   const refuses = async (work: Promise<unknown>, error: { code: string; message?: RegExp | string }): Promise<void> => {
     await t.rejects(work, error);
     t.strictSame(files(), before);
   };
-  await refuses(copy(copier(), { ...source, state: 'running' }), { code: 'wrong_state' });
-  const full = override(disks, { freeAt: () => Promise.resolve(1000) });
-  await refuses(copy(copier({ disks: full })), { code: 'exhausted', message: /needs \d+ MiB, 1 MiB are free/ });
+  await refuses(copy(maker(), { ...source, state: 'running' }), { code: 'wrong_state' });
+  const full = override(disks, { roomFor: () => Promise.resolve({ store: '/', freeBytes: 1000 }) });
+  await refuses(copy(maker({ disks: full })), { code: 'exhausted', message: /needs \d+ MiB, 1 MiB are free/ });
   mkdirSync(join(root, 'domains', 'web-1'));
   writeFileSync(image, 'of somebody else');
   await t.rejects(copy(), { code: 'already_exists', message: /web-1\/disk\.img/ });
@@ -193,18 +207,18 @@ t.test('what cannot be made is refused, with nothing left', async (t) => {
       at === 'renew'
         ? { guestDisk: override(parts.guestDisk, { renew: fail }) }
         : { cfgFolder: override(parts.cfgFolder, { add: fail }) };
-    await refuses(copy(copier(change)), { code: 'unavailable', message: `no ${at}` });
+    await refuses(copy(maker(change)), { code: 'unavailable', message: `no ${at}` });
   }
   const abort = new AbortController();
   const stop = (): void => abort.abort(new AppError('unavailable', 'cancelled'));
   await refuses(
-    copier().copy(source, path, WEB, (message) => message.startsWith('make it') && stop(), abort.signal),
+    copy(maker(), source, (message) => message.startsWith('make it') && stop(), abort.signal),
     { code: 'unavailable' },
   );
 });
 
 t.test('death at any step: all of it or nothing, also of the removal', async (t) => {
-  const { copier, disks, parts, source, path, files, image } = makeDom0(t);
+  const { maker, copy: make, disks, parts, path, files, image } = makeDom0(t);
   const before = files();
   const copy = { ...stoppedVm(path), name: 'web-1' };
   let ends: readonly boolean[] = [];
@@ -226,29 +240,27 @@ t.test('death at any step: all of it or nothing, also of the removal', async (t)
           };
         },
       });
-    const dying = copier({
-      disks: mortal(disks, ['copy', 'remove']),
+    const dying = maker({
+      disks: mortal(disks, ['make', 'remove']),
       cfgFolder: mortal(parts.cfgFolder, ['add', 'remove']),
       guestDisk: mortal(parts.guestDisk, ['renew', 'forget']),
       copies: mortal(parts.copies, ['put', 'remove']),
     });
-    const isDone = await dying
-      .copy(source, path, WEB, () => undefined, NEVER)
-      .then(
-        () =>
-          dying.remove(copy).then(
-            () => true,
-            () => false,
-          ),
-        () => false,
-      );
-    await copier().recover();
+    const isDone = await make(dying).then(
+      () =>
+        dying.remove(copy).then(
+          () => true,
+          () => false,
+        ),
+      () => false,
+    );
+    await maker().recover();
     const isWhole = existsSync(path) && existsSync(image);
     ends = [...ends, isWhole];
     if (!isWhole) t.strictSame(files(), before, `step ${String(step)}: nothing is left`);
     else {
       t.ok(await parts.copies.find(path), `step ${String(step)}: it is whole, and known`);
-      await copier().remove(copy);
+      await maker().remove(copy);
       t.strictSame(files(), before);
     }
     if (isDone) break;
@@ -257,8 +269,66 @@ t.test('death at any step: all of it or nothing, also of the removal', async (t)
   t.ok(ends.length > 12 && ends.includes(true) && ends.includes(false), 'each end was seen');
 });
 
-t.test('a record that is damaged is told', async (t) => {
-  const { records, parts } = makeDom0(t);
+t.test('records: of paths alone, as they once were; a damaged one is told', async (t) => {
+  const { records, parts, root } = makeDom0(t);
+  const disks = ['/opt/xen/domains/web-1/disk.img'];
+  const former = { cfgPath: join(root, 'xen', 'web-1.cfg'), cfgText: '', disks, isWhole: true };
+  await records.write('b'.repeat(40), Buffer.from(JSON.stringify(former)));
+  t.strictSame(await parts.copies.list(), [{ ...former, disks: [{ path: disks[0], storage: 'copy' }] }]);
   await records.write('a'.repeat(40), Buffer.from('{'));
   await t.rejects(parts.copies.list(), { code: 'wrong_state' });
+});
+
+t.test('disks of every source', async (t) => {
+  const root = t.testdir({});
+  const disks = new FileDiskStore(createExec(process.env));
+  const raw = join(root, 'base.img');
+  const qcow2 = join(root, 'base.qcow2');
+  makeImage(raw, GUEST, { size: '16M' });
+  execFileSync('qemu-img', ['convert', '-f', 'raw', '-O', 'qcow2', raw, qcow2]);
+  const make = async (source: DiskSource, sizeBytes?: number): Promise<Buffer> => {
+    const place = { path: join(root, 'web-1', `${source.kind}.img`), storage: 'copy' } as const;
+    await disks.make({ source, place, sizeBytes }, NEVER);
+    const bytes = readFileSync(place.path);
+    t.equal(statSync(place.path).mode & 0o777, 0o600);
+    await t.rejects(disks.make({ source, place }, NEVER), { code: 'already_exists' });
+    t.ok(bytes.equals(readFileSync(place.path)), 'what is there is left alone');
+    await disks.remove(place);
+    t.notOk(existsSync(join(root, 'web-1')));
+    return bytes;
+  };
+  const base = readFileSync(raw);
+  t.ok((await make({ kind: 'copy', path: raw })).equals(base));
+  t.ok((await make({ kind: 'image', path: raw, format: 'raw' })).equals(base));
+  const grown = await make({ kind: 'image', path: qcow2, format: 'qcow2' }, 20 * MIB);
+  t.ok(grown.subarray(0, base.length).equals(base), 'a qcow2 becomes raw');
+  t.equal(grown.length, 20 * MIB, 'and longer');
+  t.ok((await make({ kind: 'blank', bytes: 3 * MIB })).equals(Buffer.alloc(3 * MIB)));
+  t.equal((await make({ kind: 'swap', bytes: MIB })).subarray(4086, 4096).toString(), 'SWAPSPACE2');
+  await t.rejects(make({ kind: 'image', path: join(root, 'none.qcow2'), format: 'qcow2' }), {
+    code: 'unavailable',
+    details: { output: /none\.qcow2/ },
+  });
+  const bare = new FileDiskStore(createExec({ PATH: root }));
+  const place = { path: join(root, 'x.img'), storage: 'copy' } as const;
+  await t.rejects(bare.make({ source: { kind: 'image', path: qcow2, format: 'qcow2' }, place }, NEVER), {
+    code: 'unavailable',
+    details: { hint: /qemu-utils/ },
+  });
+});
+
+t.test('the room that disks need', (t) => {
+  const found = { sizeBytes: 10 * MIB, usedBytes: 4 * MIB };
+  const copy: DiskSource = { kind: 'copy', path: '/a' };
+  const need = (source: DiskSource, storage: KeptAs, sizeBytes?: number): number =>
+    neededBytes({ source, place: { path: '/b', storage }, sizeBytes }, 'path' in source ? found : undefined) / MIB;
+  t.equal(need(copy, 'copy'), 4, 'holes need none');
+  t.equal(need(copy, 'copy', 30 * MIB), 24, 'what is added counts');
+  t.equal(need(copy, 'lvm', 30 * MIB), 30);
+  t.equal(need(copy, 'lvm-snapshot'), 10, 'so that it can never run full');
+  t.equal(need(copy, 'qcow2', 30 * MIB), 64, 'an overlay needs little');
+  t.equal(need({ kind: 'image', path: '/a', format: 'qcow2' }, 'copy'), 10, 'nobody knows what is in it');
+  t.equal(need({ kind: 'image', path: '/a', format: 'raw' }, 'copy'), 4);
+  t.equal(need({ kind: 'swap', bytes: 8 * MIB }, 'copy'), 8);
+  t.end();
 });

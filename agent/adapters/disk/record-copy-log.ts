@@ -1,13 +1,23 @@
 import * as v from 'valibot';
 import { messageOf, wrongState } from '../../../shared/errors.js';
+import { KEPT_AS } from '../../domain/new-disk.js';
 import type { CopyLog, CopyRecord } from '../../ports/copy-log.js';
 import type { RecordStore } from '../../ports/record-store.js';
 import { recordKeyOf } from './cfg-record.js';
 
+const DiskSchema = v.union([
+  v.object({ path: v.string(), storage: v.picklist(KEPT_AS), origin: v.optional(v.string()) }),
+  // Up to 0.1.0 all were files, and a record named their paths.
+  v.pipe(
+    v.string(),
+    v.transform((path) => ({ path, storage: 'copy' as const })),
+  ),
+]);
+
 const CopySchema = v.object({
   cfgPath: v.string(),
   cfgText: v.string(),
-  disks: v.array(v.string()),
+  disks: v.array(DiskSchema),
   isWhole: v.boolean(),
 });
 

@@ -1,7 +1,10 @@
 import { mkdir, rm, stat, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import type { DiskStore } from '../../ports/disk-store.js';
+import type { DiskSize, NewDisk, StoredDisk } from '../../domain/new-disk.js';
+import type { DiskStore, Room } from '../../ports/disk-store.js';
 import { unlessMissing } from './sim-world.js';
+
+const EMPTY: DiskSize = { sizeBytes: 0, usedBytes: 0 };
 
 /** Disks that are empty files in a folder of their own; there is always room. */
 export class SimDiskStore implements DiskStore {
@@ -13,25 +16,26 @@ export class SimDiskStore implements DiskStore {
   }
 
   /** The image's own are there without a file. */
-  async sizeOf(path: string): Promise<number | undefined> {
-    if (/^\/opt\/xen\/domains\/domU\d*\//.test(path)) return 0;
-    return (await unlessMissing(stat(this.#place(path)))) === undefined ? undefined : 0;
+  async find(path: string): Promise<DiskSize | undefined> {
+    if (/^\/opt\/xen\/domains\/domU\d*\//.test(path)) return EMPTY;
+    return (await unlessMissing(stat(this.#fileOf(path)))) === undefined ? undefined : EMPTY;
   }
 
-  freeAt(): Promise<number> {
-    return Promise.resolve(Number.MAX_SAFE_INTEGER);
+  roomFor(): Promise<Room> {
+    return Promise.resolve({ store: 'simulated', freeBytes: Number.MAX_SAFE_INTEGER });
   }
 
-  async copy(_from: string, to: string): Promise<void> {
-    await mkdir(dirname(this.#place(to)), { recursive: true });
-    await writeFile(this.#place(to), '');
+  async make({ place }: NewDisk): Promise<void> {
+    const file = this.#fileOf(place.path);
+    await mkdir(dirname(file), { recursive: true });
+    await writeFile(file, '');
   }
 
-  remove(path: string): Promise<void> {
-    return rm(this.#place(path), { force: true });
+  remove({ path }: StoredDisk): Promise<void> {
+    return rm(this.#fileOf(path), { force: true });
   }
 
-  #place(path: string): string {
+  #fileOf(path: string): string {
     return join(this.#folder, path);
   }
 }

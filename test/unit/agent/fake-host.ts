@@ -6,6 +6,7 @@ import { RecordFormerCfgs } from '../../../agent/adapters/disk/record-former-cfg
 import { makeCarryOut } from '../../../agent/services/carry-out.js';
 import type { VmConfigurer } from '../../../agent/services/configure-vm.js';
 import { VmCopier } from '../../../agent/services/copy-vm.js';
+import { VmMaker } from '../../../agent/services/vm-maker.js';
 import { Observer } from '../../../agent/services/observe.js';
 import type { CarryOut } from '../../../agent/services/order-runner.js';
 import { MemoryRecordStore } from '../../fakes/memory-record-store.js';
@@ -17,7 +18,8 @@ import type { GuestSettings, OrderResult } from '../../../agent/domain/order.js'
 import type { Domain } from '../../../agent/domain/vm.js';
 import type { Bridges } from '../../../agent/ports/bridges.js';
 import type { CfgFile, CfgFolder } from '../../../agent/ports/cfg-folder.js';
-import type { DiskStore } from '../../../agent/ports/disk-store.js';
+import type { DiskSize, NewDisk, StoredDisk } from '../../../agent/domain/new-disk.js';
+import type { DiskStore, Room } from '../../../agent/ports/disk-store.js';
 import type { Guest, GuestChange, GuestDisk, GuestNetwork } from '../../../agent/ports/guest-disk.js';
 import type { HostReport } from '../../../agent/ports/host-report.js';
 import type { OrderJournal } from '../../../agent/ports/order-journal.js';
@@ -270,22 +272,24 @@ export class FakeDisks implements DiskStore {
   free = 2 ** 40;
   readonly faults = new Map<string, AppError>();
 
-  async sizeOf(path: string): Promise<number | undefined> {
-    return this.sizes.get(path);
+  async find(path: string): Promise<DiskSize | undefined> {
+    const sizeBytes = this.sizes.get(path);
+    return sizeBytes === undefined ? undefined : { sizeBytes, usedBytes: sizeBytes };
   }
 
-  async freeAt(): Promise<number> {
-    return this.free;
+  async roomFor(): Promise<Room> {
+    return { store: 'fake', freeBytes: this.free };
   }
 
-  async copy(from: string, to: string): Promise<void> {
-    if (this.sizes.has(to)) throw new AppError('already_exists', to);
-    this.sizes.set(to, this.sizes.get(from) ?? 0);
-    const fault = this.faults.get('copy');
+  async make({ source, place: { path }, sizeBytes }: NewDisk): Promise<void> {
+    if (this.sizes.has(path)) throw new AppError('already_exists', path);
+    const length = 'bytes' in source ? source.bytes : (this.sizes.get(source.path) ?? 0);
+    this.sizes.set(path, Math.max(length, sizeBytes ?? 0));
+    const fault = this.faults.get('make');
     if (fault !== undefined) throw fault;
   }
 
-  async remove(path: string): Promise<void> {
+  async remove({ path }: StoredDisk): Promise<void> {
     this.sizes.delete(path);
   }
 }
@@ -295,6 +299,7 @@ export function carryOutOf(host: FakeHost, configurer: VmConfigurer, disks = new
   const copies = new RecordCopyLog(new MemoryRecordStore());
   const formerCfgs = new RecordFormerCfgs(new MemoryRecordStore());
   const log = pino({ level: 'silent' });
-  const copier = new VmCopier({ cfgFolder: host, guestDisk: host, formerCfgs, disks, copies, log });
-  return makeCarryOut({ observer: new Observer(host, host, host), toolstack: host, configurer, copier, bridges: host });
+  const maker = new VmMaker({ cfgFolder: host, guestDisk: host, formerCfgs, disks, copies, log });
+  const means = { toolstack: host, configurer, copier: new VmCopier(host, maker), maker, bridges: host };
+  return makeCarryOut({ observer: new Observer(host, host, host), ...means });
 }

@@ -1,0 +1,68 @@
+import { STORAGES } from '../../shared/domain/vm-shape.js';
+
+/** How a disk is kept: as a VM's storage says, or as a logical volume of its own. A plain file is `copy` or `reflink`. */
+export const KEPT_AS = [...STORAGES, 'lvm'] as const;
+export type KeptAs = (typeof KEPT_AS)[number];
+
+/** A disk that was made here, or is to be. */
+export interface StoredDisk {
+  /** Of the file, or `/dev/VG/LV`; the target in the cfg. */
+  readonly path: string;
+  readonly storage: KeptAs;
+  /** What it shares blocks with and does not live without: the backing file of an overlay, the origin of a snapshot. */
+  readonly origin?: string | undefined;
+}
+
+/** Where the first bytes of a disk come from. Whoever adds one says in {@link neededBytes} what room it takes. */
+export type DiskSource =
+  /** Another disk of this host, which nobody writes meanwhile. */
+  | { readonly kind: 'copy'; readonly path: string }
+  /** An image that is a file of this host; a qcow2 becomes raw. */
+  | { readonly kind: 'image'; readonly path: string; readonly format: 'raw' | 'qcow2' }
+  | { readonly kind: 'blank'; readonly bytes: number }
+  /** Blank, with what mkswap(8) writes. */
+  | { readonly kind: 'swap'; readonly bytes: number };
+
+export interface NewDisk {
+  readonly source: DiskSource;
+  readonly place: StoredDisk;
+  /** At least this long, whatever the source is; what is in it is left alone. `undefined`: as the source. */
+  readonly sizeBytes?: number | undefined;
+}
+
+/** Of a disk that is there. */
+export interface DiskSize {
+  /** As its guest sees it; of a qcow2 image too. */
+  readonly sizeBytes: number;
+  /** Taken in its store, holes left out. */
+  readonly usedBytes: number;
+}
+
+/** What an overlay or a snapshot needs to begin with. */
+const SHARED_BYTES = 64 * 1024 * 1024;
+
+/**
+ * The room that a disk takes where it is put. A file that is copied takes what it has; what is added to it counts whole,
+ * though it is a hole at first.
+ *
+ * @param found the disk that the source names; `undefined` for a source that names none
+ */
+export function neededBytes({ source, place, sizeBytes = 0 }: NewDisk, found: DiskSize | undefined): number {
+  const length = 'bytes' in source ? source.bytes : (found?.sizeBytes ?? 0);
+  const size = Math.max(sizeBytes, length);
+  switch (place.storage) {
+    case 'lvm':
+    case 'lvm-snapshot':
+      return size;
+    case 'reflink':
+    case 'lvm-thin':
+    case 'qcow2':
+      return SHARED_BYTES;
+    case 'copy':
+      return size - length + (isSparse(source) ? (found?.usedBytes ?? 0) : length);
+  }
+}
+
+function isSparse(source: DiskSource): boolean {
+  return source.kind === 'copy' || (source.kind === 'image' && source.format === 'raw');
+}

@@ -1,0 +1,225 @@
+import type { Logger } from 'pino';
+import { AppError, invalid, messageOf, notFound, wrongState } from '../../shared/errors.js';
+import { neededBytes, type DiskSize, type NewDisk } from '../domain/new-disk.js';
+import type { ObservedVm } from '../domain/vm.js';
+import type { VmPlan } from '../domain/vm-plan.js';
+import { formatXlCfg } from '../domain/xl-cfg/xl-cfg.js';
+import type { CfgFolder } from '../ports/cfg-folder.js';
+import type { CopyLog, CopyRecord } from '../ports/copy-log.js';
+import type { DiskStore, Room } from '../ports/disk-store.js';
+import type { FormerCfgs } from '../ports/former-cfgs.js';
+import type { GuestDisk } from '../ports/guest-disk.js';
+import type { ReportProgress } from './order-runner.js';
+
+export interface VmMakerParts {
+  readonly cfgFolder: CfgFolder;
+  readonly guestDisk: GuestDisk;
+  readonly formerCfgs: FormerCfgs;
+  readonly disks: DiskStore;
+  readonly copies: CopyLog;
+  readonly log: Logger;
+}
+
+/** Left free where disks are: a dom0 whose root is full does no good to anybody. */
+const RESERVE_BYTES = 256 * 1024 * 1024;
+
+/**
+ * Makes VMs of a plan, and takes away what it made: all of one, or nothing.
+ *
+ * Invariants:
+ * - What is to be made is on record before the first byte of it is; the cfg, which makes a VM of it, comes last.
+ * - A record that is not whole is undone by whoever finds it. Only what is on record is taken away.
+ */
+export class VmMaker {
+  readonly #parts: VmMakerParts;
+
+  constructor(parts: VmMakerParts) {
+    this.#parts = parts;
+  }
+
+  /** Undoes what a death left half made. Before the first order; never throws: what cannot be undone now is tried again. */
+  async recover(): Promise<void> {
+    const { copies, log } = this.#parts;
+    try {
+      for (const record of await copies.list()) if (!record.isWhole) await this.#undo(record);
+    } catch (error) {
+      log.error({ err: error }, 'what was left half made could not be taken away');
+    }
+  }
+
+  /**
+   * Repeating it changes nothing: a VM that is there and was made here is done, and no plan is asked for.
+   *
+   * @param cfgPath of the new VM
+   * @returns warnings, for people
+   * @throws {AppError} what `planOf` does; `already_exists` (cfg, disk), `not_found` (a disk), `invalid` (a disk that can be no
+   *   source, or would become smaller), `exhausted` (no room: details `needed`, `free`), `unavailable`
+   */
+  async make(
+    cfgPath: string,
+    planOf: () => Promise<VmPlan>,
+    progress: ReportProgress,
+    signal: AbortSignal,
+  ): Promise<readonly string[]> {
+    const { copies } = this.#parts;
+    const former = await copies.find(cfgPath);
+    if (former?.isWhole && (await this.#hasCfg(cfgPath))) return [];
+    if (former) await this.#undo(former);
+    if (await this.#hasCfg(cfgPath)) throw taken(cfgPath);
+    const plan = await planOf();
+    await this.#refuseTaken(plan);
+    await this.#refuseFull(plan);
+    const record = {
+      cfgPath,
+      cfgText: formatXlCfg(plan.cfg),
+      disks: plan.disks.map(({ place }) => place),
+      isWhole: false,
+    };
+    await copies.put(record);
+    try {
+      return await this.#makeAll(record, plan, progress, signal);
+    } catch (error) {
+      await this.#undo(record);
+      throw error;
+    }
+  }
+
+  /**
+   * Takes a stopped VM away that was made here: cfg and disks. A death in the middle is gone on with.
+   *
+   * @throws {AppError} `wrong_state` (not stopped, or not made here), `unavailable`
+   */
+  async remove({ name, state, cfgPath }: ObservedVm): Promise<void> {
+    const { copies, cfgFolder } = this.#parts;
+    if (state !== 'stopped') {
+      const hint = `domherd vm shutdown ${name}`;
+      throw wrongState(`${name} is ${state}: it is deleted while it is stopped`, { state, hint });
+    }
+    const record = cfgPath === undefined ? undefined : await copies.find(cfgPath);
+    if (record === undefined) {
+      throw wrongState(`${name} was not made by domherd, which takes away only what it made`, {
+        hint: `by hand, on its host: rm ${cfgPath ?? 'its cfg'}, and the disks that it names`,
+      });
+    }
+    const doomed = { ...record, cfgText: await cfgFolder.read(record.cfgPath), isWhole: false };
+    await copies.put(doomed);
+    await this.#undo(doomed);
+  }
+
+  async #makeAll(
+    record: CopyRecord,
+    plan: VmPlan,
+    progress: ReportProgress,
+    signal: AbortSignal,
+  ): Promise<readonly string[]> {
+    const { disks, cfgFolder, copies } = this.#parts;
+    for (const disk of plan.disks) {
+      signal.throwIfAborted();
+      progress(textOf(disk));
+      await disks.make(disk, signal);
+    }
+    signal.throwIfAborted();
+    const warnings = await this.#finishGuest(record, plan, progress, signal);
+    signal.throwIfAborted();
+    progress('write cfg');
+    await cfgFolder.add(record.cfgPath, record.cfgText);
+    await copies.put({ ...record, isWhole: true });
+    return warnings;
+  }
+
+  /** All that is done inside the disks before there is a VM. @returns warnings, for people */
+  async #finishGuest(
+    { cfgPath }: CopyRecord,
+    { name, cfg, isRenewed }: VmPlan,
+    progress: ReportProgress,
+    signal: AbortSignal,
+  ): Promise<readonly string[]> {
+    if (!isRenewed) return [];
+    progress('make it a machine of its own');
+    return this.#parts.guestDisk.renew({ name, cfgPath, cfg }, signal);
+  }
+
+  /** In reverse; the record goes last. @throws {AppError} `unavailable`: then the record stays, and it is tried again */
+  async #undo({ cfgPath, cfgText, disks }: CopyRecord): Promise<void> {
+    const { cfgFolder, guestDisk, formerCfgs, copies, disks: store, log } = this.#parts;
+    try {
+      await cfgFolder.remove(cfgPath, cfgText);
+      await guestDisk.forget(cfgPath);
+      // Another VM of that path must not be given this one's cfg.
+      await formerCfgs.put(cfgPath, undefined);
+      for (const disk of disks.toReversed()) await store.remove(disk);
+      await copies.remove(cfgPath);
+    } catch (error) {
+      log.error({ err: error, cfgPath }, 'what was made could not be taken away');
+      const hint = 'restart domherd-agent on the host: it goes on with it';
+      throw new AppError('unavailable', `${cfgPath} could not be taken away: ${messageOf(error)}`, { hint }, error);
+    }
+  }
+
+  async #hasCfg(cfgPath: string): Promise<boolean> {
+    return (await this.#parts.cfgFolder.list()).some(({ path }) => path === cfgPath);
+  }
+
+  async #refuseTaken({ disks }: VmPlan): Promise<void> {
+    for (const { place } of disks) {
+      if ((await this.#parts.disks.find(place.path)) !== undefined) throw taken(place.path);
+    }
+  }
+
+  async #refuseFull({ disks }: VmPlan): Promise<void> {
+    const needs = new Map<string, { readonly room: Room; readonly path: string; readonly bytes: number }>();
+    for (const disk of disks) {
+      const found = await this.#sourceOf(disk);
+      const room = await this.#parts.disks.roomFor(disk.place);
+      const { bytes, path } = needs.get(room.store) ?? { bytes: RESERVE_BYTES, path: disk.place.path };
+      needs.set(room.store, { room, path, bytes: bytes + neededBytes(disk, found) });
+    }
+    for (const { room, path, bytes } of needs.values()) {
+      if (room.freeBytes < bytes) throw full(path, bytes, room.freeBytes);
+    }
+  }
+
+  /** @throws {AppError} `not_found`; `invalid` if the disk would be shorter than what is to be in it */
+  async #sourceOf({ source, place, sizeBytes }: NewDisk): Promise<DiskSize | undefined> {
+    if (!('path' in source)) return undefined;
+    const disk = source.path;
+    const found = await this.#parts.disks.find(disk);
+    if (found === undefined) throw notFound(`There is no disk ${disk}`, { disk });
+    if (sizeBytes !== undefined && sizeBytes < found.sizeBytes) {
+      throw invalid(`${place.path} cannot have ${mib(sizeBytes)}: ${disk} has ${mib(found.sizeBytes)}`, {
+        disk,
+        hint: 'a disk can become larger, not smaller',
+      });
+    }
+    return found;
+  }
+}
+
+function textOf({ source, place }: NewDisk): string {
+  switch (source.kind) {
+    case 'copy':
+      return `copy ${source.path} to ${place.path}`;
+    case 'image':
+      return `make ${place.path} of ${source.path}`;
+    case 'blank':
+      return `make ${place.path}, ${mib(source.bytes)}`;
+    case 'swap':
+      return `make ${place.path}, ${mib(source.bytes)} of swap`;
+  }
+}
+
+function taken(path: string): AppError {
+  return new AppError('already_exists', `There is a file ${path} already`, { path, hint: 'take another name' });
+}
+
+function full(path: string, needed: number, free: number): AppError {
+  return new AppError('exhausted', `There is no room for ${path}: it needs ${mib(needed)}, ${mib(free)} are free`, {
+    needed: String(needed),
+    free: String(free),
+    hint: 'remove what is not needed there, or take another host',
+  });
+}
+
+function mib(bytes: number): string {
+  return `${String(Math.ceil(bytes / 1024 / 1024))} MiB`;
+}
