@@ -23,6 +23,7 @@ import type { Joiner } from './ports/joiner.js';
 import type { KeyMaker } from './ports/key-maker.js';
 import type { OrderJournal } from './ports/order-journal.js';
 import type { Toolstack } from './ports/toolstack.js';
+import type { TransferLink } from './ports/transfer-link.js';
 import type { WireProbe } from './ports/wire-probe.js';
 import { BacklogNews } from './services/backlog-news.js';
 import { makeCarryOut } from './services/carry-out.js';
@@ -54,6 +55,7 @@ export interface AgentParts {
   readonly link: ControllerLink;
   readonly joiner: Joiner;
   readonly identities: IdentityStore;
+  readonly transfers: TransferLink;
   readonly keys: KeyMaker;
   readonly hostReport: HostReport;
   readonly deployment: DeploymentSource;

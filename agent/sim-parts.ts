@@ -12,6 +12,7 @@ import { RecordCopyLog } from './adapters/disk/record-copy-log.js';
 import { RecordIntentLog } from './adapters/disk/record-intent-log.js';
 import { GrpcControllerLink } from './adapters/grpc/grpc-controller-link.js';
 import { GrpcJoiner } from './adapters/grpc/grpc-joiner.js';
+import { LazyTransferLink } from './adapters/grpc/lazy-transfer-link.js';
 import { SimDiskStore } from './adapters/sim/sim-disk-store.js';
 import { openSimHost } from './adapters/sim/sim-host.js';
 import { nodeKeyMaker } from './adapters/system/node-key-maker.js';
@@ -47,6 +48,7 @@ export async function openSimParts(options: SimAgentOptions): Promise<AgentParts
   const simDir = join(stateDir, 'sim');
   const cfgFolder = new DirCfgFolder(join(simDir, 'xen'), join(stateDir, 'backup'), clock);
   const host = await openSimHost(simDir, cfgFolder, sim, clock);
+  const identities = new DirIdentityStore(stateDir, nodeKeyMaker);
   return {
     ...host,
     cfgFolder,
@@ -55,7 +57,8 @@ export async function openSimParts(options: SimAgentOptions): Promise<AgentParts
     clock,
     link: new GrpcControllerLink(clock),
     joiner: new GrpcJoiner(),
-    identities: new DirIdentityStore(stateDir, nodeKeyMaker),
+    identities,
+    transfers: new LazyTransferLink(identities),
     keys: nodeKeyMaker,
     deploymentRecord: new FileDeploymentRecord(stateDir),
     leases: new FileLeaseBook(stateDir),

@@ -16,6 +16,7 @@ import { RecordCopyLog } from './adapters/disk/record-copy-log.js';
 import { RecordIntentLog } from './adapters/disk/record-intent-log.js';
 import { GrpcControllerLink } from './adapters/grpc/grpc-controller-link.js';
 import { GrpcJoiner } from './adapters/grpc/grpc-joiner.js';
+import { LazyTransferLink } from './adapters/grpc/lazy-transfer-link.js';
 import { KernelDiskUse } from './adapters/guest/disk-use.js';
 import { E2fsGuestDisk } from './adapters/guest/e2fs-guest-disk.js';
 import { SystemDeployment } from './adapters/system/deployment.js';
@@ -59,6 +60,7 @@ export async function openXlParts(options: XlAgentOptions): Promise<AgentParts> 
   const hostReport = new XlHostReport({ exec, host, log, build });
   const toolstack = new XlToolstack({ host, exec, follow, cfgFolder, clock, log });
   toolstack.onDomains = () => hostReport.domainsChanged();
+  const identities = new DirIdentityStore(stateDir, nodeKeyMaker);
   return {
     toolstack,
     cfgFolder,
@@ -76,7 +78,8 @@ export async function openXlParts(options: XlAgentOptions): Promise<AgentParts> 
     clock,
     link: new GrpcControllerLink(clock),
     joiner: new GrpcJoiner(),
-    identities: new DirIdentityStore(stateDir, nodeKeyMaker),
+    identities,
+    transfers: new LazyTransferLink(identities),
     keys: nodeKeyMaker,
     hostReport,
     deployment: new SystemDeployment(exec),

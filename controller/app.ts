@@ -7,6 +7,7 @@ import { adminServices, joinServices, networkServices, type Answerers } from './
 import { X509Authority } from './adapters/identity/x509-authority.js';
 import { openDatabase } from './adapters/sqlite/open-database.js';
 import { prepareDataFolder } from './adapters/system/data-folder.js';
+import { transferFiles } from './adapters/system/transfer-file.js';
 import { removeEndpoints, writeEndpoints, type Endpoints } from './adapters/system/endpoint-file.js';
 import type { Config } from './config.js';
 import { advertisedAddresses, formatListenAddress, type ListenAddress } from './domain/listen-address.js';
@@ -31,6 +32,7 @@ import { OrderBook } from './services/order-book.js';
 import { PoolIndex } from './services/pool-index.js';
 import { ReservationService } from './services/reservation-service.js';
 import { TokenService } from './services/token-service.js';
+import { TransferHub } from './services/transfer-hub.js';
 import { VmAddresser } from './services/vm-addresser.js';
 import { VmHoldings } from './services/vm-holdings.js';
 import { VmCreator } from './services/vm-creator.js';
@@ -185,6 +187,7 @@ function makeServices(
     conflicts: new ConflictService({ fleet, journal, clock }),
     vms: makeVmServices(world, { journal, events, orders, fleet, pools, leases, holdings }),
     ...makeIdentityServices(config, world, foundation, { events, fleet }),
+    transfers: new TransferHub({ timers, random, source: transferFiles }),
     clock,
     timers,
     heartbeatMs,

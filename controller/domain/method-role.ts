@@ -8,7 +8,9 @@ const ANYONE: readonly Role[] = ROLES;
 
 /** Who may call what, by gRPC method path. What is not here, nobody may call; a test walks every generated service. */
 export const METHOD_ROLES: Readonly<Record<string, readonly Role[]>> = {
+  '/domherd.v1.AgentService/Receive': AGENT,
   '/domherd.v1.AgentService/Renew': AGENT,
+  '/domherd.v1.AgentService/Send': AGENT,
   '/domherd.v1.AgentService/Session': AGENT,
   '/domherd.v1.ControllerService/GetInfo': ADMIN,
   '/domherd.v1.ControllerService/IssueCertificate': ADMIN,

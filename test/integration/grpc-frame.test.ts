@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { credentials, ServerCredentials, type Client } from '@grpc/grpc-js';
 import { pino, type Logger } from 'pino';
 import t, { type Test } from 'tap';
-import type { Bidi, CallInfo, Stream, Unary } from '../../controller/adapters/grpc/call.js';
+import type { Bidi, CallInfo, Stream, Unary, Upload } from '../../controller/adapters/grpc/call.js';
 import { Gate } from '../../controller/adapters/grpc/gate.js';
 import { Listener, type ServedService } from '../../controller/adapters/grpc/listener.js';
 import { OpenCalls } from '../../controller/adapters/grpc/open-calls.js';
@@ -15,6 +15,7 @@ import { bindService } from '../../controller/adapters/grpc/serve.js';
 import { judgeCall, METHOD_ROLES, ROLES, type Role } from '../../controller/domain/method-role.js';
 import { AppError, invalid, type ErrorCode } from '../../shared/errors.js';
 import { AgentServiceClient, AgentServiceService } from '../../shared/gen/domherd/v1/agent.js';
+import type { TransferChunk } from '../../shared/gen/domherd/v1/transfer.js';
 import {
   ControllerServiceClient,
   ControllerServiceService,
@@ -29,6 +30,10 @@ import { ALL_METHODS, ALL_SERVICES, connect, statusOfCall } from '../fakes/grpc-
 const LIMITS = { timeoutMs: 10_000 };
 const WATCH = { filter: undefined, afterEvent: 0n };
 const ADMIN: Principal = { role: 'admin', actor: 'admin:test', agentHost: undefined, certificate: undefined };
+
+const AGENT: Principal = { ...ADMIN, role: 'agent', actor: 'agent:dom0-1', agentHost: 'dom0-1' };
+const NOTHING: Unary<unknown, unknown> = () => ({});
+const AGENT_REST = { session: NOTHING, renew: NOTHING, send: NOTHING, receive: NOTHING };
 
 interface World {
   readonly address: string;
@@ -340,8 +345,8 @@ t.test('both ways', async (t) => {
     }
     yield { message: { $case: 'cancel', value: { orderId: `all ${String(count)}` } } };
   };
-  const { address } = await serve(t, [{ definition: AgentServiceService, handlers: { session, renew: () => ({}) } }], {
-    identify: () => ({ ...ADMIN, role: 'agent', agentHost: 'dom0-1' }),
+  const { address } = await serve(t, [{ definition: AgentServiceService, handlers: { ...AGENT_REST, session } }], {
+    identify: () => AGENT,
   });
   const client = closing(t, new AgentServiceClient(address, credentials.createInsecure()));
   const talk = async (messages: number): Promise<{ answers: string[]; error: string | undefined }> => {
@@ -363,6 +368,34 @@ t.test('both ways', async (t) => {
     'what comes after the last message',
   );
   t.match(await talk(3), { error: 'invalid' });
+});
+
+t.test('many messages, one answer', async (t) => {
+  const received: string[] = [];
+  const send: Upload<TransferChunk, unknown> = async (chunks) => {
+    for await (const { chunk } of chunks) {
+      if (chunk?.$case !== 'head') throw invalid('only heads are heard');
+      received.push(chunk.value.transferId);
+    }
+    return {};
+  };
+  const { address } = await serve(t, [{ definition: AgentServiceService, handlers: { ...AGENT_REST, send } }], {
+    identify: () => AGENT,
+  });
+  const client = closing(t, new AgentServiceClient(address, credentials.createInsecure()));
+  const upload = (ids: readonly string[], hasEnd = true): Promise<string> =>
+    new Promise((resolve) => {
+      const call = client.send((error) => resolve(error ? fromServiceError(error).code : 'done'));
+      for (const id of ids) {
+        const head = { transferId: id, files: [], cfg: Buffer.alloc(0) };
+        call.write({ chunk: id === '' ? undefined : { $case: 'head', value: head } });
+      }
+      if (hasEnd) call.end();
+    });
+  t.equal(await upload(['a', 'b']), 'done');
+  t.equal(await upload([]), 'done', 'none at all');
+  t.equal(await upload(['c', ''], false), 'invalid', 'it is answered before the client has ended');
+  t.strictSame(received, ['a', 'b', 'c']);
 });
 
 t.test('limits', (t) => {

@@ -1,5 +1,6 @@
 import type {
   handleBidiStreamingCall,
+  handleClientStreamingCall,
   handleServerStreamingCall,
   handleUnaryCall,
   UntypedServiceImplementation,
@@ -21,6 +22,8 @@ export interface CallInfo {
 export type Unary<Req, Res> = (request: Req, call: CallInfo) => Promise<Res> | Res;
 /** What is yielded is sent with backpressure. */
 export type Stream<Req, Res> = (request: Req, call: CallInfo) => AsyncIterable<Res>;
+/** Answered when the handler has read what it wants. */
+export type Upload<Req, Res> = (requests: AsyncIterable<Req>, call: CallInfo) => Promise<Res>;
 export type Bidi<Req, Res> = (requests: AsyncIterable<Req>, call: CallInfo) => AsyncIterable<Res>;
 
 type HandlerOf<Handle> =
@@ -28,9 +31,11 @@ type HandlerOf<Handle> =
     ? Unary<Req, Res>
     : Handle extends handleServerStreamingCall<infer Req, infer Res>
       ? Stream<Req, Res>
-      : Handle extends handleBidiStreamingCall<infer Req, infer Res>
-        ? Bidi<Req, Res>
-        : never;
+      : Handle extends handleClientStreamingCall<infer Req, infer Res>
+        ? Upload<Req, Res>
+        : Handle extends handleBidiStreamingCall<infer Req, infer Res>
+          ? Bidi<Req, Res>
+          : never;
 
 /**
  * The handlers of a generated server interface: `Handlers<LeaseServiceServer>`. Each is plain code that returns, yields or

@@ -4,6 +4,7 @@ import type {
   MethodDefinition,
   sendUnaryData,
   ServerDuplexStream,
+  ServerReadableStream,
   ServerUnaryCall,
   ServerWritableStream,
   ServiceDefinition,
@@ -14,7 +15,7 @@ import type { Logger } from 'pino';
 import { AppError } from '../../../shared/errors.js';
 import { parseRequestId } from '../../domain/request-id.js';
 import { orAborted } from './abort.js';
-import type { Bidi, CallInfo, Stream, Unary } from './call.js';
+import type { Bidi, CallInfo, Stream, Unary, Upload } from './call.js';
 import { failureStatus } from './failure.js';
 import type { Gate } from './gate.js';
 import type { Principal } from './principal.js';
@@ -33,7 +34,8 @@ type AnyMethod = MethodDefinition<unknown, unknown>;
 type UnaryCall = ServerUnaryCall<unknown, unknown>;
 type StreamCall = ServerWritableStream<unknown, unknown>;
 type BidiCall = ServerDuplexStream<unknown, unknown>;
-type AnyCall = UnaryCall | StreamCall | BidiCall;
+type UploadCall = ServerReadableStream<unknown, unknown>;
+type AnyCall = UnaryCall | StreamCall | BidiCall | UploadCall;
 
 /** A service's handlers by method name: what `Handlers<...>` in call.ts comes to. Methods of a class do not do. */
 export type HandlerTable = Readonly<Record<string, (request: never, call: CallInfo) => unknown>>;
@@ -65,21 +67,39 @@ export function servedDefinition(definition: ServiceDefinition): ServiceDefiniti
 
 function bindMethod(method: AnyMethod, handler: unknown, gate: Gate): UntypedHandleCall {
   // Definition and handlers come from one generated service, so the flags tell the handler's shape.
+  if (method.requestStream && !method.responseStream) {
+    return bindUpload(method, handler as Upload<unknown, unknown>, gate);
+  }
   if (method.requestStream) return bindBidi(method, handler as Bidi<unknown, unknown>, gate);
   if (method.responseStream) return bindStream(method, handler as Stream<unknown, unknown>, gate);
   return bindUnary(method, handler as Unary<unknown, unknown>, gate);
 }
 
 function bindUnary(method: AnyMethod, handle: Unary<unknown, unknown>, gate: Gate) {
-  return (call: UnaryCall, respond: sendUnaryData<unknown>): void => {
-    // Answered after the call was released: a client that has its answer is not counted any more.
-    void frame(call, method, call.request, gate, async (info) =>
-      method.responseSerialize(await orAborted(Promise.resolve(handle(call.request, info)), info.signal)),
-    ).then(
-      (response) => respond(null, response),
-      (error: unknown) => respond(failureStatus(error, gate.log.child({ method: method.path }))),
-    );
-  };
+  return (call: UnaryCall, respond: sendUnaryData<unknown>): void =>
+    answer(call, method, call.request, gate, respond, (info) => Promise.resolve(handle(call.request, info)));
+}
+
+function bindUpload(method: AnyMethod, handle: Upload<unknown, unknown>, gate: Gate) {
+  return (call: UploadCall, respond: sendUnaryData<unknown>): void =>
+    answer(call, method, undefined, gate, respond, (info) => handle(receive(call, info.signal), info));
+}
+
+function answer(
+  call: UnaryCall | UploadCall,
+  method: AnyMethod,
+  request: unknown,
+  gate: Gate,
+  respond: sendUnaryData<unknown>,
+  work: (info: CallInfo) => Promise<unknown>,
+): void {
+  // Answered after the call was released: a client that has its answer is not counted any more.
+  void frame(call, method, request, gate, async (info) =>
+    method.responseSerialize(await orAborted(work(info), info.signal)),
+  ).then(
+    (response) => respond(null, response),
+    (error: unknown) => respond(failureStatus(error, gate.log.child({ method: method.path }))),
+  );
 }
 
 function bindStream(method: AnyMethod, handle: Stream<unknown, unknown>, gate: Gate) {
@@ -182,7 +202,7 @@ async function send(
 }
 
 /** What the client sends. Ends when it has sent all; throws the signal's reason when the call is cut. */
-async function* receive(call: BidiCall, signal: AbortSignal): AsyncGenerator<unknown, void, undefined> {
+async function* receive(call: BidiCall | UploadCall, signal: AbortSignal): AsyncGenerator<unknown, void, undefined> {
   // A handler that stops reading still has something to say: destroying the stream would take that from it.
   const iterator = call.iterator({ destroyOnReturn: false }) as AsyncIterator<unknown>;
   for (;;) {

@@ -21,6 +21,7 @@ import type { LeaseService } from '../../services/lease-service.js';
 import type { MacService } from '../../services/mac-service.js';
 import type { ReservationService } from '../../services/reservation-service.js';
 import type { TokenService } from '../../services/token-service.js';
+import type { TransferHub } from '../../services/transfer-hub.js';
 import type { VmAddresser } from '../../services/vm-addresser.js';
 import type { VmQuery } from '../../services/vm-query.js';
 import type { VmCreator } from '../../services/vm-creator.js';
@@ -41,6 +42,7 @@ import type { ServedService } from './listener.js';
 import { macHandlers } from './mac-rpc.js';
 import { reservationHandlers } from './reservation-rpc.js';
 import { sessionHandlers } from './session-rpc.js';
+import { transferHandlers } from './transfer-rpc.js';
 import { vmHandlers } from './vm-rpc.js';
 
 /** Everything that calls are answered from. */
@@ -65,6 +67,7 @@ export interface Answerers {
   readonly joins: JoinService;
   readonly tokens: TokenService;
   readonly certificates: CertificateService;
+  readonly transfers: TransferHub;
   readonly info: () => ControllerInfo;
   readonly clock: Clock;
   readonly timers: Timers;
@@ -99,8 +102,12 @@ export function adminServices(answerers: Answerers): readonly ServedService[] {
 
 /** The mutual-TLS listener: the same, and what agents ask. */
 export function networkServices(answerers: Answerers): readonly ServedService[] {
-  const { fleet, clock, timers, heartbeatMs, certificates } = answerers;
-  const agent = { ...sessionHandlers({ fleet, clock, timers, heartbeatMs }), ...renewHandlers(certificates) };
+  const { fleet, clock, timers, heartbeatMs, certificates, transfers } = answerers;
+  const agent = {
+    ...sessionHandlers({ fleet, clock, timers, heartbeatMs }),
+    ...renewHandlers(certificates),
+    ...transferHandlers(transfers),
+  };
   return [...adminServices(answerers), { definition: AgentServiceService, handlers: agent }];
 }
 

@@ -12,8 +12,12 @@ import {
   Client,
   type ClientDuplexStream,
   type ClientOptions,
+  type ClientReadableStream,
   type ClientUnaryCall,
+  type ClientWritableStream,
   type handleBidiStreamingCall,
+  type handleClientStreamingCall,
+  type handleServerStreamingCall,
   type handleUnaryCall,
   makeGenericClientConstructor,
   type Metadata,
@@ -24,6 +28,7 @@ import { Timestamp } from "../../google/protobuf/timestamp.js";
 import { ProtocolVersion } from "./controller.js";
 import { HostBridges, HostFacts } from "./host.js";
 import { InterfaceSettings } from "./reservation.js";
+import { ReceiveRequest, TransferChunk, TransferReceipt } from "./transfer.js";
 import { VmMetrics, VmShape, VmState } from "./vm.js";
 
 export const protobufPackage = "domherd.v1";
@@ -3472,6 +3477,30 @@ export const AgentServiceService = {
     responseSerialize: (value: RenewResponse): Buffer => Buffer.from(RenewResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): RenewResponse => RenewResponse.decode(value),
   },
+  /**
+   * The sending end of a transfer; answered when the other end has taken all of it. Only as fast as that one reads.
+   * Errors: NOT_FOUND (no such transfer, or another host's), FAILED_PRECONDITION (that end is open already),
+   * DEADLINE_EXCEEDED (the other end did not come, or nothing moved for 5 minutes), and what ended the other end.
+   */
+  send: {
+    path: "/domherd.v1.AgentService/Send" as const,
+    requestStream: true as const,
+    responseStream: false as const,
+    requestSerialize: (value: TransferChunk): Buffer => Buffer.from(TransferChunk.encode(value).finish()),
+    requestDeserialize: (value: Buffer): TransferChunk => TransferChunk.decode(value),
+    responseSerialize: (value: TransferReceipt): Buffer => Buffer.from(TransferReceipt.encode(value).finish()),
+    responseDeserialize: (value: Buffer): TransferReceipt => TransferReceipt.decode(value),
+  },
+  /** The receiving end. Errors: as Send. */
+  receive: {
+    path: "/domherd.v1.AgentService/Receive" as const,
+    requestStream: false as const,
+    responseStream: true as const,
+    requestSerialize: (value: ReceiveRequest): Buffer => Buffer.from(ReceiveRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ReceiveRequest => ReceiveRequest.decode(value),
+    responseSerialize: (value: TransferChunk): Buffer => Buffer.from(TransferChunk.encode(value).finish()),
+    responseDeserialize: (value: Buffer): TransferChunk => TransferChunk.decode(value),
+  },
 } as const;
 
 export interface AgentServiceServer extends UntypedServiceImplementation {
@@ -3479,6 +3508,14 @@ export interface AgentServiceServer extends UntypedServiceImplementation {
   session: handleBidiStreamingCall<AgentMessage, ControllerMessage>;
   /** A new certificate for a new key. Errors: INVALID_ARGUMENT, UNAUTHENTICATED (revoked). */
   renew: handleUnaryCall<RenewRequest, RenewResponse>;
+  /**
+   * The sending end of a transfer; answered when the other end has taken all of it. Only as fast as that one reads.
+   * Errors: NOT_FOUND (no such transfer, or another host's), FAILED_PRECONDITION (that end is open already),
+   * DEADLINE_EXCEEDED (the other end did not come, or nothing moved for 5 minutes), and what ended the other end.
+   */
+  send: handleClientStreamingCall<TransferChunk, TransferReceipt>;
+  /** The receiving end. Errors: as Send. */
+  receive: handleServerStreamingCall<ReceiveRequest, TransferChunk>;
 }
 
 export interface AgentServiceClient extends Client {
@@ -3502,6 +3539,32 @@ export interface AgentServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: RenewResponse) => void,
   ): ClientUnaryCall;
+  /**
+   * The sending end of a transfer; answered when the other end has taken all of it. Only as fast as that one reads.
+   * Errors: NOT_FOUND (no such transfer, or another host's), FAILED_PRECONDITION (that end is open already),
+   * DEADLINE_EXCEEDED (the other end did not come, or nothing moved for 5 minutes), and what ended the other end.
+   */
+  send(callback: (error: ServiceError | null, response: TransferReceipt) => void): ClientWritableStream<TransferChunk>;
+  send(
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: TransferReceipt) => void,
+  ): ClientWritableStream<TransferChunk>;
+  send(
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: TransferReceipt) => void,
+  ): ClientWritableStream<TransferChunk>;
+  send(
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: TransferReceipt) => void,
+  ): ClientWritableStream<TransferChunk>;
+  /** The receiving end. Errors: as Send. */
+  receive(request: ReceiveRequest, options?: Partial<CallOptions>): ClientReadableStream<TransferChunk>;
+  receive(
+    request: ReceiveRequest,
+    metadata?: Metadata,
+    options?: Partial<CallOptions>,
+  ): ClientReadableStream<TransferChunk>;
 }
 
 export const AgentServiceClient = makeGenericClientConstructor(

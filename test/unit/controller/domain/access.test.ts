@@ -84,10 +84,12 @@ t.test('who may call what', (t) => {
     t.end();
   });
 
-  t.test('an agent may hold its session and nothing that changes the fleet', (t) => {
+  t.test('an agent may hold its session and the ends of transfers, and nothing that changes the fleet', (t) => {
     const allowed = paths.filter((path) => judgeCall(path, 'agent') === 'allowed');
     t.strictSame(allowed.sort(), [
+      '/domherd.v1.AgentService/Receive',
       '/domherd.v1.AgentService/Renew',
+      '/domherd.v1.AgentService/Send',
       '/domherd.v1.AgentService/Session',
       '/domherd.v1.JoinService/Join',
       '/grpc.health.v1.Health/Check',
