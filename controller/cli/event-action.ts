@@ -1,9 +1,12 @@
+import { isPattern } from '../../shared/domain/name-pattern.js';
 import { EventServiceClient, type Event, type EventFilter } from '../../shared/gen/domherd/v1/event.js';
+import { ReservationServiceClient } from '../../shared/gen/domherd/v1/reservation.js';
 import { VmServiceClient } from '../../shared/gen/domherd/v1/vm.js';
 import { callStream, callUnary } from '../../shared/grpc/client.js';
 import { withClient } from './connection.js';
-import { followEvents, newestEvents, printEvent, type WatchEvents } from './follow.js';
+import { ANY_EVENT, followEvents, newestEvents, printEvent, type WatchEvents } from './follow.js';
 import { isTable } from './format.js';
+import { expandHosts, pickHosts, readHosts } from './host-selection.js';
 import type { Invocation } from './invocation.js';
 import { CALL } from './limit.js';
 import { printRows, tell } from './output.js';
@@ -11,8 +14,8 @@ import { eventView } from './view/event-view.js';
 
 export interface EventOptions {
   readonly follow?: boolean;
-  readonly host?: string;
-  readonly vm?: string;
+  readonly host?: readonly string[];
+  readonly vm?: readonly string[];
   readonly kind?: readonly string[];
   readonly address?: string;
   readonly reservation?: string;
@@ -26,6 +29,7 @@ export async function listEvents(call: Invocation, options: EventOptions): Promi
   const filter = await toFilter(call, options);
   const limit = options.limit ?? (options.follow ? LIMIT_BEFORE_FOLLOWING : LIMIT);
   const events = await newestEvents(call, filter, limit);
+  if (events.length === 0) await expectKnown(call, options);
   if (!options.follow) {
     printEvents(call, events);
     return 0;
@@ -50,12 +54,42 @@ function watchOf(call: Invocation, filter: EventFilter): WatchEvents {
 async function toFilter(call: Invocation, options: EventOptions): Promise<EventFilter> {
   return {
     kinds: [...(options.kind ?? [])],
-    host: options.host ?? '',
+    host: '',
     reservation: options.reservation ?? '',
     address: options.address ?? '',
     mac: '',
-    vmId: options.vm === undefined ? 0 : await findVmId(call, options.vm),
+    vmId: 0,
+    hosts: [...(await expandHosts(call, options.host ?? []))],
+    vmIds: options.vm === undefined ? [] : await findVmIds(call, options.vm),
   };
+}
+
+/**
+ * History has hosts and reservations that are there no more; what neither is there nor ever was is a typing error.
+ *
+ * @throws {AppError} `not_found`
+ */
+async function expectKnown(call: Invocation, { host = [], reservation }: EventOptions): Promise<void> {
+  for (const name of host.filter((each) => !isPattern(each))) {
+    const [event] = await newestEvents(call, { ...ANY_EVENT, hosts: [name] }, 1);
+    if (event === undefined) pickHosts(await readHosts(call), [name]);
+  }
+  if (reservation === undefined) return;
+  const [event] = await newestEvents(call, { ...ANY_EVENT, reservation }, 1);
+  if (event === undefined) await expectReservation(call, reservation);
+}
+
+async function expectReservation(call: Invocation, name: string): Promise<void> {
+  await withClient(call, ReservationServiceClient, (client) => callUnary(client.get.bind(client), { name }, CALL));
+}
+
+/** @throws {AppError} as VMs are selected */
+async function findVmIds(call: Invocation, names: readonly string[]): Promise<number[]> {
+  const selector = { names: [...names], all: false };
+  const { vms } = await withClient(call, VmServiceClient, (client) =>
+    callUnary(client.list.bind(client), { selector }, CALL),
+  );
+  return vms.map(({ id }) => id);
 }
 
 /** @throws {AppError} `not_found`, or `invalid` for a name that several hosts have */

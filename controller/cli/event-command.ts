@@ -15,8 +15,8 @@ export const EVENT: Noun = {
       formats: PLAIN,
       options: [
         option('-f, --follow', 'then tell what happens, until Ctrl-C'),
-        option('--host <host>', 'only of this host'),
-        option('--vm <vm>', 'only of this VM'),
+        listOption('--host <host>', 'only of this host'),
+        listOption('--vm <vm>', 'only of this VM'),
         listOption('--kind <kind>', 'only of this kind, as in vm.started, or vm. for all of VMs'),
         option('--address <address>', 'only of this address'),
         option('--reservation <reservation>', 'only of this reservation'),
@@ -25,6 +25,7 @@ export const EVENT: Noun = {
       examples: [
         'domherd event list --follow',
         'domherd event list --vm domU@dom0-1 --limit 20',
+        "domherd event list --host 'dom0-[1-4]' --kind host.",
         'domherd event list --kind lease. -o json',
       ],
       run: async (call, _args, options: EventOptions) => (await import('./event-action.js')).listEvents(call, options),

@@ -14,6 +14,12 @@ export type WatchEvents = (
   show: (event: Event | undefined) => void,
 ) => Promise<void>;
 
+/** A filter that everything passes. */
+export const ANY_EVENT: EventFilter = {
+  ...{ kinds: [], host: '', reservation: '', address: '', mac: '', vmId: 0 },
+  ...{ hosts: [], vmIds: [] },
+};
+
 const RECONNECT_MS = 1_000;
 
 /**

@@ -1,8 +1,9 @@
-import { notFound } from '../../shared/errors.js';
+import { invalid, notFound } from '../../shared/errors.js';
 import { HostServiceClient, type Host } from '../../shared/gen/domherd/v1/host.js';
 import { callUnary } from '../../shared/grpc/client.js';
 import { confirm } from './confirm.js';
 import { withClient } from './connection.js';
+import { expandHosts, pickHosts, readHosts } from './host-selection.js';
 import { tunnelText } from './host-tunnel-action.js';
 import { isData, isTable } from './format.js';
 import type { Invocation } from './invocation.js';
@@ -17,10 +18,10 @@ export interface TokenOptions {
   readonly ttl?: number;
 }
 
-export async function listHosts(call: Invocation): Promise<number> {
-  const { hosts } = await withClient(call, HostServiceClient, (client) =>
-    callUnary(client.list.bind(client), {}, CALL),
-  );
+/** @param names hosts or patterns; none: all */
+export async function listHosts(call: Invocation, names: readonly string[]): Promise<number> {
+  const all = await readHosts(call);
+  const hosts = names.length === 0 ? all : pickHosts(all, names);
   printRows(call, hosts, hostView(call.world.timeZone()));
   if (hosts.length === 0 && isTable(call.format)) {
     tell(call, 'no host has joined; let some in: domherd host add NODE..., or --file $OAR_NODE_FILE');
@@ -28,7 +29,9 @@ export async function listHosts(call: Invocation): Promise<number> {
   return 0;
 }
 
-export async function showHost(call: Invocation, name: string): Promise<number> {
+export async function showHost(call: Invocation, text: string): Promise<number> {
+  const [name = text, ...more] = await expandHosts(call, [text]);
+  if (more.length > 0) throw invalid(`"${text}" is ${String(more.length + 1)} hosts`, { hint: 'name one of them' });
   const { host } = await withClient(call, HostServiceClient, (client) =>
     callUnary(client.get.bind(client), { name }, CALL),
   );
@@ -60,14 +63,28 @@ export async function createToken(call: Invocation, host: string, options: Token
   return 0;
 }
 
-export async function revokeHost(call: Invocation, name: string, options: { yes?: boolean }): Promise<number> {
-  await confirm(call, `revoke the certificate of ${name}, so that it must join anew`, options.yes);
-  const request = { requestId: call.requestId, name };
-  const { host } = await withClient(call, HostServiceClient, (client) =>
-    callUnary(client.revoke.bind(client), request, CALL),
-  );
-  if (isTable(call.format)) tell(call, `${name} is revoked; its VMs are left alone`);
-  else printHost(call, host, name);
+export async function revokeHosts(
+  call: Invocation,
+  texts: readonly string[],
+  options: { yes?: boolean },
+): Promise<number> {
+  const names = [...new Set(await expandHosts(call, texts))];
+  const question =
+    names.length === 1
+      ? `revoke the certificate of ${names.join(' ')}, so that it must join anew`
+      : `revoke the certificates of ${names.join(' ')}, so that they must join anew`;
+  await confirm(call, question, options.yes);
+  const hosts = await withClient(call, HostServiceClient, async (client) => {
+    const revoked: Host[] = [];
+    for (const name of names) {
+      const request = { requestId: names.length === 1 ? call.requestId : call.world.newId(), name };
+      const { host } = await callUnary(client.revoke.bind(client), request, CALL);
+      if (host !== undefined) revoked.push(host);
+      if (isTable(call.format)) tell(call, `${name} is revoked; its VMs are left alone`);
+    }
+    return revoked;
+  });
+  if (!isTable(call.format)) printRows(call, hosts, hostView(call.world.timeZone()));
   return 0;
 }
 

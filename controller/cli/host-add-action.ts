@@ -15,6 +15,7 @@ import type { Wanted } from './dom0/plan.js';
 import { setUpDom0, type SetupResult, type SetupTarget } from './dom0/setup.js';
 import { outcomeText, printPlans, printResults } from './dom0/setup-view.js';
 import { Ssh } from './dom0/ssh.js';
+import { expandHosts, expandNewHosts } from './host-selection.js';
 import { openTunnel, tunnelTo } from './host-tunnel-action.js';
 import type { Invocation } from './invocation.js';
 
@@ -53,7 +54,7 @@ export async function upgradeHosts(
   if ((options.all ?? false) === names.length > 0) {
     throw invalid('either hosts or --all', { hint: 'domherd host upgrade dom0-1, or domherd host upgrade --all' });
   }
-  const named = names.map(parseHostName);
+  const named = (await expandHosts(call, names)).map(parseHostName);
   const choose = async (controller: ControllerSide): Promise<readonly HostName[]> =>
     options.all ? (await controller.list()).map(({ name }) => parseHostName(name)) : uniqueNodes(named);
   return setUp(call, 'upgrade', choose, options);
@@ -66,7 +67,7 @@ async function readNodes(
   file: string | undefined,
 ): Promise<readonly HostName[]> {
   const listed = file === undefined ? [] : parseNodeList(await readList(call, file), file);
-  const hosts = uniqueNodes([...names.map(parseHostName), ...listed]);
+  const hosts = uniqueNodes([...expandNewHosts(names).map(parseHostName), ...listed]);
   if (hosts.length > 0) return hosts;
   throw invalid('no node was given', { hint: 'domherd host add NODE..., or domherd host add --file $OAR_NODE_FILE' });
 }

@@ -48,7 +48,7 @@ export const HOST: Noun = {
       ],
       examples: [
         'domherd host add --file $OAR_NODE_FILE',
-        'domherd host add dom0-1 dom0-2 --dry-run',
+        "domherd host add 'dom0-[1-20]' --dry-run",
         'domherd host add dom0-1 --accept-new-host-key',
         'domherd host add dom0-1 --via ssh',
       ],
@@ -97,10 +97,11 @@ export const HOST: Noun = {
     }),
     verb({
       name: 'list',
-      about: 'all hosts',
+      args: '[host...]',
+      about: 'all hosts, or those named',
       formats: NAMED,
-      examples: ['domherd host list', 'domherd host list -o name'],
-      run: async (call) => (await import('./host-action.js')).listHosts(call),
+      examples: ['domherd host list', 'domherd host list -o name', "domherd host list 'dom0-[1-20]' -o wide"],
+      run: async (call, args) => (await import('./host-action.js')).listHosts(call, args),
     }),
     verb({
       name: 'show',
@@ -128,13 +129,13 @@ export const HOST: Noun = {
     }),
     verb({
       name: 'revoke',
-      args: '<host>',
-      about: 'refuse the certificate of a host from now on; it must join anew. Its VMs are left alone',
+      args: '<host...>',
+      about: 'refuse the certificate of hosts from now on; they must join anew. Their VMs are left alone',
       formats: NAMED,
       options: [yesOption()],
       examples: ['domherd host revoke dom0-1', 'domherd host revoke dom0-1 --yes'],
-      run: async (call, [name = ''], options: { yes?: boolean }) =>
-        (await import('./host-action.js')).revokeHost(call, name, options),
+      run: async (call, args, options: { yes?: boolean }) =>
+        (await import('./host-action.js')).revokeHosts(call, args, options),
     }),
   ],
 };

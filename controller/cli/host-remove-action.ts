@@ -13,6 +13,7 @@ import { RELEASE, REMOVE } from './dom0/script.js';
 import { Ssh } from './dom0/ssh.js';
 import { hintOf } from './failure.js';
 import type { ReachOptions } from './host-add-action.js';
+import { expandHosts } from './host-selection.js';
 import type { Invocation } from './invocation.js';
 import { printRows, tell, type View } from './output.js';
 
@@ -38,7 +39,7 @@ const PARALLEL = 10;
 const REMOVE_MS = 120_000;
 
 export async function removeHosts(call: Invocation, names: readonly string[], options: RemoveOptions): Promise<number> {
-  const hosts = uniqueNodes(names.map(parseHostName));
+  const hosts = uniqueNodes((await expandHosts(call, names)).map(parseHostName));
   if (hosts.length === 0) throw invalid('no host was given', { hint: 'domherd host remove HOST...' });
   if (!options.dryRun) await confirm(call, question(hosts, options), options.yes);
   const folder = dom0FolderOf(call.world);

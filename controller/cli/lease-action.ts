@@ -9,7 +9,7 @@ import { callStream, callUnary } from '../../shared/grpc/client.js';
 import { confirm } from './confirm.js';
 import { withClient } from './connection.js';
 import { findVmId, printEvents } from './event-action.js';
-import { followEvents, newestEvents, type WatchEvents } from './follow.js';
+import { ANY_EVENT, followEvents, newestEvents, type WatchEvents } from './follow.js';
 import { isTable } from './format.js';
 import type { Invocation } from './invocation.js';
 import { CALL, LONG_CALL } from './limit.js';
@@ -46,8 +46,6 @@ export async function listLeases(call: Invocation, options: LeaseListOptions): P
   if (!options.watch) return 0;
   return followEvents(call, watchOf(call, options.reservation ?? ''), newest?.id ?? 0n);
 }
-
-const ANY_EVENT = { kinds: [], host: '', reservation: '', address: '', mac: '', vmId: 0 };
 
 function watchOf(call: Invocation, reservation: string): WatchEvents {
   return (afterEvent, signal, show) =>

@@ -1,21 +1,16 @@
 import { InvalidArgumentError, Option } from 'commander';
 import { parseDuration } from '../../shared/domain/duration.js';
+import { splitNames } from '../../shared/domain/name-pattern.js';
 
 /** An option of the value; `flags` as commander writes them. The name in <> tells completion what to offer. */
 export function option(flags: string, about: string): Option {
   return new Option(flags, about);
 }
 
-/** An option that may be given several times, or once with commas between. */
+/** An option that may be given several times, or once with commas between; those of a pattern's brackets are its own. */
 export function listOption(flags: string, about: string): Option {
   return new Option(flags, `${about} (repeat it, or separate by commas)`).argParser(
-    (text: string, before: readonly string[] | undefined) => [
-      ...(before ?? []),
-      ...text
-        .split(',')
-        .map((part) => part.trim())
-        .filter((part) => part !== ''),
-    ],
+    (text: string, before: readonly string[] | undefined) => [...(before ?? []), ...splitNames(text)],
   );
 }
 

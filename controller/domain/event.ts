@@ -35,6 +35,9 @@ export interface EventFilter {
   readonly mac?: Mac | undefined;
   readonly vmId?: VmId | undefined;
   readonly owner?: OwnerKey | undefined;
+  /** Of any of them. */
+  readonly hosts?: readonly string[] | undefined;
+  readonly vmIds?: readonly VmId[] | undefined;
 }
 
 /** Whether an event passes a filter: the rule that live streams and the store share. */
@@ -43,8 +46,15 @@ export function matchesFilter(event: NewEvent, filter: EventFilter): boolean {
     matchesKind(event.kind, filter.kinds ?? []) &&
     (['host', 'reservation', 'address', 'mac', 'vmId', 'owner'] as const).every(
       (field) => filter[field] === undefined || filter[field] === event[field],
-    )
+    ) &&
+    isOneOf(event.host, filter.hosts) &&
+    isOneOf(event.vmId, filter.vmIds)
   );
+}
+
+/** None given: any. */
+function isOneOf<T>(value: T | undefined, wanted: readonly T[] = []): boolean {
+  return wanted.length === 0 || (value !== undefined && wanted.includes(value));
 }
 
 function matchesKind(kind: string, kinds: readonly string[]): boolean {

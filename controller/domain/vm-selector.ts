@@ -1,10 +1,11 @@
+import { isGlob, isPattern, matchesGlob, PatternExpander } from '../../shared/domain/name-pattern.js';
 import { invalid, notFound } from '../../shared/errors.js';
 import { closestNames } from './closest-name.js';
 import type { VmId } from './lease.js';
 
 /** Which VMs: exactly one of both is used. */
 export interface VmSelector {
-  /** Each a NAME, a NAME@HOST or an id. */
+  /** Each a NAME, a NAME@HOST, an id, or a pattern of those: `web-[1-20]`, `web-*`, `*@dom0-1`. */
   readonly names: readonly string[];
   readonly all: boolean;
 }
@@ -26,11 +27,14 @@ export interface VmDirectory<V extends SelectableVm> {
   all(): readonly V[];
 }
 
+const SHOWN = 5;
+
 /**
- * The VMs that a selector means, each once, in the order in which they were named.
+ * The VMs that a selector means, each once, in the order in which they were named; those of one `*` by host and name.
  *
- * @throws {AppError} `invalid` unless exactly one of names and all is used, or when several VMs have the name (details
- *   `candidates`); `not_found` when none has
+ * @throws {AppError} `invalid` unless exactly one of names and all is used, when several VMs have the name (details
+ *   `candidates`), for a malformed pattern and for one of too many names; `not_found` when none has it, when a pattern
+ *   matches none, and when there is no VM of some of the names that a pattern tells (details `missing`)
  */
 export function selectVms<V extends SelectableVm>(selector: VmSelector, directory: VmDirectory<V>): readonly V[] {
   if (selector.all === selector.names.length > 0) {
@@ -39,19 +43,80 @@ export function selectVms<V extends SelectableVm>(selector: VmSelector, director
     });
   }
   if (selector.all) return directory.all();
-  const chosen = new Map<VmId, V>();
-  for (const text of selector.names) {
-    const vm = selectVm(text, directory);
-    chosen.set(vm.id, vm);
-  }
-  return [...chosen.values()];
+  const finder = new Finder(directory);
+  return [...new Map(selector.names.flatMap((text) => finder.find(text)).map((vm) => [vm.id, vm])).values()];
 }
 
 /**
- * @param text NAME, NAME@HOST or an id; HOST may be the first label of the host's name
+ * @param text NAME, NAME@HOST, an id, or a pattern that one VM matches; HOST may be the first label of the host's name
  * @throws {AppError} as {@link selectVms}
  */
 export function selectVm<V extends SelectableVm>(text: string, directory: VmDirectory<V>): V {
+  const [first, ...more] = new Finder(directory).find(text);
+  if (first === undefined) throw unknownVm(text, directory);
+  if (more.length === 0) return first;
+  throw invalid(`VM pattern "${text}" matches ${more.length + 1} VMs, and one is wanted`, {
+    vm: text,
+    candidates: listOf([first, ...more].map(labelOf), 50, ' '),
+    hint: 'name one of them',
+  });
+}
+
+/** Finds the VMs of the texts of one selector. */
+class Finder<V extends SelectableVm> {
+  private readonly directory: VmDirectory<V>;
+  private all: readonly V[] | undefined;
+  private readonly patterns = new PatternExpander();
+
+  constructor(directory: VmDirectory<V>) {
+    this.directory = directory;
+  }
+
+  /** @returns at least one */
+  find(text: string): readonly V[] {
+    // A cfg may have any name in it: one that is written like a pattern is found by itself.
+    if (!isPattern(text) || this.directory.byName(text).length > 0) return [selectNamed(text, this.directory)];
+    const names = this.patterns.expand(text);
+    const found = names.map((name) => this.matchesOf(name));
+    const missing = names.filter((_, n) => found[n]?.length === 0);
+    if (missing.length > 0) throw unmatched(text, names.length, missing);
+    return found.flat();
+  }
+
+  private matchesOf(name: string): readonly V[] {
+    if (isGlob(name)) return this.globbed(name);
+    const matches = preferPresent(matchesOf(name, this.directory));
+    if (matches.length > 1) throw ambiguousVm(name, matches);
+    return matches;
+  }
+
+  private globbed(glob: string): readonly V[] {
+    this.all ??= this.directory.all();
+    const at = glob.lastIndexOf('@');
+    const [name, host] = at < 0 ? [glob, '*'] : [glob.slice(0, at), glob.slice(at + 1).toLowerCase()];
+    return this.all.filter(
+      (vm) => (matchesGlob(name, vm.name) && isOnHost(vm, host)) || (at >= 0 && matchesGlob(glob, vm.name)),
+    );
+  }
+}
+
+function isOnHost({ host }: SelectableVm, glob: string): boolean {
+  return matchesGlob(glob, host) || matchesGlob(glob, host.split('.')[0] ?? '');
+}
+
+function unmatched(pattern: string, count: number, missing: readonly string[]): Error {
+  const message =
+    missing.length === count
+      ? `VM pattern "${pattern}" matches no VM`
+      : `VM pattern "${pattern}": there is no VM ${listOf(missing, SHOWN)}`;
+  return notFound(message, { vm: pattern, missing: missing.slice(0, 50).join(' '), hint: 'see domherd vm list' });
+}
+
+function listOf(texts: readonly string[], max: number, gap = ', '): string {
+  return [...texts.slice(0, max), ...(texts.length > max ? ['...'] : [])].join(gap);
+}
+
+function selectNamed<V extends SelectableVm>(text: string, directory: VmDirectory<V>): V {
   const matches = preferPresent(matchesOf(text, directory));
   const [first] = matches;
   if (first === undefined) throw unknownVm(text, directory);
@@ -84,8 +149,7 @@ function ambiguousVm(text: string, matches: readonly SelectableVm[]): Error {
   // Two cfg files of one host may have one name: then only the id tells them apart.
   const isUnique = new Set(labels).size === labels.length;
   const candidates = matches.map((vm) => (isUnique ? labelOf(vm) : `${labelOf(vm)} (id ${vm.id})`)).sort();
-  const shown = candidates.length > 5 ? [...candidates.slice(0, 5), '...'] : candidates;
-  return invalid(`VM name "${text}" belongs to ${matches.length} VMs: ${shown.join(', ')}`, {
+  return invalid(`VM name "${text}" belongs to ${matches.length} VMs: ${listOf(candidates, SHOWN)}`, {
     vm: text,
     candidates: candidates.slice(0, 50).join(' '),
     hint: isUnique ? 'give NAME@HOST' : 'give the id',

@@ -1,3 +1,4 @@
+import { selectHosts } from '../../shared/domain/host-selector.js';
 import { ownerKey, type Lease, type LeaseState, type OwnerKey } from '../domain/lease.js';
 import type { ReservationId } from '../domain/reservation.js';
 import type { Vm } from '../domain/vm.js';
@@ -61,6 +62,14 @@ export class VmQuery {
   list(selector: VmSelector | undefined): readonly VmView[] {
     const choices = selectVms(selector ?? { names: [], all: true }, this.directory);
     return this.views([...choices].sort(byHostAndName).map(({ vm }) => vm));
+  }
+
+  /** Names of hosts of those that a user wrote: see the domain's function. @throws {AppError} as it */
+  selectHosts(texts: readonly string[]): readonly string[] {
+    return selectHosts(
+      texts,
+      this.fleet.hosts().map(({ host }) => host.name),
+    );
   }
 
   /** @throws {AppError} `not_found`, or `invalid` for a name that several VMs have */

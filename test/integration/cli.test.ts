@@ -115,6 +115,21 @@ t.test('YAML says what JSON says', async (t) => {
   t.match(parse(await cli.ok('vm start --all --dry-run -o yaml')), [], 'a plan too');
 });
 
+t.test('patterns name many at once', async (t) => {
+  const names = async (args: string) => (await cli.ok(`${args} -o name`)).trimEnd().split('\n');
+  t.same(await names('vm list domU@dom0-[1-2]'), ['domU@dom0-1', 'domU@dom0-2']);
+  t.same(await names('vm list *@dom0-2'), ['domU@dom0-2', 'domU2@dom0-2']);
+  t.equal((await names('vm start domU*')).length, 4);
+  t.same(await names('vm show *U2@dom0-1'), ['domU2@dom0-1'], 'one that matches is one');
+  t.same(await names('host list dom0-[1-2]'), ['dom0-1', 'dom0-2']);
+  t.same(await names('bridge list --host *-1').then((all) => all.filter((name) => !name.endsWith('@dom0-1'))), []);
+  const [one, all] = [await cli.rows('event list --vm domU@dom0-1'), await cli.rows('event list --vm domU@dom0-*')];
+  const ids = (rows: readonly Record<string, unknown>[]) => new Set(rows.map(({ vmId }) => vmId));
+  t.same([ids(one).size, ids(all).size], [1, 2], 'events of those, and of no other');
+  t.same(ids(await cli.rows('event list --host dom0-[1-2] --kind host.joined')).size, 1);
+  t.equal((await cli.rows('event list --host dom0-[1-2] --kind host.joined')).length, 2);
+});
+
 t.test('wide tells what there is no room for otherwise', async (t) => {
   const [titles = '', vm = ''] = (await cli.ok('vm list domU@dom0-1 -o wide')).split('\n');
   t.match(titles, /MAC.*CPU +MEMORY NOW.*BRIDGE +RESERVATION +UUID +CFG +NOTE/);
@@ -197,6 +212,19 @@ const REFUSALS: readonly Refusal[] = [
   { args: 'vm address domU@dom0-1 --address 10.180.0.77', exitCode: 5, says: /hint: / },
   { args: 'event list --limit 0', exitCode: 2, says: /1 to 1000/ },
   { args: 'event list --vm nope', exitCode: 3, says: /nope/ },
+  { args: 'event list --host nope', exitCode: 3, says: /host "nope" is unknown/ },
+  { args: 'event list --host nope*', exitCode: 3, says: /"nope\*" matches no host/ },
+  { args: 'event list --reservation nope', exitCode: 3, says: /nope/ },
+  { args: 'bridge list --host dom0-[1-3]', exitCode: 3, says: /no host dom0-3/ },
+  { args: 'host list dom0-1 dom0-9', exitCode: 3, says: /"dom0-9" is unknown/ },
+  { args: 'host show dom0-*', exitCode: 2, says: /is 2 hosts/ },
+  { args: 'host revoke dom0-[7-9] --yes', exitCode: 3, says: /matches no host/ },
+  { args: 'host add dom0-* --dry-run', exitCode: 2, says: /could be any host/ },
+  { args: 'vm start domU@dom0-[1-3]', exitCode: 3, says: /there is no VM domU@dom0-3/ },
+  { args: 'vm destroy x* --yes', exitCode: 3, says: /"x\*" matches no VM/ },
+  { args: 'vm start domU-[1-1000000000]', exitCode: 2, says: /9 digits/ },
+  { args: 'vm show domU*', exitCode: 2, says: /matches 4 VMs/ },
+  { args: 'vm create w --like domU --on dom0-[1-3]', exitCode: 3, says: /there is no host dom0-3/ },
   { args: 'certificate issue a/b --out /nonexistent', exitCode: 2, says: /a\/b/ },
 ];
 

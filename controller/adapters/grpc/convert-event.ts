@@ -6,6 +6,7 @@ import type { Event, EventFilter } from '../../domain/event.js';
 import { optionalAddressFrom, optionalMacFrom, optionalTextFrom, timestampFromMs } from './convert.js';
 
 const MAX_KINDS = 64;
+const MAX_SUBJECTS = 10_000;
 
 export function eventToWire(event: Event): WireEvent {
   return {
@@ -35,7 +36,14 @@ export function filterFrom(filter: WireFilter | undefined): EventFilter {
     address: optionalAddressFrom(filter.address, 'filter.address'),
     mac: optionalMacFrom(filter.mac, 'filter.mac'),
     vmId: filter.vmId === 0 ? undefined : filter.vmId,
+    hosts: listFrom(filter.hosts, 'filter.hosts'),
+    vmIds: listFrom(filter.vmIds, 'filter.vm_ids'),
   };
+}
+
+function listFrom<T>(list: readonly T[], field: string): readonly T[] {
+  if (list.length <= MAX_SUBJECTS) return list;
+  throw invalid(`${field} has more than ${String(MAX_SUBJECTS)} entries`, { field });
 }
 
 function kindsFrom(kinds: readonly string[]): readonly string[] {

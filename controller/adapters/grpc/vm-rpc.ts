@@ -80,7 +80,10 @@ export function vmHandlers(options: VmHandlersOptions): Handlers<VmServiceServer
     unpause: (request, call) => order({ kind: 'unpause' }, request, call),
     restoreFiles: (request, { caller, signal }) =>
       tell(restorer.restoreFiles(verbRequestFrom(request), caller, signal)),
-    create: (request, { caller, signal }) => tell(creator.create(createRequestFrom(request), caller, signal)),
+    create: (request, { caller, signal }) => {
+      const hosts = [...query.selectHosts(request.hosts.slice(0, MAX_HOSTS + 1))];
+      return tell(creator.create(createRequestFrom({ ...request, hosts }), caller, signal));
+    },
     delete: (request, { caller, signal }) => tell(deleter.delete(verbRequestFrom(request), caller, signal)),
     wait: ({ selector, condition, timeoutSeconds }, { signal }) => {
       const timeoutMs = secondsFrom(timeoutSeconds || WAIT_SECONDS, 86_400) * 1000;

@@ -68,6 +68,8 @@ export class SqliteEventStore implements EventStore {
       .equals('owner', filter.owner)
       .equals('host', filter.host)
       .equals('reservation', filter.reservation)
+      .anyOf('host', filter.hosts)
+      .anyOf('vm_id', filter.vmIds)
       .above('id', after);
     addKinds(where, filter.kinds ?? []);
     const order = after === undefined ? 'DESC' : 'ASC';

@@ -21,6 +21,12 @@ export class Where {
     return this.add(`${column} IN (${values.map(() => '?').join(', ')})`, ...values);
   }
 
+  /** As oneOf, for lists of any length: their statement is one. */
+  anyOf(column: string, values: readonly (string | number)[] = []): this {
+    if (values.length === 0) return this;
+    return this.add(`${column} IN (SELECT value FROM json_each(?))`, JSON.stringify(values));
+  }
+
   add(condition: string, ...params: SqlValue[]): this {
     this.conditions.push(condition);
     this.params.push(...params);

@@ -65,6 +65,9 @@ export interface EventFilter {
   mac: string;
   /** 0: any. */
   vmId: number;
+  /** Of any of these; empty: any. At most 10,000 of each. */
+  hosts: string[];
+  vmIds: number[];
 }
 
 export interface ListEventsRequest {
@@ -388,7 +391,7 @@ export const Event_DetailsEntry: MessageFns<Event_DetailsEntry> = {
 };
 
 function createBaseEventFilter(): EventFilter {
-  return { kinds: [], host: "", reservation: "", address: "", mac: "", vmId: 0 };
+  return { kinds: [], host: "", reservation: "", address: "", mac: "", vmId: 0, hosts: [], vmIds: [] };
 }
 
 export const EventFilter: MessageFns<EventFilter> = {
@@ -410,6 +413,16 @@ export const EventFilter: MessageFns<EventFilter> = {
     }
     if (message.vmId !== 0) {
       writer.uint32(48).uint32(message.vmId);
+    }
+    for (const v of message.hosts) {
+      writer.uint32(58).string(v!);
+    }
+    if (message.vmIds.length !== 0) {
+      writer.uint32(66).fork();
+      for (const v of message.vmIds) {
+        writer.uint32(v);
+      }
+      writer.join();
     }
     return writer;
   },
@@ -475,6 +488,32 @@ export const EventFilter: MessageFns<EventFilter> = {
             message.vmId = reader.uint32();
             continue;
           }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.hosts.push(reader.string());
+            continue;
+          }
+          case 8: {
+            if (tag === 64) {
+              message.vmIds.push(reader.uint32());
+
+              continue;
+            }
+
+            if (tag === 66) {
+              const end2 = reader.uint32() + reader.pos;
+              while (reader.pos < end2) {
+                message.vmIds.push(reader.uint32());
+              }
+
+              continue;
+            }
+
+            break;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -498,6 +537,8 @@ export const EventFilter: MessageFns<EventFilter> = {
     message.address = object.address ?? "";
     message.mac = object.mac ?? "";
     message.vmId = object.vmId ?? 0;
+    message.hosts = object.hosts?.map((e) => e) || [];
+    message.vmIds = object.vmIds?.map((e) => e) || [];
     return message;
   },
 };

@@ -7,7 +7,7 @@ import { hostStateOf } from '../../../../controller/domain/host-state.js';
 import { diffChange, diffFullState, isSameObservation, newsOf } from '../../../../controller/domain/observation.js';
 import { checkProtocol } from '../../../../controller/domain/protocol.js';
 import type { Vm } from '../../../../controller/domain/vm.js';
-import { selectVms, type SelectableVm, type VmDirectory } from '../../../../controller/domain/vm-selector.js';
+import { selectVm, selectVms, type SelectableVm, type VmDirectory } from '../../../../controller/domain/vm-selector.js';
 import { parseIpv4 } from '../../../../shared/domain/ipv4.js';
 import { AppError } from '../../../../shared/errors.js';
 import { imageVm } from '../../../fakes/fake-agent.js';
@@ -152,6 +152,7 @@ await t.test('selectVms', async (t) => {
     vm(7, 'past', 'a', true),
     vm(8, '12', 'a'),
     vm(9, 'odd@name', 'a'),
+    vm(10, 'x[1]*y', 'a'),
   ];
   const directory: VmDirectory<SelectableVm> = {
     byId: (id) => vms.find((one) => one.id === id),
@@ -168,9 +169,19 @@ await t.test('selectVms', async (t) => {
     { names: ['past'], want: [7], why: 'gone, but nobody else is meant' },
     { names: ['12'], want: [8], why: 'no such id: a name' },
     { names: ['odd@name'], want: [9] },
+    { names: ['domU@dom0-[1-2]'], want: [1, 2], why: 'brackets are names told one by one' },
+    { names: ['[5-6]'], want: [5, 6], why: 'ids too' },
+    { names: ['*@dom0-1'], want: [1, 3], why: 'all of a host' },
+    { names: ['dom*'], want: [1, 2], why: 'a star may mean several of one name' },
+    { names: ['web*'], want: [3], why: 'but none that is gone' },
+    { names: ['w*b@dom0-*.lille.*', 'web'], want: [3] },
+    { names: ['odd*'], want: [9], why: 'an @ in a name' },
+    { names: ['odd@*'], want: [9], why: 'and in a pattern' },
+    { names: ['x[1]*y'], want: [10], why: 'a name that looks like a pattern is a name first' },
+    { names: ['*'], want: [1, 2, 3, 5, 6, 8, 9, 10] },
   ];
   for (const { names, want, why } of found) t.same(select(...names), want, why ?? names.join());
-  t.equal(selectVms({ names: [], all: true }, directory).length, 7);
+  t.equal(selectVms({ names: [], all: true }, directory).length, 8);
 
   const refused = [
     {
@@ -183,6 +194,12 @@ await t.test('selectVms', async (t) => {
     { names: ['zzzzzzzzz'], code: 'not_found', details: { hint: 'see domherd vm list' } },
     { names: ['web@dom0-9'], code: 'not_found' },
     { names: [], code: 'invalid' },
+    { names: ['domU@dom0-[1-4]'], code: 'not_found', details: { missing: 'domU@dom0-3 domU@dom0-4' } },
+    { names: ['web', 'nope-*'], code: 'not_found', message: /"nope-\*" matches no VM/ },
+    { names: ['nope-[1-3]'], code: 'not_found', message: /"nope-\[1-3\]" matches no VM/ },
+    { names: ['dom[U'], code: 'invalid', message: /without its other half/ },
+    { names: ['d-[1-999999999]'], code: 'invalid', message: /999999999 names/ },
+    { names: ['*'.repeat(513)], code: 'invalid' },
   ];
   for (const { names, ...want } of refused)
     t.match(
@@ -191,6 +208,11 @@ await t.test('selectVms', async (t) => {
       names.join(),
     );
   t.equal(thrown(() => selectVms({ names: ['web'], all: true }, directory)).code, 'invalid');
+  t.equal(selectVm('w*', directory).id, 3, 'one that matches is one');
+  t.match(
+    thrown(() => selectVm('domU@*', directory)),
+    { code: 'invalid', message: /matches 2 VMs, and one is wanted/, details: { candidates: /domU@dom0-1/ } },
+  );
 
   await t.test('the closest names', (t) => {
     t.equal(editDistance('kitten', 'sitting'), 3);

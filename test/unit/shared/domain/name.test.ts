@@ -1,6 +1,14 @@
 import fc from 'fast-check';
 import t, { type Test } from 'tap';
 import { formatDuration, parseDuration } from '../../../../shared/domain/duration.js';
+import { selectHosts } from '../../../../shared/domain/host-selector.js';
+import {
+  expandPattern,
+  isPattern,
+  matchesGlob,
+  PatternExpander,
+  splitNames,
+} from '../../../../shared/domain/name-pattern.js';
 import { parseHostName, parseOwnerName, parseReservationName, parseVmName } from '../../../../shared/domain/name.js';
 import { formatSshPublicKey, parseSshPublicKey } from '../../../../shared/domain/ssh-public-key.js';
 import { AppError } from '../../../../shared/errors.js';
@@ -188,5 +196,91 @@ void t.test('ssh public keys', (t) => {
       return true;
     }),
   );
+  t.end();
+});
+
+t.test('brackets are written out', (t) => {
+  for (const [pattern, want] of [
+    ['web-[1-3]', 'web-1 web-2 web-3'],
+    ['web-[01-03]', 'web-01 web-02 web-03'],
+    ['web-[08-11]', 'web-08 web-09 web-10 web-11'],
+    ['web-[1-3,7]', 'web-1 web-2 web-3 web-7'],
+    ['web-[7,1-2,2]', 'web-7 web-1 web-2'],
+    ['[0-1]x[2-3]@h', '0x2@h 0x3@h 1x2@h 1x3@h'],
+    ['web-[5]', 'web-5'],
+    ['web-[1-2]*', 'web-1* web-2*'],
+    ['web', 'web'],
+  ] as const) {
+    t.equal(expandPattern(pattern).join(' '), want, pattern);
+    t.equal(isPattern(pattern), pattern !== 'web', pattern);
+  }
+  for (const [pattern, message] of [
+    ['web-[1-1000000000]', /more than 9 digits/],
+    ['web-[1-999999999]', /stands for 999999999 names, more than 10000/],
+    ['[1-9999][1-9999][1-9999]', /names, more than 10000/],
+    ['web-[1-20', /without its other half/],
+    ['web-1]', /without its other half/],
+    ['web-[[1-2]]', /without its other half/],
+    ['web-[]', /nothing between/],
+    ['web-[1,]', /nothing between/],
+    ['web-[a-c]', /"a-c" in its brackets/],
+    ['web-[1-2-3]', /"1-2-3"/],
+    ['web-[3-1]', /runs backwards/],
+    ['web-[1-020]', /two widths/],
+    ['x'.repeat(600), /longer/],
+  ] as const) {
+    t.throws(() => expandPattern(pattern), { code: 'invalid', message, details: { hint: /./ } }, pattern.slice(0, 30));
+  }
+  const many = new PatternExpander();
+  many.expand('a-[1-9000]');
+  t.throws(() => many.expand('b-[1-9000]'), { code: 'invalid', message: /more than 10000 names/ }, 'all together');
+  t.throws(() => new PatternExpander().expand('b-[1-900]*'), { code: 'invalid', message: /more than 256/ });
+  t.strictSame(splitNames('a, b,,dom0-[1-3,7],c'), ['a', 'b', 'dom0-[1-3,7]', 'c'], 'commas in brackets are theirs');
+  t.end();
+});
+
+t.test('properties of patterns', (t) => {
+  const number = fc.nat(9_999);
+  const range = fc.tuple(number, fc.nat(200)).map(([from, more]) => ({ from, to: from + more }));
+  fc.assert(
+    fc.property(fc.constantFrom('', 'web-', 'a.b'), fc.array(range, { minLength: 1, maxLength: 5 }), (head, ranges) => {
+      const text = ranges.map(({ from, to }) => (from === to ? `${from}` : `${from}-${to}`)).join(',');
+      const want = ranges.flatMap(({ from, to }) =>
+        Array.from({ length: to - from + 1 }, (_, n) => `${head}${from + n}`),
+      );
+      return expandPattern(`${head}[${text}]`).join() === [...new Set(want)].join();
+    }),
+  );
+  // A glob says what the regular expression says that it is.
+  const letters = fc.string({ unit: fc.constantFrom('a', 'b', '.', '*'), maxLength: 8 });
+  fc.assert(
+    fc.property(letters, letters, (glob, name) => {
+      const source = glob.replaceAll('.', '\\.').replaceAll('*', '.*');
+      return matchesGlob(glob, name) === new RegExp(`^${source}$`).test(name);
+    }),
+    { numRuns: 2_000 },
+  );
+  t.notOk(matchesGlob(`${'a*'.repeat(200)}b`, 'a'.repeat(500)), 'stars upon stars are answered, and at once');
+  fc.assert(
+    fc.property(fc.string(), (text) => {
+      try {
+        return expandPattern(text).length >= 1;
+      } catch (error) {
+        return error instanceof AppError && error.code === 'invalid';
+      }
+    }),
+  );
+  t.end();
+});
+
+t.test('hosts by pattern', (t) => {
+  const known = ['dom0-1.lille.grid5000.fr', 'dom0-2.lille.grid5000.fr', 'dom0-3.lyon.grid5000.fr', 'x'];
+  const short = (texts: readonly string[]) => selectHosts(texts, known).map((name) => name.split('.')[0]);
+  t.strictSame(short(['dom0-[1-2]']), ['dom0-1', 'dom0-2'], 'by their first labels');
+  t.strictSame(short(['*.lyon.grid5000.fr', 'DOM0-*']), ['dom0-3', 'dom0-1', 'dom0-2'], 'each once, in order');
+  t.strictSame(selectHosts(['y', 'x'], known), ['y', 'x'], 'what is no pattern is left as it is');
+  t.throws(() => short(['dom0-[2-5]']), { code: 'not_found', message: /no host dom0-4, dom0-5$/ });
+  t.throws(() => short(['y*']), { code: 'not_found', message: /"y\*" matches no host/ });
+  t.throws(() => short(['[']), { code: 'invalid' });
   t.end();
 });

@@ -254,5 +254,5 @@ t.test('events are filtered by every kind that docs/events.md lists', (t) => {
 });
 
 function eventFilter(more: { kinds?: string[]; host?: string }): NonNullable<ListEventsRequest['filter']> {
-  return { kinds: [], host: '', reservation: '', address: '', mac: '', vmId: 0, ...more };
+  return { kinds: [], host: '', reservation: '', address: '', mac: '', vmId: 0, hosts: [], vmIds: [], ...more };
 }
