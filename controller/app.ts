@@ -36,6 +36,7 @@ import { TransferHub } from './services/transfer-hub.js';
 import { VmAddresser } from './services/vm-addresser.js';
 import { VmHoldings } from './services/vm-holdings.js';
 import { VmCreator } from './services/vm-creator.js';
+import { VmMaker } from './services/vm-maker.js';
 import { VmDeleter } from './services/vm-deleter.js';
 import { VmOperator } from './services/vm-operator.js';
 import { VmQuery } from './services/vm-query.js';
@@ -124,10 +125,12 @@ async function serve(config: Config, world: AppWorld, database: Database): Promi
   writeEndpoints(config.dataDir, endpoints);
   sweeper.start();
   const news = new LeaseNews({ journal, fleet: answerers.fleet });
+  answerers.vms.creator.resume();
   const stopSweeps = sweepFleet(answerers.fleet, news, log);
   return {
     endpoints,
     stop: async () => {
+      answerers.vms.creator.stop();
       await network.stop();
       stopSweeps();
       await sweeper.stop();
@@ -212,10 +215,11 @@ function makeVmServices({ clock, random, timers, log }: AppWorld, parts: VmParts
   // Addressing, starting and restoring one VM take turns.
   const turns = new KeyedQueue<VmId>();
   const addresser = new VmAddresser({ ...parts, query, operator, clock, turns });
+  const maker = new VmMaker({ ...parts, operator, addresser, clock });
   return {
     query,
     addresser,
-    creator: new VmCreator({ ...parts, operator, addresser, clock, random }),
+    creator: new VmCreator({ ...parts, operator, maker, clock, random }),
     deleter: new VmDeleter({ ...parts, query, operator, turns }),
     starter: new VmStarter({ ...parts, query, operator, clock, turns }),
     restorer: new VmRestorer({ ...parts, query, operator, turns }),

@@ -28,6 +28,9 @@ export type OrderAction =
   /** Takes away a VM that was made so. */
   | { readonly kind: 'remove' };
 
+/** Those that make a VM. */
+export type MakeOrder = Extract<OrderAction, { readonly kind: 'copy' }>;
+
 export interface ConfigureVif {
   readonly index: number;
   readonly mac: Mac;

@@ -5,6 +5,7 @@ import type { Host } from '../domain/host.js';
 import type { Lease, LeaseId, LeaseState, NewLease, OwnerKey, VmId } from '../domain/lease.js';
 import type { Reservation, ReservationData, ReservationId } from '../domain/reservation.js';
 import type { HostId, ObservedVm, Vm } from '../domain/vm.js';
+import type { NewVmJob, VmJob, VmJobId } from '../domain/vm-job.js';
 
 /**
  * The database. Everything is synchronous: a transaction is one turn of the event loop.
@@ -28,6 +29,7 @@ export interface Stores {
   readonly macs: MacStore;
   readonly hosts: HostStore;
   readonly vms: VmStore;
+  readonly jobs: VmJobStore;
   readonly events: EventStore;
   readonly requests: RequestStore;
   readonly tokens: TokenStore;
@@ -140,6 +142,33 @@ export interface VmStore {
   findByKey(hostId: HostId, key: string): Vm | undefined;
   listByHost(hostId: HostId): readonly Vm[];
   list(): readonly Vm[];
+}
+
+/**
+ * What is being done with VMs, and outlives the controller: written before the first order is sent. A name has one live job of
+ * a kind: UNIQUE is the last guard.
+ */
+export interface VmJobStore {
+  /** @throws {AppError} `raced` when there is a live job of that kind for that name */
+  insert(job: NewVmJob): VmJob;
+  /** What all jobs of a request have in common; it stays as it was first. */
+  keepShared(requestId: string, data: string): void;
+  /** As long as the request has jobs. */
+  findShared(requestId: string): string | undefined;
+  /** @returns false when there is none: its host was removed */
+  setState(id: VmJobId, state: VmJob['state'], nowMs: number): boolean;
+  /** Ends it. @param outcome JSON; takes the place of what was to be done. @returns as setState */
+  end(id: VmJobId, state: 'done' | 'undone', outcome: string, nowMs: number): boolean;
+  find(id: VmJobId): VmJob | undefined;
+  findLive(kind: string, name: string): VmJob | undefined;
+  /** By id, whatever became of them. */
+  listByRequest(requestId: string): readonly VmJob[];
+  /** By id. */
+  listLive(kind: string): readonly VmJob[];
+  /** Forgets it. */
+  remove(id: VmJobId): void;
+  /** Drops ended ones that are older than `beforeMs`, at most `limit`. */
+  prune(beforeMs: number, limit: number): number;
 }
 
 export interface EventStore {

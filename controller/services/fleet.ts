@@ -254,6 +254,12 @@ export class Fleet implements VmKnowledge {
     if (session) this.closed(session);
   }
 
+  /** Its host has said, by the result of an order, that it has no such VM any more. */
+  async noteGone(hostId: HostId, key: string): Promise<void> {
+    const observer = { hostId, hostName: this.hostName(hostId), isCurrent: () => true };
+    await this.observations.change(observer, [], [key]);
+  }
+
   private admit(tx: Tx, hostId: HostId, hello: Hello): Admission {
     const host = tx.hosts.findById(hostId);
     if (!host) throw notFound(`host ${String(hostId)} is unknown`);

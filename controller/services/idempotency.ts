@@ -22,12 +22,19 @@ export function answerOnce<T>(tx: Tx, caller: Caller, nowMs: number, work: () =>
   return value;
 }
 
+/** @throws {AppError} `invalid` if what came with this request id before was another request */
+export function refuseOtherRequest(
+  before: Pick<RequestRecord, 'requestId' | 'fingerprint'>,
+  fingerprint: string,
+): void {
+  if (before.fingerprint === fingerprint) return;
+  throw invalid(`request_id ${before.requestId} was used before, for another request`, {
+    field: 'request_id',
+    hint: 'make a fresh id for each intent',
+  });
+}
+
 function storedAnswer<T>(record: RequestRecord, fingerprint: string): T {
-  if (record.fingerprint !== fingerprint) {
-    throw invalid(`request_id ${record.requestId} was used before, for another request`, {
-      field: 'request_id',
-      hint: 'make a fresh id for each intent',
-    });
-  }
+  refuseOtherRequest(record, fingerprint);
   return (JSON.parse(record.answer) as { value: T }).value;
 }

@@ -140,6 +140,7 @@ export class LeaseSweeper {
     if (this.prunedAtMs !== undefined && nowMs - this.prunedAtMs < PRUNE_EVERY_MS) return;
     this.prunedAtMs = nowMs;
     await this.pruneSlices((tx) => tx.requests.prune(nowMs - ANSWER_KEPT_MS, SLICE));
+    await this.pruneSlices((tx) => tx.jobs.prune(nowMs - ANSWER_KEPT_MS, SLICE));
     await this.pruneSlices((tx) => tx.events.prune(nowMs - EVENTS_KEPT_MS, SLICE));
     await this.journal.submit((tx) => {
       tx.tokens.prune(nowMs - TOKENS_KEPT_MS);

@@ -17,6 +17,8 @@ export interface OrderOptions {
   readonly onProgress?: ((progress: OrderProgress) => void) | undefined;
   /** Milliseconds that it may wait for its turn, then it is `unsent`; without end unless told. */
   readonly turnWithinMs?: number | undefined;
+  /** That it had before the controller was restarted; a fresh one unless told. */
+  readonly orderId?: string | undefined;
 }
 
 /** `unsent`: the agent never saw it. `unknown`: it may have run, run in part, or be running still. */
@@ -71,13 +73,18 @@ export class OrderBook {
     this.cancelGraceMs = options.cancelGraceMs ?? 10_000;
   }
 
+  /** For an order that is kept before it is sent. */
+  newOrderId(): string {
+    return Buffer.from(this.random.bytes(16)).toString('hex');
+  }
+
   /** Has a host do something. Never rejects: an order that fails is an answer. */
   run(hostId: HostId, request: OrderRequest, options: OrderOptions = {}): Promise<OrderAnswer> {
     return new Promise((resolve) => {
       const { signal } = options;
       const cancel = (): void => this.cancel(hostId, entry);
       const entry: Entry = {
-        order: { ...request, orderId: Buffer.from(this.random.bytes(16)).toString('hex') },
+        order: { ...request, orderId: options.orderId ?? this.newOrderId() },
         options,
         settle: (answer) => {
           signal?.removeEventListener('abort', cancel);

@@ -141,7 +141,8 @@ export class VmAddresser {
     const { operator } = this.options;
     const addresses = leases.map((lease) => formatIpv4(lease.address)).join(', ');
     tell(operator.step(vm, `writing ${addresses} into cfg and guest`));
-    return operator.order(vm, configureAction(vm, leases, reservation, bridge), CONFIGURE_MS, signal, tell, TURN_MS);
+    const action = configureAction(vm, leases, reservation, bridge);
+    return operator.order(vm, action, CONFIGURE_MS, signal, tell, { turnWithinMs: TURN_MS });
   }
 
   private async bind(job: Job, leases: readonly Lease[]): Promise<VmResult> {

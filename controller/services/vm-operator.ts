@@ -10,7 +10,7 @@ import type { Tx } from '../ports/store.js';
 import type { EventLog } from './event-log.js';
 import type { Fleet } from './fleet.js';
 import type { Journal } from './journal.js';
-import type { OrderAnswer, OrderBook } from './order-book.js';
+import type { OrderAnswer, OrderBook, OrderOptions } from './order-book.js';
 import type { Tell, VmResult, VmStep } from './vm-progress.js';
 import type { VmQuery } from './vm-query.js';
 
@@ -47,23 +47,25 @@ export class VmOperator {
 
   /**
    * @param timeoutMs the agent's own limit, 1,000 to 3,600,000
-   * @param turnWithinMs how long it may wait behind the host's other orders; without end unless told
+   * @param options how long it may wait behind the host's other orders, and its id if it is kept; without end, a fresh one
    */
   order(
-    vm: Vm,
+    vm: Pick<Vm, 'hostId' | 'key' | 'name'>,
     action: OrderAction,
     timeoutMs: number,
     signal: AbortSignal,
     tell: Tell,
-    turnWithinMs?: number,
+    options: Pick<OrderOptions, 'turnWithinMs' | 'orderId'> = {},
   ): Promise<OrderAnswer> {
     const onProgress = ({ message, percent }: { message: string; percent: number | undefined }): void =>
       tell(this.step(vm, message, percent));
-    return this.options.orders.run(
-      vm.hostId,
-      { vmKey: vm.key, timeoutMs, action },
-      { signal, onProgress, turnWithinMs },
-    );
+    const request = { vmKey: vm.key, timeoutMs, action };
+    return this.options.orders.run(vm.hostId, request, { ...options, signal, onProgress });
+  }
+
+  /** For an order that is kept before it is sent. */
+  newOrderId(): string {
+    return this.options.orders.newOrderId();
   }
 
   /** Runs `work` on one VM; what it throws is that VM's result. */
@@ -75,11 +77,11 @@ export class VmOperator {
     }
   }
 
-  plan(vm: Vm, action: string, detail: string): PlannedStep {
+  plan(vm: Pick<Vm, 'hostId' | 'name'>, action: string, detail: string): PlannedStep {
     return { ...this.subject(vm), action, detail };
   }
 
-  step(vm: Vm, message: string, percent?: number): VmStep {
+  step(vm: Pick<Vm, 'hostId' | 'name'>, message: string, percent?: number): VmStep {
     return { kind: 'step', ...this.subject(vm), message, percent };
   }
 
@@ -108,7 +110,8 @@ export class VmOperator {
       actor: caller.actor,
       requestId: caller.requestId,
       host: this.options.fleet.hostName(vm.hostId),
-      vmId: vm.id,
+      // 0: its host does not tell of it.
+      vmId: vm.id || undefined,
     });
   }
 
@@ -118,7 +121,7 @@ export class VmOperator {
     await this.options.journal.submit((tx) => this.record(tx, caller, vm, { kind, message }));
   }
 
-  private subject(vm: Vm): { vm: string; host: string } {
+  private subject(vm: Pick<Vm, 'hostId' | 'name'>): { vm: string; host: string } {
     return { vm: vm.name, host: this.options.fleet.hostName(vm.hostId) };
   }
 

@@ -193,6 +193,54 @@ export async function recordContract(check: Check): Promise<void> {
     });
   });
 
+  await check('a job of a VM has its name to itself while it lives, and goes with its host', (t, db) => {
+    db.write((tx) => {
+      const host = tx.hosts.insert(aHost('h1'));
+      const wanted = {
+        ...{ kind: 'create', requestId: 'r1', fingerprint: 'f', name: 'web', hostId: host.id, vmKey: '/web.cfg' },
+        ...{ orderId: 'o1', data: '{"a":1}', changedAtMs: 5 },
+      };
+      const job = tx.jobs.insert(wanted);
+      t.strictSame(job, { ...wanted, id: job.id, state: 'running' });
+      t.strictSame(tx.jobs.find(job.id), job);
+      throwsCode(t, 'raced', () => tx.jobs.insert({ ...wanted, requestId: 'r2' }), 'the name of one that lives');
+      const other = tx.jobs.insert({ ...wanted, kind: 'delete' });
+      t.strictSame(tx.jobs.findLive('create', 'web'), job);
+      t.equal(tx.jobs.findLive('create', 'Web'), undefined);
+
+      t.ok(tx.jobs.setState(job.id, 'undoing', 6));
+      throwsCode(t, 'raced', () => tx.jobs.insert(wanted), 'one that is undone lives');
+      t.strictSame(tx.jobs.listLive('create'), [{ ...job, state: 'undoing', changedAtMs: 6 }]);
+      t.ok(tx.jobs.end(job.id, 'undone', '{}', 7));
+      const again = tx.jobs.insert(wanted);
+      t.strictSame(
+        tx.jobs.listByRequest('r1').map(({ id, state }) => [id, state]),
+        [
+          [job.id, 'undone'],
+          [other.id, 'running'],
+          [again.id, 'running'],
+        ],
+      );
+
+      tx.jobs.keepShared('r1', 'shape');
+      tx.jobs.keepShared('r1', 'another');
+      t.equal(tx.jobs.findShared('r1'), 'shape', 'it stays as it was first');
+      t.equal(tx.jobs.prune(7, 10), 0);
+      t.equal(tx.jobs.prune(8, 10), 1, 'those that live are kept');
+      t.equal(tx.jobs.findShared('r1'), 'shape');
+      t.ok(tx.jobs.end(again.id, 'done', '{}', 7));
+      tx.jobs.remove(other.id);
+      t.equal(tx.jobs.prune(8, 10), 1);
+      t.equal(tx.jobs.findShared('r1'), undefined, 'gone with the last of the request');
+
+      const last = tx.jobs.insert(wanted);
+      tx.hosts.remove(host.id);
+      t.equal(tx.jobs.find(last.id), undefined);
+      t.notOk(tx.jobs.setState(last.id, 'undoing', 9));
+      t.notOk(tx.jobs.end(last.id, 'undone', '{}', 9));
+    });
+  });
+
   await check('identities are revoked by role and name, and stay revoked since the first time', (t, db) => {
     const identity = (serial: string, over: Partial<Identity> = {}): Identity => ({
       serial,

@@ -20,6 +20,8 @@ export type Behaviour = (order: Order, agent: FakeAgent) => OrderOutcome | 'sile
 /** An agent that does at once what it is told, on VMs that are only data. It runs an order once, as real ones do. */
 export class FakeAgent implements AgentLink {
   readonly options: FakeAgentOptions;
+  /** Of the controller that it connects to. */
+  fleet: Fleet;
   readonly vms: Map<string, ObservedVm>;
   /** Every order that came, repeated ones too. */
   readonly received: Order[] = [];
@@ -41,6 +43,7 @@ export class FakeAgent implements AgentLink {
 
   constructor(options: FakeAgentOptions) {
     this.options = options;
+    this.fleet = options.fleet;
     this.vms = new Map(options.vms.map((vm) => [vm.key, vm]));
   }
 
@@ -70,7 +73,7 @@ export class FakeAgent implements AgentLink {
 
   async connect(change: Partial<Hello> = {}): Promise<this> {
     this.endedWith = undefined;
-    this.session = await this.options.fleet.connect(this.options.hostId, this.hello(change), this);
+    this.session = await this.fleet.connect(this.options.hostId, this.hello(change), this);
     await this.session.fullState([...this.vms.values()], this.bridges);
     for (const order of this.#early.splice(0)) void this.run(order);
     return this;
@@ -125,8 +128,14 @@ export class FakeAgent implements AgentLink {
   }
 
   private async run(order: Order): Promise<void> {
-    const outcome = this.#outcomes.get(order.orderId) ?? this.runOnce(order);
-    if (outcome !== 'silent' && this.answers) await this.session?.result(order.orderId, outcome);
+    const former = this.#outcomes.get(order.orderId);
+    // What it came to, and the VM as it is now.
+    const outcome = former ? { ...former, vm: this.vms.get(order.vmKey) } : this.runOnce(order);
+    if (outcome === 'silent' || !this.answers) return;
+    await this.session?.result(order.orderId, outcome).catch((error: unknown) => {
+      // The controller died while it read.
+      if (this.session) throw error;
+    });
   }
 
   private runOnce(order: Order): OrderOutcome | 'silent' {

@@ -7,7 +7,8 @@ import type { Event } from '../../controller/domain/event.js';
 import type { Lease } from '../../controller/domain/lease.js';
 import type { Reservation } from '../../controller/domain/reservation.js';
 import type { ObservedVm, Vm } from '../../controller/domain/vm.js';
-import type { Database } from '../../controller/ports/store.js';
+import type { Database, Stores, Tx } from '../../controller/ports/store.js';
+import { AppError } from '../../shared/errors.js';
 import { ConflictService } from '../../controller/services/conflict-service.js';
 import { EventLog } from '../../controller/services/event-log.js';
 import { Fleet } from '../../controller/services/fleet.js';
@@ -23,6 +24,7 @@ import { VmOperator } from '../../controller/services/vm-operator.js';
 import type { VmProgress, VmResult } from '../../controller/services/vm-progress.js';
 import { VmQuery } from '../../controller/services/vm-query.js';
 import { VmCreator } from '../../controller/services/vm-creator.js';
+import { VmMaker } from '../../controller/services/vm-maker.js';
 import { VmDeleter } from '../../controller/services/vm-deleter.js';
 import { VmRestorer } from '../../controller/services/vm-restorer.js';
 import { VmService } from '../../controller/services/vm-service.js';
@@ -40,6 +42,9 @@ export class FleetWorld {
   readonly clock: ManualClock;
   readonly timers: ManualTimers;
   readonly database: Database;
+  /** What this controller writes; the next one has the same below. */
+  readonly #disk: DyingDatabase;
+  readonly #agents: FakeAgent[] = [];
   readonly journal: Journal;
   readonly events: EventLog;
   readonly orders: OrderBook;
@@ -51,6 +56,7 @@ export class FleetWorld {
   readonly addresser: VmAddresser;
   readonly starter: VmStarter;
   readonly restorer: VmRestorer;
+  readonly maker: VmMaker;
   readonly creator: VmCreator;
   readonly deleter: VmDeleter;
   readonly macs: MacService;
@@ -64,7 +70,8 @@ export class FleetWorld {
     this.timers = new ManualTimers(this.clock);
     this.database = former?.database ?? openMemoryDatabase();
     if (!former) this.database.write((tx) => void tx.reservations.insert(reservationData(this.clock.nowMs())));
-    const { clock, timers, database } = this;
+    const { clock, timers } = this;
+    const database = (this.#disk = new DyingDatabase(this.database));
     const random = { bytes: (count: number) => randomBytes(count) };
     const journal = (this.journal = new Journal(database, log));
     const events = (this.events = new EventLog({ journal }));
@@ -82,7 +89,9 @@ export class FleetWorld {
     this.addresser = new VmAddresser({ fleet, query, operator, leases, pools, journal, clock, turns });
     this.starter = new VmStarter({ fleet, query, operator, journal, clock, turns });
     const holdings = new VmHoldings({ leases, macs });
-    this.creator = new VmCreator({ fleet, operator, addresser: this.addresser, pools, journal, clock, random });
+    const { addresser } = this;
+    const maker = (this.maker = new VmMaker({ fleet, operator, addresser, holdings, pools, journal, clock }));
+    this.creator = new VmCreator({ fleet, operator, maker, pools, journal, clock, random });
     this.deleter = new VmDeleter({ fleet, query, operator, holdings, journal, turns });
     this.restorer = new VmRestorer({ fleet, query, operator, holdings, journal, turns });
     this.service = new VmService({ fleet, query, operator, watch });
@@ -120,7 +129,26 @@ export class FleetWorld {
   }
 
   agent(hostId: number, deploymentId: string, vms: readonly ObservedVm[]): FakeAgent {
-    return new FakeAgent({ fleet: this.fleet, hostId, deploymentId, nowMs: () => this.clock.nowMs(), vms });
+    const agent = new FakeAgent({ fleet: this.fleet, hostId, deploymentId, nowMs: () => this.clock.nowMs(), vms });
+    this.#agents.push(agent);
+    return agent;
+  }
+
+  /** As by SIGKILL: nothing is written any more, and no agent hears or is heard. */
+  die(): void {
+    this.#disk.isDead = true;
+    for (const agent of this.#agents) agent.kill();
+  }
+
+  /** The next controller over the same database; the agents are to connect to it. */
+  restart(): FleetWorld {
+    this.die();
+    const next = new FleetWorld(this);
+    for (const agent of this.#agents) {
+      agent.fleet = next.fleet;
+      next.#agents.push(agent);
+    }
+    return next;
   }
 
   /** The only VM of that NAME@HOST. */
@@ -134,6 +162,28 @@ export class FleetWorld {
 
   allEvents(kind: string): readonly Event[] {
     return this.database.read((stores) => stores.events.list({ kinds: [kind] }, undefined, 1_000));
+  }
+}
+
+class DyingDatabase implements Database {
+  isDead = false;
+  readonly #database: Database;
+
+  constructor(database: Database) {
+    this.#database = database;
+  }
+
+  write<T>(work: (tx: Tx) => T): T {
+    if (this.isDead) throw new AppError('unavailable', 'the controller was killed');
+    return this.#database.write(work);
+  }
+
+  read<T>(work: (stores: Stores) => T): T {
+    return this.#database.read(work);
+  }
+
+  close(): void {
+    this.#database.close();
   }
 }
 

@@ -99,7 +99,7 @@ function createRequestFrom(request: CreateVmsRequest): CreateRequest {
   return {
     name: textFrom(request.name, 'name', 128),
     count: count === undefined ? undefined : integerFrom(count, 'count', 1, 1_000),
-    like: textFrom(request.like, 'like', 400),
+    source: { kind: 'like', like: textFrom(request.like, 'like', 400) },
     hosts: hosts.map((host) => parseHostName(host)),
     placement: request.placement === WirePlacement.PACK ? 'pack' : 'spread',
     shape: shapeFromWire(request.shape),

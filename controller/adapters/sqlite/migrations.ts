@@ -150,4 +150,28 @@ export const MIGRATIONS: readonly string[] = [
   `
   ALTER TABLE vm ADD COLUMN host_keys TEXT NOT NULL DEFAULT '[]';
   `,
+  // What is done with VMs by several orders, so that it is gone on with after a restart.
+  `
+  CREATE TABLE vm_job (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    kind TEXT NOT NULL,
+    request_id TEXT NOT NULL,
+    fingerprint TEXT NOT NULL,
+    name TEXT NOT NULL,
+    host_id INTEGER NOT NULL REFERENCES host (id) ON DELETE CASCADE,
+    vm_key TEXT NOT NULL,
+    order_id TEXT NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('running', 'undoing', 'done', 'undone')),
+    data TEXT NOT NULL,
+    changed_at_ms INTEGER NOT NULL
+  ) STRICT;
+  CREATE UNIQUE INDEX vm_job_live ON vm_job (kind, name) WHERE state IN ('running', 'undoing');
+  CREATE INDEX vm_job_request ON vm_job (request_id);
+  CREATE INDEX vm_job_host ON vm_job (host_id);
+  CREATE INDEX vm_job_end ON vm_job (changed_at_ms) WHERE state IN ('done', 'undone');
+  CREATE TABLE vm_job_shared (
+    request_id TEXT PRIMARY KEY,
+    data TEXT NOT NULL
+  ) STRICT;
+  `,
 ];

@@ -11,6 +11,7 @@ import { SqliteRequestStore } from './request-store.js';
 import { SqliteReservationStore } from './reservation-store.js';
 import { SqliteTokenStore } from './token-store.js';
 import { refusePromise, Transaction, TransactionControl } from './transaction.js';
+import { SqliteVmJobStore } from './vm-job-store.js';
 import { SqliteVmStore } from './vm-store.js';
 
 /** The one connection to an open, migrated file. */
@@ -71,6 +72,7 @@ function createStores(connection: Connection): Stores {
     macs: new SqliteMacStore(connection),
     hosts: new SqliteHostStore(connection),
     vms: new SqliteVmStore(connection),
+    jobs: new SqliteVmJobStore(connection),
     events: new SqliteEventStore(connection),
     requests: new SqliteRequestStore(connection),
     tokens: new SqliteTokenStore(connection),
