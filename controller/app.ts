@@ -5,6 +5,8 @@ import { OpenCalls } from './adapters/grpc/open-calls.js';
 import { ServerTls } from './adapters/grpc/server-tls.js';
 import { adminServices, joinServices, networkServices, type Answerers } from './adapters/grpc/services.js';
 import { X509Authority } from './adapters/identity/x509-authority.js';
+import { DirImageStore } from './adapters/image/dir-image-store.js';
+import { FetchUrlSource } from './adapters/image/fetch-url-source.js';
 import { openDatabase } from './adapters/sqlite/open-database.js';
 import { prepareDataFolder } from './adapters/system/data-folder.js';
 import { transferFiles } from './adapters/system/transfer-file.js';
@@ -21,6 +23,7 @@ import { EventLog } from './services/event-log.js';
 import { Fleet } from './services/fleet.js';
 import { HostRemover } from './services/host-remover.js';
 import { HostQuery } from './services/host-service.js';
+import { ImageService } from './services/image-service.js';
 import { JoinService } from './services/join-service.js';
 import { Journal } from './services/journal.js';
 import { KeyedQueue } from './services/keyed-queue.js';
@@ -70,6 +73,7 @@ export interface App {
 const MAX_STREAMS = 256;
 const FLEET_SWEEP_MS = 1_000;
 const DATABASE_FILE = 'domherd.db';
+const IMAGE_FOLDER = 'images';
 
 /**
  * The controller, serving.
@@ -179,6 +183,10 @@ function makeServices(
   });
   const macs = new MacService(common);
   const holdings = new VmHoldings({ leases, macs });
+  const images = new ImageService({
+    store: new DirImageStore(join(config.dataDir, IMAGE_FOLDER)),
+    urls: new FetchUrlSource(),
+  });
   const answerers: Answerers = {
     leases,
     reservations: new ReservationService({ ...common, leases }),
@@ -191,6 +199,7 @@ function makeServices(
     vms: makeVmServices(world, { journal, events, orders, fleet, pools, leases, holdings }),
     ...makeIdentityServices(config, world, foundation, { events, fleet }),
     transfers: new TransferHub({ timers, random, source: transferFiles }),
+    images,
     clock,
     timers,
     heartbeatMs,

@@ -8,6 +8,7 @@ import { EVENT } from './event-command.js';
 import { formatUsageFailure } from './failure.js';
 import { dataWriter, parseFormat } from './format.js';
 import { HOST } from './host-command.js';
+import { IMAGE } from './image-command.js';
 import type { GlobalOptions, Invocation } from './invocation.js';
 import { LEASE } from './lease-command.js';
 import { MAC } from './mac-command.js';
@@ -23,6 +24,7 @@ export const NOUNS: readonly Noun[] = [
   LEASE,
   HOST,
   VM,
+  IMAGE,
   BRIDGE,
   MAC,
   EVENT,

@@ -9,6 +9,7 @@ const ANYONE: readonly Role[] = ROLES;
 /** Who may call what, by gRPC method path. What is not here, nobody may call; a test walks every generated service. */
 export const METHOD_ROLES: Readonly<Record<string, readonly Role[]>> = {
   '/domherd.v1.AgentService/Receive': AGENT,
+  '/domherd.v1.AgentService/ReceiveImage': AGENT,
   '/domherd.v1.AgentService/Renew': AGENT,
   '/domherd.v1.AgentService/Send': AGENT,
   '/domherd.v1.AgentService/Session': AGENT,
@@ -24,6 +25,10 @@ export const METHOD_ROLES: Readonly<Record<string, readonly Role[]>> = {
   '/domherd.v1.HostService/ListBridges': ADMIN,
   '/domherd.v1.HostService/Remove': ADMIN,
   '/domherd.v1.HostService/Revoke': ADMIN,
+  '/domherd.v1.ImageService/Delete': ADMIN,
+  '/domherd.v1.ImageService/Fetch': ADMIN,
+  '/domherd.v1.ImageService/List': ADMIN,
+  '/domherd.v1.ImageService/Put': ADMIN,
   // The token, or the expired certificate, in the request is what lets one in.
   '/domherd.v1.JoinService/Join': ANYONE,
   '/domherd.v1.LeaseService/Acquire': ADMIN,

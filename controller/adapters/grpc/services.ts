@@ -2,6 +2,7 @@ import { AgentServiceService, JoinServiceService } from '../../../shared/gen/dom
 import { ControllerServiceService } from '../../../shared/gen/domherd/v1/controller.js';
 import { EventServiceService } from '../../../shared/gen/domherd/v1/event.js';
 import { HostServiceService } from '../../../shared/gen/domherd/v1/host.js';
+import { ImageServiceService } from '../../../shared/gen/domherd/v1/image.js';
 import { LeaseServiceService } from '../../../shared/gen/domherd/v1/lease.js';
 import { MacServiceService } from '../../../shared/gen/domherd/v1/mac.js';
 import { ReservationServiceService } from '../../../shared/gen/domherd/v1/reservation.js';
@@ -16,6 +17,7 @@ import type { EventLog } from '../../services/event-log.js';
 import type { Fleet } from '../../services/fleet.js';
 import type { HostRemover } from '../../services/host-remover.js';
 import type { HostQuery } from '../../services/host-service.js';
+import type { ImageService } from '../../services/image-service.js';
 import type { JoinService } from '../../services/join-service.js';
 import type { LeaseService } from '../../services/lease-service.js';
 import type { MacService } from '../../services/mac-service.js';
@@ -36,6 +38,7 @@ import { eventHandlers } from './event-rpc.js';
 import { healthHandlers } from './health-rpc.js';
 import { bridgeHandlers, hostQueryHandlers } from './host-rpc.js';
 import { clientCertificateHandlers, hostIdentityHandlers, hostRemovalHandlers, renewHandlers } from './identity-rpc.js';
+import { imageHandlers, receiveImageHandlers } from './image-rpc.js';
 import { joinHandlers } from './join-rpc.js';
 import { leaseHandlers } from './lease-rpc.js';
 import type { ServedService } from './listener.js';
@@ -64,6 +67,7 @@ export interface Answerers {
     readonly deleter: VmDeleter;
     readonly service: VmService;
   };
+  readonly images: ImageService;
   readonly joins: JoinService;
   readonly tokens: TokenService;
   readonly certificates: CertificateService;
@@ -96,17 +100,19 @@ export function adminServices(answerers: Answerers): readonly ServedService[] {
     { definition: EventServiceService, handlers: eventHandlers(answerers.events) },
     { definition: HostServiceService, handlers: host },
     { definition: VmServiceService, handlers: vm },
+    { definition: ImageServiceService, handlers: imageHandlers(answerers.images) },
     { definition: ControllerServiceService, handlers: controller },
   ]);
 }
 
 /** The mutual-TLS listener: the same, and what agents ask. */
 export function networkServices(answerers: Answerers): readonly ServedService[] {
-  const { fleet, clock, timers, heartbeatMs, certificates, transfers } = answerers;
+  const { fleet, clock, timers, heartbeatMs, certificates, transfers, images } = answerers;
   const agent = {
     ...sessionHandlers({ fleet, clock, timers, heartbeatMs }),
     ...renewHandlers(certificates),
     ...transferHandlers(transfers),
+    ...receiveImageHandlers(images, fleet),
   };
   return [...adminServices(answerers), { definition: AgentServiceService, handlers: agent }];
 }

@@ -27,6 +27,7 @@ import {
 import { Timestamp } from "../../google/protobuf/timestamp.js";
 import { ProtocolVersion } from "./controller.js";
 import { HostBridges, HostFacts } from "./host.js";
+import { ImageChunk } from "./image.js";
 import { InterfaceSettings } from "./reservation.js";
 import { ReceiveRequest, TransferChunk, TransferReceipt } from "./transfer.js";
 import { VmMetrics, VmShape, VmState } from "./vm.js";
@@ -34,6 +35,10 @@ import { VmMetrics, VmShape, VmState } from "./vm.js";
 export const protobufPackage = "domherd.v1";
 
 export const protobufFileName = "domherd/v1/agent.proto";
+
+export interface ReceiveImageRequest {
+  sha256: string;
+}
 
 export interface JoinRequest {
   /** RFC 1123 name; must match the token's pattern and the CSR's common name. */
@@ -325,6 +330,61 @@ export interface OrderResult_DetailsEntry {
   key: string;
   value: string;
 }
+
+function createBaseReceiveImageRequest(): ReceiveImageRequest {
+  return { sha256: "" };
+}
+
+export const ReceiveImageRequest: MessageFns<ReceiveImageRequest> = {
+  encode(message: ReceiveImageRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.sha256 !== "") {
+      writer.uint32(10).string(message.sha256);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ReceiveImageRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseReceiveImageRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.sha256 = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<ReceiveImageRequest>, I>>(base?: I): ReceiveImageRequest {
+    return ReceiveImageRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<ReceiveImageRequest>, I>>(object: I): ReceiveImageRequest {
+    const message = createBaseReceiveImageRequest();
+    message.sha256 = object.sha256 ?? "";
+    return message;
+  },
+};
 
 function createBaseJoinRequest(): JoinRequest {
   return { host: "", csr: "", proof: undefined, deploymentId: "", now: undefined, protocol: undefined };
@@ -3501,6 +3561,19 @@ export const AgentServiceService = {
     responseSerialize: (value: TransferChunk): Buffer => Buffer.from(TransferChunk.encode(value).finish()),
     responseDeserialize: (value: Buffer): TransferChunk => TransferChunk.decode(value),
   },
+  /**
+   * The bytes of an image that the host was ordered to make a VM of, as they were given. Errors: PERMISSION_DENIED (it has no
+   * such order), NOT_FOUND.
+   */
+  receiveImage: {
+    path: "/domherd.v1.AgentService/ReceiveImage" as const,
+    requestStream: false as const,
+    responseStream: true as const,
+    requestSerialize: (value: ReceiveImageRequest): Buffer => Buffer.from(ReceiveImageRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ReceiveImageRequest => ReceiveImageRequest.decode(value),
+    responseSerialize: (value: ImageChunk): Buffer => Buffer.from(ImageChunk.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ImageChunk => ImageChunk.decode(value),
+  },
 } as const;
 
 export interface AgentServiceServer extends UntypedServiceImplementation {
@@ -3516,6 +3589,11 @@ export interface AgentServiceServer extends UntypedServiceImplementation {
   send: handleClientStreamingCall<TransferChunk, TransferReceipt>;
   /** The receiving end. Errors: as Send. */
   receive: handleServerStreamingCall<ReceiveRequest, TransferChunk>;
+  /**
+   * The bytes of an image that the host was ordered to make a VM of, as they were given. Errors: PERMISSION_DENIED (it has no
+   * such order), NOT_FOUND.
+   */
+  receiveImage: handleServerStreamingCall<ReceiveImageRequest, ImageChunk>;
 }
 
 export interface AgentServiceClient extends Client {
@@ -3565,6 +3643,16 @@ export interface AgentServiceClient extends Client {
     metadata?: Metadata,
     options?: Partial<CallOptions>,
   ): ClientReadableStream<TransferChunk>;
+  /**
+   * The bytes of an image that the host was ordered to make a VM of, as they were given. Errors: PERMISSION_DENIED (it has no
+   * such order), NOT_FOUND.
+   */
+  receiveImage(request: ReceiveImageRequest, options?: Partial<CallOptions>): ClientReadableStream<ImageChunk>;
+  receiveImage(
+    request: ReceiveImageRequest,
+    metadata?: Metadata,
+    options?: Partial<CallOptions>,
+  ): ClientReadableStream<ImageChunk>;
 }
 
 export const AgentServiceClient = makeGenericClientConstructor(
