@@ -13,6 +13,7 @@ import { AgentServiceService, JoinServiceService } from '../../shared/gen/domher
 import { ControllerServiceService } from '../../shared/gen/domherd/v1/controller.js';
 import { EventServiceService } from '../../shared/gen/domherd/v1/event.js';
 import { HostServiceService } from '../../shared/gen/domherd/v1/host.js';
+import { ImageServiceService } from '../../shared/gen/domherd/v1/image.js';
 import { LeaseServiceService } from '../../shared/gen/domherd/v1/lease.js';
 import { MacServiceService } from '../../shared/gen/domherd/v1/mac.js';
 import { ReservationServiceService } from '../../shared/gen/domherd/v1/reservation.js';
@@ -27,6 +28,7 @@ export const ALL_SERVICES: readonly ServiceDefinition[] = [
   ControllerServiceService,
   EventServiceService,
   HostServiceService,
+  ImageServiceService,
   LeaseServiceService,
   MacServiceService,
   ReservationServiceService,

@@ -25,6 +25,7 @@ import { AgentServiceService, JoinServiceService } from '../../../../shared/gen/
 import { ControllerServiceService } from '../../../../shared/gen/domherd/v1/controller.js';
 import { EventServiceService } from '../../../../shared/gen/domherd/v1/event.js';
 import { HostServiceService } from '../../../../shared/gen/domherd/v1/host.js';
+import { ImageServiceService } from '../../../../shared/gen/domherd/v1/image.js';
 import { LeaseServiceService } from '../../../../shared/gen/domherd/v1/lease.js';
 import { MacServiceService } from '../../../../shared/gen/domherd/v1/mac.js';
 import { ReservationServiceService } from '../../../../shared/gen/domherd/v1/reservation.js';
@@ -54,6 +55,7 @@ t.test('who may call what', (t) => {
     ControllerServiceService,
     EventServiceService,
     HostServiceService,
+    ImageServiceService,
     LeaseServiceService,
     MacServiceService,
     ReservationServiceService,
@@ -84,10 +86,11 @@ t.test('who may call what', (t) => {
     t.end();
   });
 
-  t.test('an agent may hold its session and the ends of transfers, and nothing that changes the fleet', (t) => {
+  t.test('an agent may hold its session and the ends of transfers, read images, and nothing that changes the fleet', (t) => {
     const allowed = paths.filter((path) => judgeCall(path, 'agent') === 'allowed');
     t.strictSame(allowed.sort(), [
       '/domherd.v1.AgentService/Receive',
+      '/domherd.v1.AgentService/ReceiveImage',
       '/domherd.v1.AgentService/Renew',
       '/domherd.v1.AgentService/Send',
       '/domherd.v1.AgentService/Session',
