@@ -1,11 +1,10 @@
 import { ERROR_CODES, type ErrorCode } from '../../shared/errors.js';
 import { EXIT_CODE } from '../../shared/exit-code.js';
-import type { PlannedStep, VmPlan, VmProgress, VmResult, VmStep } from '../../shared/gen/domherd/v1/vm.js';
+import type { PlannedStep, VmPlan, VmProgress, VmResult } from '../../shared/gen/domherd/v1/vm.js';
 import { hintOf } from './failure.js';
 import type { Invocation } from './invocation.js';
 import { printRows, tell, type View } from './output.js';
-import { printable } from '../../shared/domain/printable.js';
-import { isLive } from './terminal-text.js';
+import { joinName, progressScreen, type ProgressScreen } from './progress-screen.js';
 import { vmAddresses, vmJson, vmStateText } from './view/vm-view.js';
 
 const RESULT_VIEW: View<VmResult> = {
@@ -45,10 +44,6 @@ const PLAN_VIEW: View<PlannedStep> = {
   name: ({ vm, host }) => joinName(vm, host),
 };
 
-function joinName(vm: string, host: string): string {
-  return vm.includes('@') ? vm : `${vm}@${host}`;
-}
-
 function resultName({ vm, host }: VmResult): string {
   return joinName(vm, host);
 }
@@ -63,28 +58,36 @@ export async function showProgress(
   stream: AsyncIterable<VmProgress>,
   isDryRun: boolean,
 ): Promise<number> {
-  const screen = new Screen(call);
+  const screen = isDryRun ? undefined : progressScreen(call);
   const results: VmResult[] = [];
-  for await (const { progress } of stream) {
-    if (progress?.$case === 'plan') showPlan(call, progress.value, isDryRun);
-    if (progress?.$case === 'step') screen.step(progress.value);
-    if (progress?.$case === 'result') {
+  try {
+    for await (const { progress } of stream) {
+      if (progress?.$case === 'plan') showPlan(call, progress.value, screen);
+      if (progress?.$case === 'step') screen?.step(progress.value);
+      if (progress?.$case !== 'result') continue;
       results.push(progress.value);
-      screen.result(progress.value, results.length);
+      screen?.result(progress.value);
     }
+  } finally {
+    screen?.end();
   }
-  screen.clear();
-  if (isDryRun) return 0;
-  printRows(call, results, RESULT_VIEW);
-  showWarnings(call, results);
-  showOutputs(call, results);
-  showHints(call, results);
+  if (screen) printRows(call, results, RESULT_VIEW);
+  if (!screen?.hasToldAll) tellAside(call, results);
   return exitCodeOf(results);
 }
 
-function showPlan(call: Invocation, plan: VmPlan, isDryRun: boolean): void {
-  for (const warning of plan.warnings) tell(call, `warning: ${warning}`);
-  if (isDryRun) printRows({ ...call, format: call.format === 'ips' ? 'table' : call.format }, plan.steps, PLAN_VIEW);
+function tellAside(call: Invocation, results: readonly VmResult[]): void {
+  showWarnings(call, results);
+  showOutputs(call, results);
+  showHints(call, results);
+}
+
+/** @param screen what goes on; `undefined` on a dry run, which shows the plan itself */
+function showPlan(call: Invocation, plan: VmPlan, screen: ProgressScreen | undefined): void {
+  screen?.plan(plan);
+  if (!screen?.hasToldAll) for (const warning of plan.warnings) tell(call, `warning: ${warning}`);
+  if (screen) return;
+  printRows({ ...call, format: call.format === 'ips' ? 'table' : call.format }, plan.steps, PLAN_VIEW);
 }
 
 function showWarnings(call: Invocation, results: readonly VmResult[]): void {
@@ -120,43 +123,4 @@ export function exitCodeOf(results: readonly VmResult[]): number {
   const [only] = codes;
   if (codes.size <= 1) return only ?? 0;
   return EXIT_CODE.partial;
-}
-
-/** On a terminal one line that is written over, elsewhere a line for each thing that happens. */
-class Screen {
-  private readonly call: Invocation;
-  private isDirty = false;
-
-  constructor(call: Invocation) {
-    this.call = call;
-  }
-
-  step({ vm, host, message, percent }: VmStep): void {
-    this.show(`${joinName(vm, host)}: ${message}${percent === undefined ? '' : ` ${String(percent)} %`}`);
-  }
-
-  result(result: VmResult, count: number): void {
-    const outcome = result.errorCode === '' ? 'done' : `${result.errorCode}: ${result.message}`;
-    this.show(`${resultName(result)}: ${outcome}${this.isLive ? ` (${String(count)})` : ''}`);
-  }
-
-  clear(): void {
-    if (this.isDirty) this.call.world.stderr.write('\r\u001b[K');
-    this.isDirty = false;
-  }
-
-  private get isLive(): boolean {
-    return isLive(this.call.world.stderr, this.call.world.env);
-  }
-
-  private show(text: string): void {
-    const { stderr } = this.call.world;
-    if (!this.isLive) {
-      tell(this.call, text);
-      return;
-    }
-    const width = (stderr.columns ?? 80) - 1;
-    stderr.write(`\r\u001b[K${printable(text).slice(0, width)}`);
-    this.isDirty = true;
-  }
 }

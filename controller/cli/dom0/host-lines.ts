@@ -1,14 +1,17 @@
 import type { Invocation } from '../invocation.js';
+import { LiveRegion } from '../live-region.js';
+import { isLive } from '../terminal-text.js';
 import { printable } from '../../../shared/domain/printable.js';
 
 /** What each of several hosts is doing: on a terminal one line a host, written over; elsewhere a line a step. On stderr. */
 export class HostLines {
   private readonly call: Invocation;
   private readonly lines = new Map<string, string>();
-  private shown = 0;
+  private readonly region: LiveRegion;
 
   constructor(call: Invocation) {
     this.call = call;
+    this.region = new LiveRegion(call.world.stderr);
   }
 
   /** @param note changes often, like a percentage: it is not worth a line of its own */
@@ -35,20 +38,15 @@ export class HostLines {
   }
 
   clear(): void {
-    if (this.shown > 0) this.write(`\u001b[${String(this.shown)}A\u001b[J`);
-    this.shown = 0;
+    this.region.clear();
   }
 
   private get isLive(): boolean {
-    return this.call.world.stderr.isTTY === true && this.call.world.env['TERM'] !== 'dumb';
+    return isLive(this.call.world.stderr, this.call.world.env);
   }
 
   private draw(): void {
-    this.clear();
-    const width = (this.call.world.stderr.columns ?? 80) - 1;
-    const lines = [...this.lines].map(([host, text]) => `${printable(`${host}: ${text}`).slice(0, width)}\n`);
-    this.write(lines.join(''));
-    this.shown = lines.length;
+    this.region.draw([...this.lines].map(([host, text]) => `${host}: ${text}`));
   }
 
   private write(text: string): void {
