@@ -40,6 +40,7 @@ export function planCopy(source: ObservedVm, cfg: XlCfg, settings: CopySettings)
       place: { path: to, storage: 'copy' },
     })),
     isRenewed: true,
+    authorizedKeys: settings.shape.authorizedKeys,
   };
 }
 

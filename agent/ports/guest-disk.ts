@@ -1,4 +1,5 @@
 import type { Ipv4 } from '../../shared/domain/ipv4.js';
+import type { RenewSettings } from '../domain/guest/renew-plan.js';
 import type { GuestSettings } from '../domain/order.js';
 import type { XlCfg } from '../domain/xl-cfg/syntax.js';
 
@@ -71,13 +72,13 @@ export interface GuestDisk {
   restore(guest: Guest, signal: AbortSignal): Promise<GuestChange | undefined>;
 
   /**
-   * Makes of the stopped guest, a fresh copy of another, a machine of its own: new ssh host keys, no machine id. Nothing is
-   * kept of what was there.
+   * Makes of the stopped guest, a fresh copy of another, a machine of its own: new ssh host keys, no machine id, what the
+   * settings say. Nothing is kept of what was there.
    *
    * @returns warnings, for people
-   * @throws {AppError} as {@link write}
+   * @throws {AppError} as {@link write}; `invalid` also for a key that is none
    */
-  renew(guest: Guest, signal: AbortSignal): Promise<readonly string[]>;
+  renew(guest: Guest, settings: RenewSettings, signal: AbortSignal): Promise<readonly string[]>;
 
   /** Lets go of all that is kept of the guest of that cfg; its disk is left alone. @throws {AppError} `unavailable` */
   forget(cfgPath: string): Promise<void>;

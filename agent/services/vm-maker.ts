@@ -2,7 +2,7 @@ import type { Logger } from 'pino';
 import { AppError, invalid, messageOf, notFound, wrongState } from '../../shared/errors.js';
 import { neededBytes, type DiskSize, type NewDisk } from '../domain/new-disk.js';
 import type { ObservedVm } from '../domain/vm.js';
-import type { VmPlan } from '../domain/vm-plan.js';
+import { renewSettingsOf, type VmPlan } from '../domain/vm-plan.js';
 import { formatXlCfg } from '../domain/xl-cfg/xl-cfg.js';
 import type { CfgFolder } from '../ports/cfg-folder.js';
 import type { CopyLog, CopyRecord } from '../ports/copy-log.js';
@@ -130,13 +130,14 @@ export class VmMaker {
   /** All that is done inside the disks before there is a VM. @returns warnings, for people */
   async #finishGuest(
     { cfgPath }: CopyRecord,
-    { name, cfg, isRenewed }: VmPlan,
+    plan: VmPlan,
     progress: ReportProgress,
     signal: AbortSignal,
   ): Promise<readonly string[]> {
+    const { name, cfg, isRenewed } = plan;
     if (!isRenewed) return [];
     progress('make it a machine of its own');
-    return this.#parts.guestDisk.renew({ name, cfgPath, cfg }, signal);
+    return this.#parts.guestDisk.renew({ name, cfgPath, cfg }, renewSettingsOf(plan), signal);
   }
 
   /** In reverse; the record goes last. @throws {AppError} `unavailable`: then the record stays, and it is tried again */

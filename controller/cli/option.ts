@@ -44,6 +44,13 @@ export function dryRunOption(about = 'show the plan, change nothing'): Option {
   return new Option('--dry-run', about);
 }
 
+/** An option of a file with public keys, that may be given several times. */
+export function keyOption(about: string): Option {
+  return new Option('--key <file>', `let in who has the key of this public one, ${about} (repeat it)`).argParser(
+    (path: string, before: readonly string[] | undefined) => [...(before ?? []), path],
+  );
+}
+
 export function bridgeOption(): Option {
   return option('--bridge <bridge>', 'for NICs whose cfg names no bridge that exists; else the default of bridge list');
 }

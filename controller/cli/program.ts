@@ -10,6 +10,7 @@ import { dataWriter, parseFormat } from './format.js';
 import { HOST } from './host-command.js';
 import { IMAGE } from './image-command.js';
 import type { GlobalOptions, Invocation } from './invocation.js';
+import { KEYS } from './keys-command.js';
 import { LEASE } from './lease-command.js';
 import { MAC } from './mac-command.js';
 import { RESERVATION } from './reservation-command.js';
@@ -25,6 +26,7 @@ export const NOUNS: readonly Noun[] = [
   HOST,
   VM,
   IMAGE,
+  KEYS,
   BRIDGE,
   MAC,
   EVENT,

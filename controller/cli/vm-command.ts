@@ -1,7 +1,9 @@
 import type { Option } from 'commander';
 import { ADDRESSED, EXPORTED, NAMED, PLAIN } from './format.js';
+import { fanOptions, userOption } from './fan-option.js';
+import type { FanOptions } from './guest/guest-fan.js';
 import type { LoginOptions } from './guest/guest-ssh.js';
-import { bridgeOption, countOption, dryRunOption, durationOption, option, yesOption } from './option.js';
+import { bridgeOption, dryRunOption, durationOption, option, yesOption } from './option.js';
 import { verb, type Noun } from './verb.js';
 import type {
   AddressOptions,
@@ -14,7 +16,6 @@ import type {
 } from './vm-order-action.js';
 import type { ListOptions } from './vm-action.js';
 import { cloneVerb, createVerb } from './vm-create-command.js';
-import type { FanOptions } from './vm-run-action.js';
 import type { ScpOptions } from './vm-ssh-action.js';
 import type { WaitOptions } from './vm-wait-action.js';
 
@@ -195,19 +196,6 @@ const deleteVerb = verb({
   run: async (call, args, options: DestroyOptions) =>
     (await import('./vm-order-action.js')).deleteVms(call, args, options),
 });
-
-function userOption(): Option {
-  return option('--user <user>', 'log in as; else root');
-}
-
-function fanOptions(): readonly Option[] {
-  return [
-    option('-a, --all', 'all VMs that run and have a lease'),
-    userOption(),
-    countOption('--max <count>', 'at most so many at once; else 32', 1, 1_000),
-    durationOption('--timeout <duration>', 'give a VM so long, 1s to 1d; else 10m', '1s', '1d'),
-  ];
-}
 
 const sshVerb = verb({
   name: 'ssh',

@@ -4,12 +4,13 @@ import { Placement, VmServiceClient } from '../../shared/gen/domherd/v1/vm.js';
 import { callStream, callUnary } from '../../shared/grpc/client.js';
 import { shapeToWire } from '../../shared/grpc/vm-shape.js';
 import { withClient } from './connection.js';
+import { userKeys, type KeyOptions } from './guest/user-key.js';
 import type { Invocation } from './invocation.js';
 import { CALL } from './limit.js';
 import { vmName } from './view/vm-view.js';
 import { order } from './vm-order-action.js';
 
-export interface CreateOptions {
+export interface CreateOptions extends KeyOptions {
   readonly like?: string;
   readonly count?: number;
   readonly on?: readonly string[];
@@ -21,7 +22,12 @@ export interface CreateOptions {
   readonly dryRun?: boolean;
 }
 
-export function createVms(call: Invocation, [name = '']: readonly string[], options: CreateOptions): Promise<number> {
+export async function createVms(
+  call: Invocation,
+  [name = '']: readonly string[],
+  options: CreateOptions,
+): Promise<number> {
+  const authorizedKeys = await userKeys(call, options);
   const request = {
     requestId: call.requestId,
     name,
@@ -29,7 +35,7 @@ export function createVms(call: Invocation, [name = '']: readonly string[], opti
     like: options.like ?? '',
     hosts: [...(options.on ?? [])],
     placement: options.pack ? Placement.PACK : Placement.SPREAD,
-    shape: shapeToWire(shapeOf(options)),
+    shape: shapeToWire({ ...shapeOf(options), authorizedKeys }),
     reservation: options.reservation ?? '',
     bridge: options.bridge ?? '',
     dryRun: options.dryRun ?? false,

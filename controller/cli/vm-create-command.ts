@@ -1,6 +1,6 @@
 import type { Option } from 'commander';
 import { ADDRESSED } from './format.js';
-import { bridgeOption, countOption, dryRunOption, listOption, option } from './option.js';
+import { bridgeOption, countOption, dryRunOption, keyOption, listOption, option } from './option.js';
 import { verb } from './verb.js';
 import type { CreateOptions } from './vm-create-action.js';
 
@@ -8,6 +8,8 @@ function sizeOptions(): readonly Option[] {
   return [
     countOption('--memory <mib>', 'MiB of each; else as the source', 16, 1_048_576),
     countOption('--vcpus <count>', 'of each; else as the source', 1, 512),
+    keyOption('besides those in ~/.ssh'),
+    option('--no-keys', 'let nobody in by ssh key but those whom the source lets in').conflicts('key'),
     option('--reservation <reservation>', 'addresses from this reservation; else the only active one'),
     bridgeOption(),
     dryRunOption('show where they would go, change nothing'),

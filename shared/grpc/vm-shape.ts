@@ -5,6 +5,7 @@ import {
   type VmShape as WireShape,
 } from '../gen/domherd/v1/vm.js';
 import { invalid } from '../errors.js';
+import { formatSshPublicKey, parseSshPublicKey } from '../domain/ssh-public-key.js';
 import type { BootMethod, Storage, VmShape } from '../domain/vm-shape.js';
 
 const STORAGE: Readonly<Record<Storage, WireStorage>> = {
@@ -48,12 +49,18 @@ export function shapeFromWire(wire: WireShape | undefined): VmShape {
     diskMib: sizeFrom(wire.diskMib, 'disk_mib', 1, MAX_DISK_MIB),
     swapMib: sizeFrom(wire.swapMib, 'swap_mib', 1, MAX_DISK_MIB),
     storage: storageFrom(wire.storage),
-    authorizedKeys: textsFrom(wire.authorizedKeys, 'authorized_keys', MAX_KEYS, MAX_KEY_BYTES),
+    authorizedKeys: keysFrom(wire.authorizedKeys),
     userData: wire.userData === '' ? undefined : textFrom(wire.userData, 'user_data', MAX_USER_DATA_BYTES),
     extraVifs: textsFrom(wire.extraVifs, 'extra_vifs', MAX_EXTRA_VIFS, 64),
     extraDisksMib: extraDisksFrom(wire.extraDisksMib),
     boot: wire.boot && bootFrom(wire.boot),
   };
+}
+
+function keysFrom(lines: readonly string[]): readonly string[] {
+  return textsFrom(lines, 'authorized_keys', MAX_KEYS, MAX_KEY_BYTES).map((line) =>
+    formatSshPublicKey(parseSshPublicKey(line)),
+  );
 }
 
 function extraDisksFrom(sizes: readonly number[]): readonly number[] {

@@ -22,10 +22,11 @@ import { DEBIAN, makeImage, ownershipInImage, readInImage } from '../harness/gue
 const LOG = pino({ level: 'silent' });
 const MIB = 1024 * 1024;
 const NEVER = new AbortController().signal;
+const MINE = 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKYnmmOsCJEGsI325IjJzdvLDKHTcjouAb7EMdr0SFda';
 const WEB: CopySettings = {
   name: 'web-1',
   uuid: '3d5c1f0a-0001-4000-8000-000000000001',
-  shape: { memoryMib: 300, vcpus: 2 },
+  shape: { memoryMib: 300, vcpus: 2, authorizedKeys: [`${MINE} me@frontend`] },
 };
 
 t.test('the plan of a copy', (t) => {
@@ -97,6 +98,8 @@ const GUEST = {
   '/etc/ssh/ssh_host_rsa_key': HOST_KEY,
   '/etc/ssh/ssh_host_rsa_key.pub': 'ssh-rsa old root@domU\n',
   '/etc/ssh/ssh_host_dsa_key': HOST_KEY,
+  '/etc/fstab': '/dev/xvda2 / ext4 defaults 0 1',
+  '/root/.ssh/deploy': '-----BEGIN OPENSSH PRIVATE KEY-----\n',
   '/etc/machine-id': '0123456789abcdef0123456789abcdef\n',
   '/var/lib/dbus/machine-id': '0123456789abcdef0123456789abcdef\n',
 };
@@ -150,6 +153,9 @@ t.test('a copy is a machine of its own, and goes without a trace', async (t) => 
   const original = readFileSync(join(root, 'domains', 'domU', 'disk.img'));
   const warnings = await make();
   t.match(warnings, [/ssh_host_dsa_key is the source's too/]);
+  t.equal(readInImage(image, '/root/.ssh/authorized_keys'), `${MINE} me@frontend\n`);
+  t.equal(ownershipInImage(image, '/root/.ssh/authorized_keys'), '0600 0 0');
+  t.equal(ownershipInImage(image, '/root/.ssh'), '0700 0 0');
   t.equal(statSync(image).mode & 0o777, 0o600, "a guest's disk is nobody else's business");
   t.ok(statSync(image).blocks * 512 < 40 * 1024 * 1024, 'holes stay holes');
   t.match(
@@ -165,6 +171,18 @@ t.test('a copy is a machine of its own, and goes without a trace', async (t) => 
     t.equal(said.split(' ')[1], text.split(' ')[1], 'private and public key belong together');
     t.equal(ownershipInImage(image, `/etc/ssh/ssh_host_${type}_key`), '0600 0 0');
   }
+  const known = await rig.guestDisk.read({
+    name: 'web-1',
+    cfgPath: path,
+    cfg: parseXlCfg(readFileSync(path, 'latin1')),
+  });
+  t.strictSame(
+    known?.hostKeys,
+    ['ed25519', 'rsa'].map((type) =>
+      readInImage(image, `/etc/ssh/ssh_host_${type}_key.pub`).split(' ').slice(0, 2).join(' '),
+    ),
+    'what its host tells of it',
+  );
   t.equal(readInImage(image, '/etc/machine-id'), '');
   t.equal(readInImage(image, '/var/lib/dbus/machine-id'), '');
   execFileSync('e2fsck', ['-fn', image], { stdio: 'pipe' });

@@ -18,8 +18,8 @@ import { editCommands } from '../../domain/guest/debugfs-text.js';
 import { DISK_HEAD_BYTES, diskContent } from '../../domain/guest/disk-content.js';
 import { type NicOptions, planGuest, readGuest } from '../../domain/guest/guest-plan.js';
 import { originalsOf, planRestore } from '../../domain/guest/guest-original.js';
-import type { GuestEdit, GuestTree } from '../../domain/guest/guest-tree.js';
-import { hostKeyTypes, planRenewal } from '../../domain/guest/renew-plan.js';
+import type { GuestEdit, GuestTree, Ownership } from '../../domain/guest/guest-tree.js';
+import { hostKeyTypes, planRenewal, type RenewSettings } from '../../domain/guest/renew-plan.js';
 import { rootDisks } from '../../domain/guest/root-disk.js';
 import type { GuestSettings } from '../../domain/order.js';
 import type { XlCfg } from '../../domain/xl-cfg/syntax.js';
@@ -124,7 +124,7 @@ export class E2fsGuestDisk implements GuestDisk {
     });
   }
 
-  async renew(guest: Guest, signal: AbortSignal): Promise<readonly string[]> {
+  async renew(guest: Guest, settings: RenewSettings, signal: AbortSignal): Promise<readonly string[]> {
     const root = await findRoot(guest.cfg);
     const { disk, fsUuid } = root;
     return this.#alone(disk, signal, async (work, limited) => {
@@ -134,7 +134,7 @@ export class E2fsGuestDisk implements GuestDisk {
         work,
         signal: limited,
       });
-      const { edits, warnings } = planRenewal(tree, keys);
+      const { edits, warnings } = planRenewal(tree, keys, settings);
       if (edits.length === 0) return warnings;
       const about = { cfgPath: guest.cfgPath, disk, warnings: [], originals: {}, fsUuid, isRestore: false };
       await this.#apply(await this.#prepare(about, edits, tree, work, limited), edits, work, limited);
@@ -351,14 +351,13 @@ function holds(tree: GuestTree, edit: GuestEdit, edits: readonly GuestEdit[]): b
   const last = edits.findLast(({ path }) => path === edit.path);
   const node = tree.get(edit.path);
   if (last?.kind === 'link') return node?.kind === 'link' && node.target === last.target;
+  if (last?.kind === 'folder') return node?.kind === 'folder' && isOwnedAs(node, last);
   if (last?.kind !== 'write') return node === undefined;
-  return (
-    node?.kind === 'file' &&
-    node.text === last.text &&
-    node.mode === last.mode &&
-    node.uid === last.uid &&
-    node.gid === last.gid
-  );
+  return node?.kind === 'file' && node.text === last.text && isOwnedAs(node, last);
+}
+
+function isOwnedAs(a: Ownership, b: Ownership): boolean {
+  return a.mode === b.mode && a.uid === b.uid && a.gid === b.gid;
 }
 
 function doneAlready(warnings: readonly string[]): GuestChange {

@@ -1,5 +1,6 @@
 import { wrongState } from '../../../shared/errors.js';
 import { formatIpv4, parseIpv4 } from '../../../shared/domain/ipv4.js';
+import type { RenewSettings } from '../../domain/guest/renew-plan.js';
 import type { GuestSettings } from '../../domain/order.js';
 import type { Guest, GuestChange, GuestDisk, GuestNetwork } from '../../ports/guest-disk.js';
 import type { SimFiles, SimGuest, SimWorld } from './sim-world.js';
@@ -42,7 +43,7 @@ export class SimGuestDisk implements GuestDisk {
     return this.#change(guest.cfgPath);
   }
 
-  async renew(guest: Guest, signal: AbortSignal): Promise<readonly string[]> {
+  async renew(guest: Guest, _settings: RenewSettings, signal: AbortSignal): Promise<readonly string[]> {
     signal.throwIfAborted();
     this.#world.failOnRequest('copy', guest.name);
     await this.#world.putGuest(guest.cfgPath, FRESH);

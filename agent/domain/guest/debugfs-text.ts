@@ -64,6 +64,7 @@ export function editCommands(
 ): readonly string[] {
   const there = new Set(tree.keys());
   return edits.flatMap((edit, n) => {
+    if (edit.kind === 'folder') return folderCommands(edit, there);
     const remove = there.delete(edit.path) ? [`rm ${quoted(edit.path)}`] : [];
     if (edit.kind === 'remove') return remove;
     const folders = missingFolders(edit.path, there);
@@ -75,11 +76,24 @@ export function editCommands(
       ...makeFolders,
       ...remove,
       `write ${quoted(sources[n] ?? '')} ${path}`,
-      `set_inode_field ${path} mode 010${edit.mode.toString(8).padStart(4, '0')}`,
-      `set_inode_field ${path} uid ${edit.uid}`,
-      `set_inode_field ${path} gid ${edit.gid}`,
+      ...ownershipCommands(path, '010', edit),
     ];
   });
+}
+
+function folderCommands(edit: Ownership & { readonly path: string }, there: Set<string>): readonly string[] {
+  const missing = [...missingFolders(edit.path, there), ...(there.has(edit.path) ? [] : [edit.path])];
+  for (const path of missing) there.add(path);
+  return [...missing.map((path) => `mkdir ${quoted(path)}`), ...ownershipCommands(quoted(edit.path), '04', edit)];
+}
+
+/** @param type octal, as st_mode has it before the permissions */
+function ownershipCommands(path: string, type: string, { mode, uid, gid }: Ownership): readonly string[] {
+  return [
+    `set_inode_field ${path} mode ${type}${mode.toString(8).padStart(4, '0')}`,
+    `set_inode_field ${path} uid ${uid}`,
+    `set_inode_field ${path} gid ${gid}`,
+  ];
 }
 
 /** A piece of a file system, in blocks of the undo file's own size. */

@@ -14,7 +14,9 @@ export type Originals = Readonly<Record<string, Original>>;
 
 /** What the edits are about to change. */
 export function originalsOf(edits: readonly GuestEdit[], tree: GuestTree): Originals {
-  return Object.fromEntries(edits.map(({ path }) => [path, originalOf(tree.get(path))]));
+  // Folders that were made stay.
+  const files = edits.filter(({ kind }) => kind !== 'folder');
+  return Object.fromEntries(files.map(({ path }) => [path, originalOf(tree.get(path))]));
 }
 
 function originalOf(node: GuestNode | undefined): Original {

@@ -14,6 +14,10 @@ function emptyPasswords(tree: GuestTree): readonly string[] {
 
 function privateKeys(tree: GuestTree): readonly string[] {
   return pathsIn(tree, '/root/.ssh')
-    .filter((path) => /\/id_[^/.]+$/.test(path) && tree.get(path)?.kind === 'file')
+    .filter((path) => tree.get(path)?.kind === 'file' && isPrivateKey(path, textOf(tree, path)))
     .map((path) => `${path} is a private key inside the image: whoever has a copy of the image has it too`);
+}
+
+function isPrivateKey(path: string, text = ''): boolean {
+  return /\/id_[^/.]+$/.test(path) || /^-----BEGIN [A-Z ]*PRIVATE KEY-----/m.test(text);
 }

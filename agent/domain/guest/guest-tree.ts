@@ -27,6 +27,8 @@ export type GuestTree = ReadonlyMap<string, GuestNode>;
 export type GuestEdit =
   | ({ readonly kind: 'write'; readonly path: string; readonly text: string } & Ownership)
   | { readonly kind: 'link'; readonly path: string; readonly target: string }
+  /** Made, if it is not there. */
+  | ({ readonly kind: 'folder'; readonly path: string } & Ownership)
   | { readonly kind: 'remove'; readonly path: string };
 
 const OWN_FILE: Ownership = { mode: 0o644, uid: 0, gid: 0 };
@@ -52,6 +54,7 @@ export const GUEST_FOLDERS: readonly string[] = [
   '/etc/cloud/cloud.cfg.d',
   '/etc/ssh',
   '/etc/dropbear',
+  '/root',
   '/root/.ssh',
   '/sbin',
   '/usr/sbin',
@@ -64,7 +67,7 @@ export const GUEST_FOLDERS: readonly string[] = [
 ];
 
 const TEXTS: readonly RegExp[] = [
-  /^\/etc\/(network\/interfaces|resolv\.conf|hostname|hosts|shadow|os-release|machine-id)$/,
+  /^\/etc\/(network\/interfaces|resolv\.conf|hostname|hosts|fstab|shadow|os-release|machine-id)$/,
   /^\/usr\/lib\/os-release$/,
   /^\/etc\/network\/interfaces\.d\/[^/]+$/,
   /^\/(etc|lib)\/netplan\/[^/]+\.yaml$/,
@@ -73,7 +76,7 @@ const TEXTS: readonly RegExp[] = [
   /^\/etc\/udev\/rules\.d\/70-persistent-net\.rules$/,
   /^\/etc\/cloud\/(cloud\.cfg|cloud\.cfg\.d\/[^/]+\.cfg)$/,
   /^\/etc\/ssh\/ssh_host_[a-z0-9]+_key(\.pub)?$/,
-  /^\/root\/\.ssh\/(authorized_keys|id_[^/]+\.pub)$/,
+  /^\/root\/\.ssh\/[^/]+$/,
 ];
 
 /** Whether the content of a file is needed. */

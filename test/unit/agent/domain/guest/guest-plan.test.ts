@@ -1,6 +1,8 @@
 import t from 'tap';
 import { formatIpv4, parseIpv4 } from '../../../../../shared/domain/ipv4.js';
 import { parseMac } from '../../../../../shared/domain/mac.js';
+import { hostKeyTypes, planRenewal } from '../../../../../agent/domain/guest/renew-plan.js';
+import { secretWarnings } from '../../../../../agent/domain/guest/guest-secret.js';
 import { type NicOptions, planGuest, readGuest } from '../../../../../agent/domain/guest/guest-plan.js';
 import type { GuestNode, GuestTree } from '../../../../../agent/domain/guest/guest-tree.js';
 import type { GuestSettings, InterfaceSettings } from '../../../../../agent/domain/order.js';
@@ -380,5 +382,67 @@ t.test('the host keys that a guest will show', (t) => {
   };
   t.strictSame(keysOf(keep), [ed25519]);
   t.strictSame(keysOf({ [cloud]: '', '/etc/cloud/cloud-init.disabled': '' }), [ed25519]);
+  t.end();
+});
+
+t.test('the keys that a copy lets in', (t) => {
+  const [a, b] = ['A', 'B'].map(
+    (last) => `ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKYnmmOsCJEGsI325IjJzdvLDKHTcjouAb7EMdr0SFd${last}`,
+  );
+  const file = '/root/.ssh/authorized_keys';
+  const node = (text: string, mode = 0o600, uid = 0): GuestNode => ({ kind: 'file', mode, uid, gid: 0, text });
+  const folder = (mode = 0o700, uid = 0): GuestNode => ({ kind: 'folder', mode, uid, gid: 0 });
+  const plan = (nodes: Readonly<Record<string, GuestNode>>, authorizedKeys: readonly string[]) =>
+    planRenewal(new Map(Object.entries(nodes)), new Map(), { authorizedKeys });
+  const write = (text: string) => ({ kind: 'write', path: file, text, mode: 0o600, uid: 0, gid: 0 });
+  const make = { kind: 'folder', path: '/root/.ssh', mode: 0o700, uid: 0, gid: 0 };
+
+  t.strictSame(plan({}, [`${a} me`, `${b}`]).edits, [make, write(`${a} me\n${b}\n`)]);
+  t.strictSame(plan({}, []).edits, []);
+  const own = { '/root/.ssh': folder() };
+  t.strictSame(plan({ ...own, [file]: node(`${a} other`) }, [`${a} me`, `${b} me`]).edits, [
+    write(`${a} other\n${b} me\n`),
+  ]);
+  t.strictSame(plan({ ...own, [file]: node(`command="x" ${a}\n`) }, [a!]).edits, [], 'it is there, with options');
+  t.strictSame(plan({ ...own, [file]: node(`#${a}\n`) }, [a!]).edits, [write(`#${a}\n${a}\n`)]);
+  t.strictSame(
+    plan({ ...own, [file]: node(`${a}\n`, 0o666) }, [a!]).edits,
+    [write(`${a}\n`)],
+    'sshd would not read it',
+  );
+  t.strictSame(plan({ ...own, [file]: node(`${a}\n`, 0o600, 1000) }, [a!]).edits, [write(`${a}\n`)]);
+  t.strictSame(plan({ '/root/.ssh': folder(0o777), [file]: node(`${a}\n`) }, [a!]).edits, [make]);
+  const link = plan({ '/root/.ssh': { kind: 'link', target: '/etc/keys' } }, [a!]);
+  t.strictSame(link.edits, []);
+  t.match(link.warnings, [/\/root\/\.ssh is a link/]);
+  t.throws(() => plan({}, ['no key']), { code: 'invalid' });
+
+  const cloud = planRenewal(
+    treeOf({ '/etc/cloud/cloud.cfg': '' }),
+    new Map([['rsa', { privateText: 'p', publicText: 'q' }]]),
+  );
+  t.match(cloud.edits.at(-1), { path: '/etc/cloud/cloud.cfg.d/98-domherd-keys.cfg', text: /ssh_deletekeys: false/ });
+  const fresh = new Map<string, GuestNode>([
+    ['/etc/ssh', folder()],
+    ['/usr/sbin/sshd', node('')],
+  ]);
+  t.strictSame(hostKeyTypes(fresh), ['ecdsa', 'ed25519'], 'a cloud image has none yet');
+  t.strictSame(hostKeyTypes(new Map([['/etc/ssh', folder()]])), [], 'no sshd, no keys');
+  t.match(
+    secretWarnings(treeOf({ '/root/.ssh/deploy': '-----BEGIN OPENSSH PRIVATE KEY-----\n', '/root/.ssh/x': 'y' })),
+    [/\/root\/\.ssh\/deploy is a private key/],
+  );
+  t.end();
+});
+
+t.test('the swap space of a copy is in its fstab once', (t) => {
+  const text = (fstab: string | undefined): string | undefined => {
+    const tree = treeOf(fstab === undefined ? {} : { '/etc/fstab': fstab });
+    const [edit] = planRenewal(tree, new Map(), { swapDevice: '/dev/xvda3' }).edits;
+    return edit?.kind === 'write' ? edit.text : undefined;
+  };
+  t.equal(text('/dev/xvda2 / ext4 defaults 0 1'), '/dev/xvda2 / ext4 defaults 0 1\n/dev/xvda3 none swap sw 0 0\n');
+  t.equal(text(undefined), '/dev/xvda3 none swap sw 0 0\n');
+  t.equal(text('/dev/xvda3 swap swap defaults 0 0\n'), undefined);
   t.end();
 });
