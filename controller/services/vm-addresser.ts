@@ -95,7 +95,11 @@ export class VmAddresser {
     const facts = journal.read((stores) => vms.map((vm) => this.factsOf(stores, vm, reservation.id)));
     const plan = planAddress(facts, { reservation: reservation.name, address, bridge });
     yield { kind: 'plan', ...plan };
-    if (request.isDryRun) return;
+    if (request.isDryRun) {
+      const refusals = facts.map((each) => refuseAddress(each, bridge));
+      yield* operator.foresee(vms, refusals);
+      return;
+    }
     yield* runEach(vms, PARALLEL, signal, (vm, tell, stop) => {
       const job = { reservation, address, bridge, caller, signal: stop, tell, taken: new Map<Ipv4, TakenLease>() };
       return operator.guard(vm, () => turns.run(vm.id, () => this.addressOne({ ...job, vm: operator.present(vm) })));

@@ -43,7 +43,10 @@ export class VmDeleter {
     const due = vms.filter((_, n) => !refusals[n]);
     const steps = journal.read((stores) => due.flatMap((vm) => this.stepsFor(vm, holdings.find(stores, vm))));
     yield { kind: 'plan', steps, warnings: refusals.flatMap((refusal) => (refusal ? [refusal.message] : [])) };
-    if (isDryRun) return;
+    if (isDryRun) {
+      yield* operator.foresee(vms, refusals);
+      return;
+    }
     yield* runEach(vms, PARALLEL, signal, (vm, tell, stop) =>
       operator.guard(vm, () => turns.run(vm.id, () => this.deleteOne(operator.present(vm), caller, tell, stop))),
     );

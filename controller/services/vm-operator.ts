@@ -103,6 +103,18 @@ export class VmOperator {
     };
   }
 
+  /**
+   * What a dry run tells of each VM, behind its plan: the refusal that the run would end in, as far as is known before.
+   *
+   * @param refusals of each of `vms`
+   */
+  foresee(vms: readonly Vm[], refusals: readonly (AppError | undefined)[]): readonly VmResult[] {
+    return vms.map((vm, n) => {
+      const refusal = refusals[n];
+      return refusal ? this.failure(vm, refusal) : this.done(vm, 'nothing stands against it');
+    });
+  }
+
   record(tx: Tx, caller: Caller, vm: Vm, event: Pick<NewEvent, 'kind' | 'message' | 'details' | 'reservation'>): void {
     this.options.events.record(tx, {
       ...event,

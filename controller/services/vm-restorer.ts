@@ -46,16 +46,19 @@ export class VmRestorer {
   ): AsyncGenerator<VmProgress> {
     const { query, operator, turns } = this.options;
     const vms = query.select(selector);
-    yield this.plan(vms);
-    if (isDryRun) return;
+    const refusals = vms.map((vm) => this.refusal(vm));
+    yield this.plan(vms, refusals);
+    if (isDryRun) {
+      yield* operator.foresee(vms, refusals);
+      return;
+    }
     yield* runEach(vms, PARALLEL, signal, (vm, tell, stop) =>
       operator.guard(vm, () => turns.run(vm.id, () => this.restoreOne(operator.present(vm), caller, tell, stop))),
     );
   }
 
-  private plan(vms: readonly Vm[]): VmProgress {
+  private plan(vms: readonly Vm[], refusals: readonly (AppError | undefined)[]): VmProgress {
     const { journal, holdings } = this.options;
-    const refusals = vms.map((vm) => this.refusal(vm));
     const due = vms.filter((_, n) => !refusals[n]);
     const steps = journal.read((stores) => due.flatMap((vm) => this.stepsFor(vm, holdings.find(stores, vm))));
     return { kind: 'plan', steps, warnings: refusals.flatMap((refusal) => (refusal ? [refusal.message] : [])) };

@@ -94,8 +94,12 @@ export class VmService {
   ): AsyncGenerator<VmProgress> {
     const { query, operator } = this.options;
     const vms = query.select(request.selector);
-    yield this.plan(vms, VERBS[action.kind]);
-    if (request.isDryRun) return;
+    const refusals = vms.map((vm) => this.refusal(vm, VERBS[action.kind]));
+    yield this.plan(vms, refusals, VERBS[action.kind]);
+    if (request.isDryRun) {
+      yield* operator.foresee(vms, refusals);
+      return;
+    }
     yield* runEach(vms, PARALLEL, signal, (vm, tell, stop) =>
       operator.guard(vm, () => this.tellOne(vm, action, caller, tell, stop)),
     );
@@ -107,9 +111,8 @@ export class VmService {
     yield* runEach(vms, vms.length, signal, (vm, _tell, stop) => this.waitFor(vm, request, stop));
   }
 
-  private plan(vms: readonly Vm[], verb: Verb): VmProgress {
+  private plan(vms: readonly Vm[], refusals: readonly (AppError | undefined)[], verb: Verb): VmProgress {
     const { operator } = this.options;
-    const refusals = vms.map((vm) => this.refusal(vm, verb));
     const due = vms.filter((vm, n) => !refusals[n] && vm.state !== verb.doneState);
     return {
       kind: 'plan',

@@ -50,8 +50,12 @@ export class VmStarter {
 
   async *start(request: StartRequest, caller: Caller, signal: AbortSignal): AsyncGenerator<VmProgress> {
     const vms = this.options.query.select(request.selector);
-    yield this.plan(vms, request.force);
-    if (request.isDryRun) return;
+    const { plan, refusals } = this.plan(vms, request.force);
+    yield plan;
+    if (request.isDryRun) {
+      yield* this.options.operator.foresee(vms, refusals);
+      return;
+    }
     yield* runEach(vms, PARALLEL, signal, (vm, tell, stop) =>
       this.options.operator.guard(vm, () =>
         this.options.turns.run(vm.id, () => this.startOne(vm, request.force, caller, tell, stop)),
@@ -59,24 +63,34 @@ export class VmStarter {
     );
   }
 
-  private plan(vms: readonly Vm[], force: boolean): VmProgress {
+  /** @returns why each may not start, too */
+  private plan(
+    vms: readonly Vm[],
+    force: boolean,
+  ): { readonly plan: VmProgress; readonly refusals: readonly (AppError | undefined)[] } {
     const { operator, fleet } = this.options;
     const planned = new Map(this.starting);
     const steps = [];
     const warnings: string[] = [];
+    const refusals: (AppError | undefined)[] = [];
     for (const vm of vms) {
       const label = `VM ${fleet.label(vm)}`;
       const refusal = operator.refusal(vm) ?? refuseState(vm, label);
       if (refusal) warnings.push(refusal.message);
-      if (refusal || isUp(vm)) continue;
+      if (refusal || isUp(vm)) {
+        refusals.push(refusal);
+        continue;
+      }
       const { claims, verdict } = this.judge(vm, planned);
       warnings.push(...verdict.warnings.map((warning) => `${label}: ${warning}`));
       warnings.push(...verdict.objections.map(({ message }) => `${label}: ${message}`));
-      if (verdict.objections.length > 0 && !force) continue;
+      const isRefused = verdict.objections.length > 0 && !force;
+      refusals.push(isRefused ? gateError(fleet.label(vm), verdict) : undefined);
+      if (isRefused) continue;
       for (const claim of claims) planned.set(claimKey(claim), vm);
       steps.push(operator.plan(vm, 'start', verdict.objections.length > 0 ? 'forced' : ''));
     }
-    return { kind: 'plan', steps, warnings };
+    return { plan: { kind: 'plan', steps, warnings }, refusals };
   }
 
   private async startOne(

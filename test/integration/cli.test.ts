@@ -146,20 +146,34 @@ t.test('colour is for terminals that want it', async (t) => {
   t.notMatch(await cli.ok('vm list', { isTerminal: true, env: { TERM: 'dumb' } }), '\u001b');
 });
 
-t.test('a dry run says what would be done and changes nothing', async (t) => {
+t.test('a dry run says what would be done, ends as the run would, and changes nothing', async (t) => {
   const before = await cli.everything();
-  const cases = [
+  const cases: { args: string; says: RegExp; stdin?: string; exitCode?: number; err?: RegExp }[] = [
     { args: 'vm destroy --all --dry-run', says: /domU@dom0-1 +destroy/ },
     { args: 'vm shutdown --all --dry-run', says: /domU@dom0-1 +shut down/ },
     { args: 'vm start --all --dry-run', says: /VM +STEP/ },
-    { args: 'vm address --all --dry-run', says: /VM +STEP/ },
+    {
+      ...{ args: 'vm address --all --dry-run', says: /VM +STEP/, exitCode: 5 },
+      err: /warning: VM domU@dom0-1 is running[^]*hint: domherd vm shutdown domU@dom0-1/,
+    },
+    { args: 'vm restore-files --all --dry-run', says: /VM +STEP/, exitCode: 5, err: /hint: domherd vm shutdown/ },
+    { args: 'vm delete domU@dom0-1 --dry-run', says: /VM +STEP/, exitCode: 5 },
     {
       args: 'reservation import - --name other --ends +1h --dry-run',
       stdin: '10.180.8.0/22',
       says: /10\.180\.8\.0\/22/,
     },
   ];
-  for (const { args, says, ...options } of cases) t.match(await cli.ok(args, options), says, args);
+  for (const { args, says, exitCode = 0, err = /(?:)/, ...options } of cases) {
+    const dry = await cli.run(args, options);
+    t.match(dry, { exitCode, out: says, err }, args);
+    if (exitCode !== 0)
+      t.equal(
+        (await cli.run(args.replace('--dry-run', '--yes').replace(/(address.*) --yes/, '$1'))).exitCode,
+        exitCode,
+        args,
+      );
+  }
   t.equal(await cli.everything(), before);
 });
 
@@ -264,6 +278,13 @@ t.test('a pool that is exhausted: how many, held by whom, when one is free', asy
 
 t.test('some of several that fail are exit code 10, each told apart', async (t) => {
   await cli.ok('vm destroy domU@dom0-1 --yes');
+  const dry = await cli.run('vm address domU@dom0-1 domU@dom0-2 --reservation job42 --dry-run');
+  t.match(
+    dry,
+    { exitCode: 10, out: /domU@dom0-1 +write cfg/, err: /VM domU@dom0-2 is running/ },
+    'and a dry run says so',
+  );
+  t.match(await cli.run('vm reboot domU@dom0-[1-2] --dry-run'), { exitCode: 10, out: /domU@dom0-2 +reboot/ });
   const mixed = await cli.run('vm address domU@dom0-1 domU@dom0-2 --reservation job42');
   t.match(mixed, { exitCode: 10, out: /domU@dom0-1 +done/, err: /hint: / });
   t.match(mixed.out, /domU@dom0-2 +wrong_state/);

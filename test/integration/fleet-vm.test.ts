@@ -72,8 +72,12 @@ await t.test('address', async (t) => {
     const vm = imageVm({ state: 'running' });
     await agents[1]!.set(vm.key, vm);
     const all = await collect(world.addresser.address({ ...addressing, selector: ALL, isDryRun: true }, ADMIN, never));
-    t.equal(all.length, 1);
     const plan = all[0]!;
+    t.match(all.slice(1), [
+      { kind: 'result', host: 'dom0-1', code: undefined },
+      { kind: 'result', host: 'dom0-2', code: 'wrong_state' },
+    ]);
+    t.equal(all.length, 3);
     t.same(plan.kind === 'plan' && plan.steps.map(({ host, action }) => `${host} ${action}`), [
       'dom0-1 take lease',
       'dom0-1 write cfg',
@@ -254,7 +258,9 @@ await t.test('restore files', async (t) => {
     const { mac } = await world.macs.claim(claim, undefined, ADMIN);
     const all = await collect(world.restorer.restoreFiles({ ...restoring, isDryRun: true }, ADMIN, never));
     t.same(
-      all.map((each) => each.kind === 'plan' && each.steps.map(({ host, action, detail }) => [host, action, detail])),
+      all
+        .flatMap((each) => (each.kind === 'plan' ? [each] : []))
+        .map((each) => each.steps.map(({ host, action, detail }) => [host, action, detail])),
       [
         [
           ['dom0-1', 'restore guest', 'as it was before domherd wrote it'],
