@@ -94,7 +94,7 @@ export class AgentApp {
     this.#maker = new VmMaker(parts);
     const leaseMemory = new LeaseMemory(parts);
     const { toolstack, bridges } = parts;
-    const copier = new VmCopier(parts.cfgFolder, this.#maker);
+    const copier = new VmCopier(parts.cfgFolder, parts.disks, this.#maker);
     const means = { toolstack, bridges, configurer: this.#configurer, copier, maker: this.#maker };
     const carryOut = makeCarryOut({ observer, ...means });
     this.#orders = new OrderRunner({

@@ -9,7 +9,7 @@ import { DirCfgFolder } from './adapters/disk/dir-cfg-folder.js';
 import { DirIdentityStore } from './adapters/disk/dir-identity-store.js';
 import { DirRecordStore } from './adapters/disk/dir-record-store.js';
 import { FileAgentRecord } from './adapters/disk/file-agent-record.js';
-import { FileDiskStore } from './adapters/disk/file-disk-store.js';
+import { HostDiskStore } from './adapters/disk/host-disk-store.js';
 import { FileOrderJournal } from './adapters/disk/file-order-journal.js';
 import { RecordFormerCfgs } from './adapters/disk/record-former-cfgs.js';
 import { RecordCopyLog } from './adapters/disk/record-copy-log.js';
@@ -71,7 +71,7 @@ export async function openXlParts(options: XlAgentOptions): Promise<AgentParts> 
       originals: new DirRecordStore(join(stateDir, 'guest-originals')),
       workFolder,
     }),
-    disks: new FileDiskStore(exec),
+    disks: new HostDiskStore(exec),
     copies: new RecordCopyLog(new DirRecordStore(join(stateDir, 'copies'))),
     wire: new ArpingProbe(exec, noBridge),
     bridges: new SysfsBridges({ xlConfPath: join(xenDir, 'xl.conf') }),

@@ -1,12 +1,15 @@
-import { invalid, wrongState } from '../../shared/errors.js';
+import { wrongState } from '../../shared/errors.js';
 import type { VmShape } from '../../shared/domain/vm-shape.js';
+import { chooseStorage, type StorageFacts } from './storage-choice.js';
 import type { ObservedVm } from './vm.js';
 import type { VmPlan } from './vm-plan.js';
-import { listDisks, setDiskTarget, type Disk } from './xl-cfg/disk.js';
+import { listDisks, setDisk, type Disk } from './xl-cfg/disk.js';
 import { setNumber, setString } from './xl-cfg/edit.js';
 import type { XlCfg } from './xl-cfg/syntax.js';
 import { listVifs, removeVifParameter } from './xl-cfg/vif.js';
 import { getNumber, getString } from './xl-cfg/xl-cfg.js';
+
+const MIB = 1024 * 1024;
 
 /** What a copy is to be. */
 export interface CopySettings {
@@ -17,47 +20,47 @@ export interface CopySettings {
 }
 
 /**
- * A copy of a stopped VM on its host: the cfg with another name, disks of its own and no MAC, for the lease to bring. Disks
- * that are only read are shared.
+ * The disks that a copy of that VM gets copies of. Those that are only read are shared.
  *
- * @throws {AppError} `wrong_state` if the source is not stopped; `invalid` for a disk that is no raw image file
+ * @throws {AppError} `wrong_state` if it is not stopped
  */
-export function planCopy(source: ObservedVm, cfg: XlCfg, settings: CopySettings): VmPlan {
+export function disksToCopy(source: ObservedVm, cfg: XlCfg): readonly Disk[] {
   if (source.state !== 'stopped') {
     throw wrongState(`${source.name} is ${source.state}: it is copied while it is stopped`, {
       state: source.state,
       hint: `domherd vm shutdown ${source.name}`,
     });
   }
-  const disks = listDisks(cfg).filter(({ access, isCdrom }) => access === 'w' && !isCdrom);
-  const copies = disks.map((disk) => ({ disk, to: pathFor(disk, source.name, settings.name) }));
-  const withDisks = copies.reduce((edited, { disk, to }) => setDiskTarget(edited, disk.index, to), cfg);
+  return listDisks(cfg).filter(({ access, isCdrom }) => access === 'w' && !isCdrom);
+}
+
+/**
+ * A copy of a stopped VM on its host: the cfg with another name, disks of its own and no MAC, for the lease to bring.
+ *
+ * @throws {AppError} as {@link disksToCopy} and {@link chooseStorage}
+ */
+export function planCopy(source: ObservedVm, cfg: XlCfg, settings: CopySettings, facts: StorageFacts): VmPlan {
+  const { name, shape } = settings;
+  const copies = disksToCopy(source, cfg).map((disk, n) => {
+    const sizeBytes = n === 0 && shape.diskMib !== undefined ? shape.diskMib * MIB : undefined;
+    const copy = { disk, fromVm: source.name, toVm: name, isGrown: sizeBytes !== undefined };
+    return { disk, sizeBytes, ...chooseStorage(copy, shape.storage, facts) };
+  });
+  const withDisks = copies.reduce((edited, { disk, place, format }) => setDisk(edited, disk, place.path, format), cfg);
   return {
-    name: settings.name,
+    name,
     cfg: withIdentity(withoutMacs(withDisks), settings),
-    disks: copies.map(({ disk, to }) => ({
-      source: { kind: 'copy', path: disk.target },
-      place: { path: to, storage: 'copy' },
+    disks: copies.map(({ disk, place, sizeBytes, reason }) => ({
+      ...{
+        source: { kind: 'copy', path: disk.target, format: disk.format === 'qcow2' ? 'qcow2' : 'raw' },
+        place,
+        reason,
+      },
+      ...(sizeBytes !== undefined && { sizeBytes }),
     })),
     isRenewed: true,
     authorizedKeys: settings.shape.authorizedKeys,
   };
-}
-
-/** `/srv/domU/disk.img` becomes `/srv/web-1/disk.img`, `/srv/domU.img` `/srv/web-1.img`, others `/srv/web-1-disk.img`. */
-function pathFor(disk: Disk, from: string, to: string): string {
-  const { target, vdev } = disk;
-  const hint = 'copies are made of raw image files: give the VM one';
-  if (disk.script !== undefined || disk.format !== 'raw') {
-    throw invalid(`The disk ${vdev} is no raw image: ${disk.script ?? disk.format}`, { disk: target, hint });
-  }
-  if (!target.startsWith('/') || target.startsWith('/dev/')) {
-    throw invalid(`The disk ${vdev} is ${target}, not an image file`, { disk: target, hint });
-  }
-  const parts = target.split('/');
-  const file = parts.pop() ?? '';
-  if (parts.at(-1) === from) return [...parts.slice(0, -1), to, file].join('/');
-  return [...parts, file.includes(from) ? file.replace(from, to) : `${to}-${file}`].join('/');
 }
 
 function withoutMacs(cfg: XlCfg): XlCfg {

@@ -4,6 +4,9 @@ import { STORAGES } from '../../shared/domain/vm-shape.js';
 export const KEPT_AS = [...STORAGES, 'lvm'] as const;
 export type KeptAs = (typeof KEPT_AS)[number];
 
+/** Never told by the content: a guest writes what it likes into a raw disk. */
+export type DiskFormat = 'raw' | 'qcow2';
+
 /** A disk that was made here, or is to be. */
 export interface StoredDisk {
   /** Of the file, or `/dev/VG/LV`; the target in the cfg. */
@@ -11,14 +14,16 @@ export interface StoredDisk {
   readonly storage: KeptAs;
   /** What it shares blocks with and does not live without: the backing file of an overlay, the origin of a snapshot. */
   readonly origin?: string | undefined;
+  /** Of a thin volume: `VG/POOL`. */
+  readonly pool?: string | undefined;
 }
 
 /** Where the first bytes of a disk come from. Whoever adds one says in {@link neededBytes} what room it takes. */
 export type DiskSource =
   /** Another disk of this host, which nobody writes meanwhile. */
-  | { readonly kind: 'copy'; readonly path: string }
+  | { readonly kind: 'copy'; readonly path: string; readonly format: DiskFormat }
   /** An image that is a file of this host; a qcow2 becomes raw. */
-  | { readonly kind: 'image'; readonly path: string; readonly format: 'raw' | 'qcow2' }
+  | { readonly kind: 'image'; readonly path: string; readonly format: DiskFormat }
   | { readonly kind: 'blank'; readonly bytes: number }
   /** Blank, with what mkswap(8) writes. */
   | { readonly kind: 'swap'; readonly bytes: number };
@@ -26,6 +31,8 @@ export type DiskSource =
 export interface NewDisk {
   readonly source: DiskSource;
   readonly place: StoredDisk;
+  /** For people: why it is kept as it is. */
+  readonly reason?: string | undefined;
   /** At least this long, whatever the source is; what is in it is left alone. `undefined`: as the source. */
   readonly sizeBytes?: number | undefined;
 }
@@ -40,6 +47,8 @@ export interface DiskSize {
 
 /** What an overlay or a snapshot needs to begin with. */
 const SHARED_BYTES = 64 * 1024 * 1024;
+/** LVM rounds up to these. */
+const EXTENT_BYTES = 4 * 1024 * 1024;
 
 /**
  * The room that a disk takes where it is put. A file that is copied takes what it has; what is added to it counts whole,
@@ -52,8 +61,10 @@ export function neededBytes({ source, place, sizeBytes = 0 }: NewDisk, found: Di
   const size = Math.max(sizeBytes, length);
   switch (place.storage) {
     case 'lvm':
-    case 'lvm-snapshot':
       return size;
+    case 'lvm-snapshot':
+      // It holds all of its origin, should all of it be written, and which block is which.
+      return Math.ceil(size * 1.01) + EXTENT_BYTES;
     case 'reflink':
     case 'lvm-thin':
     case 'qcow2':

@@ -1,4 +1,6 @@
-import type { DiskSize, NewDisk, StoredDisk } from '../domain/new-disk.js';
+import type { Storage } from '../../shared/domain/vm-shape.js';
+import type { DiskFormat, DiskSize, NewDisk, StoredDisk } from '../domain/new-disk.js';
+import type { StorageFacts } from '../domain/storage-choice.js';
 
 /** Where there is room for disks. */
 export interface Room {
@@ -7,13 +9,24 @@ export interface Room {
   readonly freeBytes: number;
 }
 
+export interface DiskQuestion {
+  /** That are to be copied. */
+  readonly disks: readonly { readonly path: string; readonly format: DiskFormat }[];
+  /** What is not asked for is not looked for. */
+  readonly wanted: Storage | undefined;
+}
+
 /** The disks of domUs, as dom0 has them. */
 export interface DiskStore {
   /**
-   * @returns `undefined`: there is no such file
-   * @throws {AppError} `invalid` if it can be no disk, `unavailable`
+   * @param format `raw` unless told
+   * @returns `undefined`: there is no such file or volume
+   * @throws {AppError} `invalid` if it can be no disk of that format, `unavailable`
    */
-  find(path: string): Promise<DiskSize | undefined>;
+  find(path: string, format?: DiskFormat): Promise<DiskSize | undefined>;
+
+  /** How disks could be kept here. @throws {AppError} as {@link find} */
+  survey(question: DiskQuestion): Promise<StorageFacts>;
 
   /** What is free where such a disk would be; folders on its way may be missing. @throws {AppError} `unavailable` */
   roomFor(place: StoredDisk): Promise<Room>;

@@ -48,9 +48,11 @@ async function act({ action, vmKey }: Order, vm: ObservedVm, means: Means): Prom
   const { toolstack, progress, signal } = means;
   switch (action.kind) {
     case 'configure':
+      await means.maker.refuseBacking(vm, 'addressed');
       means.warnings.push(...(await means.configurer.configure(vm, action, progress, signal)));
       return;
     case 'restoreFiles':
+      await means.maker.refuseBacking(vm, 'given its former files');
       means.warnings.push(...(await means.configurer.restore(vm, progress, signal)));
       return;
     case 'copy':
@@ -107,13 +109,17 @@ function refuseUnlessAwake(vm: ObservedVm, verb: string): void {
   throw wrongState(`${vm.name} cannot be ${verb}: ${why}`, { state: vm.state });
 }
 
-async function startVm(vm: ObservedVm, { toolstack, configurer, bridges, progress, signal }: Means): Promise<void> {
+async function startVm(
+  vm: ObservedVm,
+  { toolstack, configurer, maker, bridges, progress, signal }: Means,
+): Promise<void> {
   if (vm.state === 'starting' || vm.state === 'running') return;
   if (vm.state !== 'stopped' || vm.cfgPath === undefined || vm.problem !== undefined) {
     throw wrongState(`${vm.name} cannot be started: ${vm.problem ?? `it is ${vm.state}`}`, { state: vm.state });
   }
   const refusal = refuseCreate(vm.name, vm.vifs.map(bridgeOfVif), await bridges.readBridges());
   if (refusal) throw refusal;
+  await maker.refuseBacking(vm, 'started');
   await configurer.settle(vm.cfgPath);
   progress('create');
   await toolstack.create(vm.cfgPath, signal);

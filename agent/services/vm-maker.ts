@@ -1,9 +1,10 @@
 import type { Logger } from 'pino';
 import { AppError, invalid, messageOf, notFound, wrongState } from '../../shared/errors.js';
-import { neededBytes, type DiskSize, type NewDisk } from '../domain/new-disk.js';
+import { neededBytes, type DiskSize, type KeptAs, type NewDisk } from '../domain/new-disk.js';
 import type { ObservedVm } from '../domain/vm.js';
 import { renewSettingsOf, type VmPlan } from '../domain/vm-plan.js';
-import { formatXlCfg } from '../domain/xl-cfg/xl-cfg.js';
+import { listDisks } from '../domain/xl-cfg/disk.js';
+import { formatXlCfg, parseXlCfg } from '../domain/xl-cfg/xl-cfg.js';
 import type { CfgFolder } from '../ports/cfg-folder.js';
 import type { CopyLog, CopyRecord } from '../ports/copy-log.js';
 import type { DiskStore, Room } from '../ports/disk-store.js';
@@ -101,9 +102,53 @@ export class VmMaker {
         hint: `by hand, on its host: rm ${cfgPath ?? 'its cfg'}, and the disks that it names`,
       });
     }
+    await this.#refuseNeeded(
+      name,
+      record.disks.map(({ path }) => path),
+      ['qcow2', 'lvm-snapshot'],
+      'deleted',
+    );
     const doomed = { ...record, cfgText: await cfgFolder.read(record.cfgPath), isWhole: false };
     await copies.put(doomed);
     await this.#undo(doomed);
+  }
+
+  /**
+   * Whoever writes the backing file of an overlay breaks the overlay. A snapshot's origin may be written: the snapshot keeps
+   * what was.
+   *
+   * @param verb what is to be done to the VM, for the message
+   * @throws {AppError} `wrong_state` if VMs that were made here have overlays of its disks
+   */
+  async refuseBacking({ name, cfgPath }: ObservedVm, verb: string): Promise<void> {
+    if (cfgPath === undefined) return;
+    const records = await this.#parts.copies.list();
+    if (!records.some(({ disks }) => disks.some(({ storage }) => storage === 'qcow2'))) return;
+    const disks = listDisks(parseXlCfg(await this.#parts.cfgFolder.read(cfgPath)));
+    await this.#refuseNeeded(
+      name,
+      disks.map(({ target }) => target),
+      ['qcow2'],
+      verb,
+    );
+  }
+
+  /** @throws {AppError} `wrong_state` if others that are kept so do not live without those disks */
+  async #refuseNeeded(
+    name: string,
+    paths: readonly string[],
+    storages: readonly KeptAs[],
+    verb: string,
+  ): Promise<void> {
+    const records = await this.#parts.copies.list();
+    const needs = ({ disks }: CopyRecord): boolean =>
+      disks.some(({ storage, origin }) => storages.includes(storage) && origin !== undefined && paths.includes(origin));
+    const users = records.filter(needs).map(({ cfgPath }) => nameOf(cfgPath));
+    if (users.length === 0) return;
+    throw wrongState(`${name} cannot be ${verb}: ${users.join(', ')} share its disks`, {
+      users: users.join(','),
+      hint: `domherd vm delete ${users.join(' ')}`,
+    });
   }
 
   async #makeAll(
@@ -184,7 +229,7 @@ export class VmMaker {
   async #sourceOf({ source, place, sizeBytes }: NewDisk): Promise<DiskSize | undefined> {
     if (!('path' in source)) return undefined;
     const disk = source.path;
-    const found = await this.#parts.disks.find(disk);
+    const found = await this.#parts.disks.find(disk, source.format);
     if (found === undefined) throw notFound(`There is no disk ${disk}`, { disk });
     if (sizeBytes !== undefined && sizeBytes < found.sizeBytes) {
       throw invalid(`${place.path} cannot have ${mib(sizeBytes)}: ${disk} has ${mib(found.sizeBytes)}`, {
@@ -196,10 +241,11 @@ export class VmMaker {
   }
 }
 
-function textOf({ source, place }: NewDisk): string {
+function textOf({ source, place, reason }: NewDisk): string {
+  const why = reason === undefined ? '' : ` (${place.storage}: ${reason})`;
   switch (source.kind) {
     case 'copy':
-      return `copy ${source.path} to ${place.path}`;
+      return `copy ${source.path} to ${place.path}${why}`;
     case 'image':
       return `make ${place.path} of ${source.path}`;
     case 'blank':
@@ -207,6 +253,11 @@ function textOf({ source, place }: NewDisk): string {
     case 'swap':
       return `make ${place.path}, ${mib(source.bytes)} of swap`;
   }
+}
+
+/** Of a VM that was made here: its cfg is named after it. */
+function nameOf(cfgPath: string): string {
+  return cfgPath.slice(cfgPath.lastIndexOf('/') + 1).replace(/\.cfg$/, '');
 }
 
 function taken(path: string): AppError {

@@ -1,57 +1,74 @@
-import { mkdir, rmdir, stat, statfs, truncate, unlink } from 'node:fs/promises';
-import { dirname } from 'node:path';
+import { constants } from 'node:fs';
+import { copyFile, mkdir, mkdtemp, rm, rmdir, stat, statfs, truncate, unlink, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { AppError, invalid } from '../../../shared/errors.js';
-import { outputOf, type Exec } from '../../../shared/exec.js';
-import type { DiskSize, DiskSource, NewDisk, StoredDisk } from '../../domain/new-disk.js';
-import type { DiskStore, Room } from '../../ports/disk-store.js';
+import type { Exec } from '../../../shared/exec.js';
+import type { DiskFormat, DiskSize, NewDisk, StoredDisk } from '../../domain/new-disk.js';
+import { parseQcow2Header, QCOW2_HEAD_BYTES, type Qcow2Header } from '../../domain/qcow2-header.js';
+import type { DiskKind } from '../../domain/storage-choice.js';
+import type { Room } from '../../ports/disk-store.js';
 import { errnoOf, fileError, syncFolder, unlessMissing, withFile } from './atomic-file.js';
+import { runProgram } from './disk-program.js';
 
 /** The longest that an order may take. */
 const COPY_MS = 3_600_000;
-/** Writes two pages. */
-const MKSWAP_MS = 60_000;
+/** Writes two pages, or a header. */
+const HEAD_MS = 60_000;
 /** st_blocks(3type) counts in these, whatever the file system's blocks are. */
 const BLOCK_BYTES = 512;
 
 /** Disks that are files, copied by cp(1): it knows reflinks and holes. */
-export class FileDiskStore implements DiskStore {
+export class FileDiskStore {
   readonly #exec: Exec;
 
   constructor(exec: Exec) {
     this.#exec = exec;
   }
 
-  async find(path: string): Promise<DiskSize | undefined> {
+  /** As `DiskStore.find`. */
+  async find(path: string, format: DiskFormat = 'raw'): Promise<DiskSize | undefined> {
     const found = await guard(path, () => unlessMissing(stat(path)));
     if (found === undefined) return undefined;
     if (!found.isFile()) throw invalid(`The disk ${path} is no plain file`, { disk: path });
-    return { sizeBytes: found.size, usedBytes: found.blocks * BLOCK_BYTES };
+    const sizeBytes = format === 'qcow2' ? (await readHeader(path)).sizeBytes : found.size;
+    return { sizeBytes, usedBytes: found.blocks * BLOCK_BYTES };
   }
 
+  /** @returns `undefined`: there is no such file. @throws {AppError} as {@link find} */
+  async kindOf(path: string, format: DiskFormat): Promise<DiskKind | undefined> {
+    const found = await guard(path, () => unlessMissing(stat(path)));
+    if (found === undefined) return undefined;
+    if (!found.isFile()) return { kind: 'device' };
+    const backingFile = format === 'qcow2' ? (await readHeader(path)).backingFile : undefined;
+    return { kind: 'file', canReflink: await guard(path, () => canReflink(path)), backingFile };
+  }
+
+  /** As `DiskStore.roomFor`. */
   async roomFor({ path }: StoredDisk): Promise<Room> {
-    for (let folder = dirname(path); ; folder = dirname(folder)) {
-      const found = await guard(folder, () => unlessMissing(Promise.all([stat(folder), statfs(folder)])));
-      if (found === undefined) continue;
-      const [{ dev }, { bavail, bsize }] = found;
+    const folder = await guard(path, () => folderOf(path));
+    return guard(folder, async () => {
+      const [{ dev }, { bavail, bsize }] = await Promise.all([stat(folder), statfs(folder)]);
       return { store: `file system ${dev}`, freeBytes: bavail * bsize };
-    }
+    });
   }
 
-  async make({ source, place, sizeBytes }: NewDisk, signal: AbortSignal): Promise<void> {
-    const { path } = place;
+  /** As `DiskStore.make`. */
+  async make(disk: NewDisk, signal: AbortSignal): Promise<void> {
+    const { path } = disk.place;
     await guard(path, async () => {
       await mkdir(dirname(path), { recursive: true });
       // So that nobody else's file is written over, and only root reads a guest's disk.
       await withFile(path, 'wx', (file) => file.chmod(0o600));
     });
-    await this.#fill(path, source, signal);
+    await this.#fill(disk, signal);
+    await this.#grow(disk, signal);
     await guard(path, async () => {
-      if (sizeBytes !== undefined && (await stat(path)).size < sizeBytes) await truncate(path, sizeBytes);
       await withFile(path, 'r+', (file) => file.sync());
       await syncFolder(dirname(path));
     });
   }
 
+  /** As `DiskStore.remove`. */
   async remove({ path }: StoredDisk): Promise<void> {
     await guard(path, async () => {
       const isGone = (await unlessMissing(unlink(path).then(() => true))) === undefined;
@@ -67,39 +84,85 @@ export class FileDiskStore implements DiskStore {
     });
   }
 
-  async #fill(path: string, source: DiskSource, signal: AbortSignal): Promise<void> {
+  async #fill({ source, place: { path, storage } }: NewDisk, signal: AbortSignal): Promise<void> {
     switch (source.kind) {
       case 'copy':
-        return this.#copy(source.path, path, signal);
+        if (storage === 'qcow2') return this.#overlay(source.path, source.format, path, signal);
+        return this.#copy(source.path, path, storage === 'reflink' ? 'always' : 'never', signal);
       case 'image':
-        if (source.format === 'raw') return this.#copy(source.path, path, signal);
+        if (source.format === 'raw') return this.#copy(source.path, path, 'auto', signal);
         return this.#run(['qemu-img', 'convert', '-f', 'qcow2', '-O', 'raw', source.path, path], COPY_MS, signal);
       case 'blank':
         return guard(path, () => truncate(path, source.bytes));
       case 'swap':
         await guard(path, () => truncate(path, source.bytes));
-        return this.#run(['mkswap', path], MKSWAP_MS, signal);
+        return this.#run(['mkswap', path], HEAD_MS, signal);
     }
   }
 
-  #copy(from: string, to: string, signal: AbortSignal): Promise<void> {
-    const command = ['cp', '--reflink=auto', '--sparse=always', '--no-preserve=all', '--', from, to] as const;
+  async #grow({ source, place: { path, storage }, sizeBytes }: NewDisk, signal: AbortSignal): Promise<void> {
+    if (sizeBytes === undefined) return;
+    const isQcow2 = storage === 'qcow2' || (source.kind === 'copy' && source.format === 'qcow2');
+    const found = await this.find(path, isQcow2 ? 'qcow2' : 'raw');
+    if (found === undefined || found.sizeBytes >= sizeBytes) return;
+    if (!isQcow2) return guard(path, () => truncate(path, sizeBytes));
+    // Its size goes last in the command, its name in the error.
+    await this.#run(['qemu-img', 'resize', '-q', '-f', 'qcow2', path, `${sizeBytes}`], HEAD_MS, signal, path);
+  }
+
+  #copy(from: string, to: string, reflink: 'always' | 'auto' | 'never', signal: AbortSignal): Promise<void> {
+    // A sparse reflink is a contradiction to cp; it has the holes of its source.
+    const sparse = reflink === 'always' ? [] : ['--sparse=always'];
+    const command = ['cp', `--reflink=${reflink}`, ...sparse, '--no-preserve=all', '--', from, to] as const;
     return this.#run(command, COPY_MS, signal);
   }
 
-  async #run(command: readonly [string, ...string[]], timeoutMs: number, signal: AbortSignal): Promise<void> {
-    const result = await this.#exec.run(command, { timeoutMs, signal });
-    signal.throwIfAborted();
-    if (result.kind === 'ok') return;
-    const [program] = command;
-    throw new AppError('unavailable', `The disk ${command.at(-1) ?? ''} could not be made: ${program} failed`, {
-      output: outputOf(result),
-      ...(result.kind === 'missing' && { hint: `apt-get install ${PACKAGES[program] ?? program}, on the host` }),
-    });
+  #overlay(backing: string, format: DiskFormat, path: string, signal: AbortSignal): Promise<void> {
+    const command = ['qemu-img', 'create', '-q', '-f', 'qcow2', '-F', format, '-b', backing, path] as const;
+    return this.#run(command, HEAD_MS, signal);
+  }
+
+  async #run(
+    command: readonly [string, ...string[]],
+    timeoutMs: number,
+    signal: AbortSignal,
+    disk?: string,
+  ): Promise<void> {
+    await runProgram(this.#exec, command, { timeoutMs, signal, disk });
   }
 }
 
-const PACKAGES: Readonly<Record<string, string>> = { 'qemu-img': 'qemu-utils', mkswap: 'util-linux' };
+async function readHeader(path: string): Promise<Qcow2Header> {
+  const head = await guard(path, () =>
+    withFile(
+      path,
+      'r',
+      async (file) => (await file.read(Buffer.alloc(QCOW2_HEAD_BYTES), 0, QCOW2_HEAD_BYTES, 0)).buffer,
+    ),
+  );
+  return parseQcow2Header(head, path);
+}
+
+/** The nearest folder on the way to a path that is there. */
+async function folderOf(path: string): Promise<string> {
+  const folder = dirname(path);
+  return (await unlessMissing(stat(folder))) === undefined ? folderOf(folder) : folder;
+}
+
+/** Tried, since not every xfs can. */
+async function canReflink(path: string): Promise<boolean> {
+  const probe = await mkdtemp(join(dirname(path), '.domherd-'));
+  try {
+    await writeFile(join(probe, 'a'), Buffer.alloc(4096, 1));
+    await copyFile(join(probe, 'a'), join(probe, 'b'), constants.COPYFILE_FICLONE_FORCE);
+    return true;
+  } catch (error) {
+    if (['ENOTSUP', 'EOPNOTSUPP', 'ENOTTY', 'EXDEV', 'EINVAL', 'ENOSYS'].includes(errnoOf(error) ?? '')) return false;
+    throw error;
+  } finally {
+    await rm(probe, { recursive: true, force: true });
+  }
+}
 
 async function guard<T>(path: string, work: () => Promise<T>): Promise<T> {
   try {

@@ -1,7 +1,8 @@
 import { mkdir, rm, stat, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { DiskSize, NewDisk, StoredDisk } from '../../domain/new-disk.js';
-import type { DiskStore, Room } from '../../ports/disk-store.js';
+import type { DiskKind, StorageFacts } from '../../domain/storage-choice.js';
+import type { DiskQuestion, DiskStore, Room } from '../../ports/disk-store.js';
 import { unlessMissing } from './sim-world.js';
 
 const EMPTY: DiskSize = { sizeBytes: 0, usedBytes: 0 };
@@ -19,6 +20,16 @@ export class SimDiskStore implements DiskStore {
   async find(path: string): Promise<DiskSize | undefined> {
     if (/^\/opt\/xen\/domains\/domU\d*\//.test(path)) return EMPTY;
     return (await unlessMissing(stat(this.#fileOf(path)))) === undefined ? undefined : EMPTY;
+  }
+
+  async survey({ disks }: DiskQuestion): Promise<StorageFacts> {
+    const found = await Promise.all(disks.map(async ({ path }) => ({ path, size: await this.find(path) })));
+    const kind: DiskKind = { kind: 'file', canReflink: true };
+    return {
+      disks: new Map(found.flatMap(({ path, size }) => (size === undefined ? [] : [[path, kind] as const]))),
+      groups: [{ name: 'vg0', freeBytes: Number.MAX_SAFE_INTEGER, pools: [] }],
+      overlayRefusal: undefined,
+    };
   }
 
   roomFor(): Promise<Room> {

@@ -1,8 +1,8 @@
 import { invalid, notFound } from '../../../shared/errors.js';
-import { type DiskSpec, parseDiskSpec } from './disk-spec.js';
+import { type DiskFormat, type DiskSpec, parseDiskSpec } from './disk-spec.js';
 import { splice } from './edit.js';
 import { type Position, positionAt } from './fault.js';
-import { escapeFor, offsetInText, refuseInAtom } from './string-literal.js';
+import { encodeString, escapeFor, offsetInText, refuseInAtom } from './string-literal.js';
 import type { XlCfg } from './syntax.js';
 import { listAtoms } from './xl-cfg.js';
 
@@ -53,4 +53,20 @@ export function setDiskTarget(cfg: XlCfg, index: number, target: string): XlCfg 
   const edited = splice(cfg, span, escapeFor(target, atom.quote));
   if (listDisks(edited)[index]?.target !== target) throw invalid(`"${target}" cannot be the target of a disk`);
   return edited;
+}
+
+/**
+ * Gives a disk another target and format; where the format stays, every other byte does. Where it changes, the disk is written
+ * anew, and what its former kind of image was told is left out.
+ *
+ * @param format `raw` or `qcow2`
+ * @throws {AppError} as {@link setDiskTarget}
+ */
+export function setDisk(cfg: XlCfg, { index, ...disk }: Disk, target: string, format: DiskFormat): XlCfg {
+  if (disk.format === format) return setDiskTarget(cfg, index, target);
+  const atom = listAtoms(cfg, 'disk')?.[index];
+  if (atom === undefined) throw notFound(`The configuration has no disk ${index}`);
+  if (!/^[^,\s]+$/.test(target)) throw invalid(`"${target}" cannot be the target of a disk: it has a comma or a blank`);
+  const spec = `format=${format},vdev=${disk.vdev},access=${disk.access},target=${target}`;
+  return splice(cfg, atom, encodeString(spec, atom.quote ?? "'"));
 }

@@ -19,7 +19,8 @@ import type { Domain } from '../../../agent/domain/vm.js';
 import type { Bridges } from '../../../agent/ports/bridges.js';
 import type { CfgFile, CfgFolder } from '../../../agent/ports/cfg-folder.js';
 import type { DiskSize, NewDisk, StoredDisk } from '../../../agent/domain/new-disk.js';
-import type { DiskStore, Room } from '../../../agent/ports/disk-store.js';
+import type { DiskKind, StorageFacts } from '../../../agent/domain/storage-choice.js';
+import type { DiskQuestion, DiskStore, Room } from '../../../agent/ports/disk-store.js';
 import type { Guest, GuestChange, GuestDisk, GuestNetwork } from '../../../agent/ports/guest-disk.js';
 import type { HostReport } from '../../../agent/ports/host-report.js';
 import type { OrderJournal } from '../../../agent/ports/order-journal.js';
@@ -277,6 +278,12 @@ export class FakeDisks implements DiskStore {
     return sizeBytes === undefined ? undefined : { sizeBytes, usedBytes: sizeBytes };
   }
 
+  async survey({ disks }: DiskQuestion): Promise<StorageFacts> {
+    const kind: DiskKind = { kind: 'file', canReflink: false };
+    const present = disks.filter(({ path }) => this.sizes.has(path));
+    return { disks: new Map(present.map(({ path }) => [path, kind])), groups: [], overlayRefusal: undefined };
+  }
+
   async roomFor(): Promise<Room> {
     return { store: 'fake', freeBytes: this.free };
   }
@@ -300,6 +307,6 @@ export function carryOutOf(host: FakeHost, configurer: VmConfigurer, disks = new
   const formerCfgs = new RecordFormerCfgs(new MemoryRecordStore());
   const log = pino({ level: 'silent' });
   const maker = new VmMaker({ cfgFolder: host, guestDisk: host, formerCfgs, disks, copies, log });
-  const means = { toolstack: host, configurer, copier: new VmCopier(host, maker), maker, bridges: host };
+  const means = { toolstack: host, configurer, copier: new VmCopier(host, disks, maker), maker, bridges: host };
   return makeCarryOut({ observer: new Observer(host, host, host), ...means });
 }

@@ -1,0 +1,99 @@
+import { access } from 'node:fs/promises';
+import type { Exec } from '../../../shared/exec.js';
+import type { DiskFormat, DiskSize, NewDisk, StoredDisk } from '../../domain/new-disk.js';
+import type { DiskKind, StorageFacts } from '../../domain/storage-choice.js';
+import type { DiskStore, DiskQuestion, Room } from '../../ports/disk-store.js';
+import { FileDiskStore } from './file-disk-store.js';
+import type { LvmDiskStore } from './lvm-disk-store.js';
+
+/** What a domU's overlay takes; any of its paths will do. */
+const OVERLAY_PROGRAMS = [
+  { what: 'qemu-img', package: 'qemu-utils', paths: ['/usr/bin/qemu-img', '/usr/local/bin/qemu-img'] },
+  {
+    what: 'the device model of Xen, which serves it to the domU',
+    package: 'qemu-system-xen',
+    paths: [
+      '/usr/libexec/xen-qemu-system-i386',
+      '/usr/lib/xen/bin/qemu-system-i386',
+      '/usr/local/lib/xen/bin/qemu-system-i386',
+    ],
+  },
+] as const;
+
+/** The disks of a dom0: files and logical volumes. */
+export class HostDiskStore implements DiskStore {
+  readonly #exec: Exec;
+  readonly #files: FileDiskStore;
+  readonly #overlayPrograms: typeof OVERLAY_PROGRAMS | readonly [];
+  #volumes: LvmDiskStore | undefined;
+
+  /** @param overlayPrograms what a host must have for overlays; tests need no Xen */
+  constructor(exec: Exec, overlayPrograms: typeof OVERLAY_PROGRAMS | readonly [] = OVERLAY_PROGRAMS) {
+    this.#exec = exec;
+    this.#files = new FileDiskStore(exec);
+    this.#overlayPrograms = overlayPrograms;
+  }
+
+  async find(path: string, format?: DiskFormat): Promise<DiskSize | undefined> {
+    return isVolume(path) ? (await this.#lvm()).find(path) : this.#files.find(path, format);
+  }
+
+  async roomFor(place: StoredDisk): Promise<Room> {
+    return isVolume(place.path) ? (await this.#lvm()).roomFor(place) : this.#files.roomFor(place);
+  }
+
+  async make(disk: NewDisk, signal: AbortSignal): Promise<void> {
+    return isVolume(disk.place.path) ? (await this.#lvm()).make(disk, signal) : this.#files.make(disk, signal);
+  }
+
+  async remove(place: StoredDisk): Promise<void> {
+    return isVolume(place.path) ? (await this.#lvm()).remove(place) : this.#files.remove(place);
+  }
+
+  async survey({ disks, wanted }: DiskQuestion): Promise<StorageFacts> {
+    const kinds = new Map<string, DiskKind>();
+    for (const { path, format } of disks) {
+      const kind = await this.#kindOf(path, format);
+      if (kind !== undefined) kinds.set(path, kind);
+    }
+    return {
+      disks: kinds,
+      groups: wanted?.startsWith('lvm') ? await (await this.#lvm()).groups() : [],
+      overlayRefusal: wanted === 'qcow2' ? await this.#overlayRefusal() : undefined,
+    };
+  }
+
+  async #kindOf(path: string, format: DiskFormat): Promise<DiskKind | undefined> {
+    const volume = isVolume(path) ? await (await this.#lvm()).kindOf(path) : undefined;
+    return volume ?? this.#files.kindOf(path, format);
+  }
+
+  async #overlayRefusal(): Promise<StorageFacts['overlayRefusal']> {
+    for (const { what, package: name, paths } of this.#overlayPrograms) {
+      const isThere = await Promise.all(
+        paths.map((path) =>
+          access(path).then(
+            () => true,
+            () => false,
+          ),
+        ),
+      );
+      if (!isThere.includes(true))
+        return { why: `the host lacks ${what}`, hint: `apt-get install ${name}, on the host` };
+    }
+    return undefined;
+  }
+
+  /** Most hosts have none. */
+  async #lvm(): Promise<LvmDiskStore> {
+    if (this.#volumes === undefined) {
+      const { LvmDiskStore } = await import('./lvm-disk-store.js');
+      this.#volumes = new LvmDiskStore(this.#exec);
+    }
+    return this.#volumes;
+  }
+}
+
+function isVolume(path: string): boolean {
+  return path.startsWith('/dev/');
+}
