@@ -52,7 +52,7 @@ export async function openSimParts(options: SimAgentOptions): Promise<AgentParts
   return {
     ...host,
     cfgFolder,
-    disks: new SimDiskStore(join(simDir, 'disks')),
+    disks: new SimDiskStore(join(simDir, 'disks'), sim.copyMs),
     copies: new RecordCopyLog(new DirRecordStore(join(stateDir, 'copies'))),
     clock,
     link: new GrpcControllerLink(clock),

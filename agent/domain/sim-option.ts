@@ -20,6 +20,8 @@ export interface SimOptions {
   readonly vms: number;
   /** Milliseconds from create to running; 0 to 600,000. */
   readonly bootMs: number;
+  /** Milliseconds that the making of a disk takes; 0 to 600,000. */
+  readonly copyMs: number;
   /** Of the counters; any integer of 0 to 2**32 - 1. */
   readonly seed: number;
   /** "action:vm" pairs that fail. */
@@ -35,6 +37,7 @@ type Change = (options: SimOptions, value: string) => SimOptions;
 const KEYS: Readonly<Record<string, Change>> = {
   vms: (options, value) => ({ ...options, vms: parseCount('vms', value, 1000) }),
   'boot-ms': (options, value) => ({ ...options, bootMs: parseCount('boot-ms', value, 600_000) }),
+  'copy-ms': (options, value) => ({ ...options, copyMs: parseCount('copy-ms', value, 600_000) }),
   seed: (options, value) => ({ ...options, seed: parseCount('seed', value, 2 ** 32 - 1) }),
   fail: (options, value) => ({ ...options, failures: new Set([...options.failures, parseFailure(value)]) }),
   'ignore-shutdown': (options, value) => ({
@@ -47,6 +50,7 @@ const KEYS: Readonly<Record<string, Change>> = {
 export const DEFAULT_SIM_OPTIONS: SimOptions = {
   vms: 4,
   bootMs: 1500,
+  copyMs: 0,
   seed: 1,
   failures: new Set(),
   ignoresShutdown: new Set(),
@@ -54,7 +58,7 @@ export const DEFAULT_SIM_OPTIONS: SimOptions = {
 };
 
 /**
- * Reads `KEY=VALUE` texts. Of vms, boot-ms and seed the last one counts; the others add up.
+ * Reads `KEY=VALUE` texts. Of vms, boot-ms, copy-ms and seed the last one counts; the others add up.
  *
  * @throws {AppError} `invalid` for an unknown key, with all keys as a hint, or a value that is out of its range
  */

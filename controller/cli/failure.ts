@@ -1,5 +1,8 @@
 import type { ErrorCode } from '../../shared/errors.js';
 
+/** 128 + SIGINT, as shells have it. */
+export const INTERRUPTED = 130;
+
 /** What to do about an error whose sender gave no hint. */
 export const DEFAULT_HINT: Readonly<Record<ErrorCode, string>> = {
   invalid: 'add --help to see what the command takes',

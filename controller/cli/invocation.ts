@@ -9,6 +9,7 @@ export interface GlobalOptions {
   readonly socket?: string | undefined;
   readonly controller?: string | undefined;
   readonly identity?: string | undefined;
+  readonly requestId?: string | undefined;
 }
 
 /** One run of one command. */
@@ -22,4 +23,6 @@ export interface Invocation {
   readonly trailing: readonly string[];
   /** Makes the whole command one intent: a call repeated with it is not carried out twice. */
   readonly requestId: string;
+  /** The command line as it was typed, without the name of the program. */
+  readonly line: readonly string[];
 }

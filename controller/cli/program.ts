@@ -1,5 +1,6 @@
-import { Command, Option } from 'commander';
+import { Command, InvalidArgumentError, Option } from 'commander';
 import { VERSION } from '../../shared/version.js';
+import { isRequestId } from '../domain/request-id.js';
 import { BRIDGE } from './bridge-command.js';
 import { CERTIFICATE } from './certificate-command.js';
 import { COMPLETION } from './completion-command.js';
@@ -61,7 +62,12 @@ export function buildProgram(world: World, outcome: Outcome, argv: readonly stri
   program.version(VERSION, '-V, --version', 'print the version of this program');
   program.configureHelp({ showGlobalOptions: true, sortOptions: false });
   for (const option of globalOptions()) program.addOption(option);
-  const run: Run = { world, outcome, trailing: argv.includes('--') ? argv.slice(argv.indexOf('--') + 1) : [] };
+  const run: Run = {
+    world,
+    outcome,
+    line: argv,
+    trailing: argv.includes('--') ? argv.slice(argv.indexOf('--') + 1) : [],
+  };
   for (const noun of NOUNS) addNoun(program, noun, run);
   for (const verb of PLAIN_VERBS) addVerb(program, verb, run);
   addExamples(program, EXAMPLES);
@@ -75,8 +81,17 @@ function globalOptions(): readonly Option[] {
     new Option('--socket <file>', 'unix socket of the controller (environment: DOMHERD_SOCKET)'),
     new Option('--controller <host:port>', 'reach the controller over TCP, with --identity'),
     new Option('--identity <dir>', 'folder with key.pem, cert.pem and ca.pem, made by "certificate issue"'),
+    new Option('--request-id <id>', 'go on with what was asked for under this id; --verbose tells it').argParser(
+      givenRequestId,
+    ),
     new Option('--verbose', 'tell on stderr whom is talked to, and the request id'),
   ];
+}
+
+/** @throws {InvalidArgumentError} */
+function givenRequestId(text: string): string {
+  if (isRequestId(text)) return text;
+  throw new InvalidArgumentError('It must be 8 to 64 characters of [A-Za-z0-9._-].');
 }
 
 function prepare(command: Command, world: World): void {
@@ -95,6 +110,7 @@ function prepare(command: Command, world: World): void {
 interface Run {
   readonly world: World;
   readonly outcome: Outcome;
+  readonly line: readonly string[];
   readonly trailing: readonly string[];
 }
 
@@ -121,10 +137,11 @@ function addVerb(parent: Command, verb: Verb<never>, run: Run): void {
   });
 }
 
-async function invocation(command: Command, verb: Verb<never>, { world, trailing }: Run): Promise<Invocation> {
+async function invocation(command: Command, verb: Verb<never>, { world, line, trailing }: Run): Promise<Invocation> {
   const global = rootOf(command).opts<GlobalOptions>();
   const format = parseFormat(global.output, verb.formats, pathOf(command));
-  return { world, global, format, writeData: await dataWriter(format), trailing, requestId: world.newId() };
+  const requestId = global.requestId ?? world.newId();
+  return { world, global, format, writeData: await dataWriter(format), line, trailing, requestId };
 }
 
 function addFormats(command: Command, verb: Verb<never>): void {

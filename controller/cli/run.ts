@@ -2,12 +2,9 @@ import { CommanderError } from 'commander';
 import { AppError, toAppError } from '../../shared/errors.js';
 import { EXIT_CODE } from '../../shared/exit-code.js';
 import { formatFailure } from '../../shared/failure-text.js';
-import { DEFAULT_HINT } from './failure.js';
+import { DEFAULT_HINT, INTERRUPTED } from './failure.js';
 import { buildProgram, type Outcome } from './program.js';
 import type { World } from './world.js';
-
-/** 128 + SIGINT, as shells have it. */
-const INTERRUPTED = 130;
 
 /** One command line from start to exit code. Never throws. */
 export async function run(argv: readonly string[], world: World): Promise<number> {

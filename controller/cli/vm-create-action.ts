@@ -1,14 +1,14 @@
 import type { VmShape } from '../../shared/domain/vm-shape.js';
 import { notFound } from '../../shared/errors.js';
 import { Placement, VmServiceClient } from '../../shared/gen/domherd/v1/vm.js';
-import { callStream, callUnary } from '../../shared/grpc/client.js';
+import { callUnary } from '../../shared/grpc/client.js';
 import { shapeToWire } from '../../shared/grpc/vm-shape.js';
+import { followCreate } from './create-follow.js';
 import { withClient } from './connection.js';
 import { userKeys, type KeyOptions } from './guest/user-key.js';
 import type { Invocation } from './invocation.js';
 import { CALL } from './limit.js';
 import { vmName } from './view/vm-view.js';
-import { order } from './vm-order-action.js';
 
 export interface CreateOptions extends KeyOptions {
   readonly like?: string;
@@ -40,7 +40,7 @@ export async function createVms(
     bridge: options.bridge ?? '',
     dryRun: options.dryRun ?? false,
   };
-  return order(call, options, (client, signal) => callStream(client.create.bind(client), request, { signal }));
+  return followCreate(call, request);
 }
 
 function shapeOf({ memory, vcpus }: CreateOptions): VmShape {

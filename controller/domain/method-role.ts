@@ -49,6 +49,7 @@ export const METHOD_ROLES: Readonly<Record<string, readonly Role[]>> = {
   '/domherd.v1.ReservationService/Import': ADMIN,
   '/domherd.v1.ReservationService/List': ADMIN,
   '/domherd.v1.VmService/Address': ADMIN,
+  '/domherd.v1.VmService/CancelCreate': ADMIN,
   '/domherd.v1.VmService/Create': ADMIN,
   '/domherd.v1.VmService/Delete': ADMIN,
   '/domherd.v1.VmService/Destroy': ADMIN,

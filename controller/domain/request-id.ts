@@ -9,9 +9,13 @@ const SHAPE = /^[A-Za-z0-9._-]{8,64}$/;
  */
 export function parseRequestId(text: string): string | undefined {
   if (text === '') return undefined;
-  if (SHAPE.test(text)) return text;
+  if (isRequestId(text)) return text;
   throw invalid('request_id is malformed: 8 to 64 characters of [A-Za-z0-9._-] are expected', {
     field: 'request_id',
     hint: 'make a fresh UUID for each intent, and send it again only with the very same request',
   });
+}
+
+export function isRequestId(text: string): boolean {
+  return SHAPE.test(text);
 }

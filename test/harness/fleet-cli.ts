@@ -45,10 +45,10 @@ export class FleetCli {
     return JSON.stringify(found, (key, value: unknown) => (MOVING.has(key) ? undefined : value));
   }
 
-  /** The controller, and these simulated dom0s. */
-  async start(hosts: readonly string[], vmsEach: number): Promise<void> {
+  /** The controller, and these simulated dom0s. @param options of their toolstack, KEY=VALUE */
+  async start(hosts: readonly string[], vmsEach: number, options: readonly string[] = []): Promise<void> {
     await this.fleet.startController();
-    await Promise.all(hosts.map((host) => this.fleet.startAgent(host, vmsEach)));
+    await Promise.all(hosts.map((host) => this.fleet.startAgent(host, vmsEach, options)));
     await this.areOnline(hosts);
   }
 

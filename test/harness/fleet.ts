@@ -53,16 +53,32 @@ export class Fleet {
     this.#endpoints = JSON.parse(readFileSync(join(this.dataDir, 'endpoints.json'), 'utf8')) as Endpoints;
   }
 
-  /** Joins by a fresh token and runs. @param vms domUs of the tutorial's image on it */
-  async startAgent(host: string, vms: number): Promise<void> {
+  /**
+   * Joins by a fresh token and runs.
+   *
+   * @param vms domUs of the tutorial's image on it
+   * @param options of the simulated toolstack, KEY=VALUE
+   */
+  async startAgent(host: string, vms: number, options: readonly string[] = []): Promise<void> {
     const stateDir = join(this.folder, host);
     const token = await this.domherd(['host', 'token', host]);
     if (token.exitCode !== 0) throw new Error(`no token for ${host}: ${token.stderr}`);
-    const simulated = ['--toolstack', 'sim', '--sim', `vms=${String(vms)}`];
+    const simulated = simulatedHost([`vms=${String(vms)}`, ...options]);
     const joinArgs = ['join', '--host', host, '--state-dir', stateDir, ...simulated];
     const joined = await runProgram('agent/domherd-agent.mjs', joinArgs, { stdin: token.stdout });
     if (joined.exitCode !== 0) throw new Error(`${host} cannot join: ${joined.stderr}`);
     await this.#start(host, 'agent/domherd-agent.mjs', ['run', '--state-dir', stateDir, ...simulated], /session/);
+  }
+
+  /** Of a host that has joined: as it was, after {@link killAgent}. */
+  async restartAgent(host: string, options: readonly string[] = []): Promise<void> {
+    const args = ['run', '--state-dir', join(this.folder, host), ...simulatedHost(options)];
+    await this.#start(host, 'agent/domherd-agent.mjs', args, /session/);
+  }
+
+  /** SIGKILL, as a power cut for the program. */
+  async killAgent(host: string): Promise<void> {
+    await this.#end(host, 'SIGKILL');
   }
 
   /** The CLI, with this fleet's socket. */
@@ -124,6 +140,10 @@ export class Fleet {
       child.once('exit', (code) => fail(`ended with exit code ${String(code)}`));
     });
   }
+}
+
+function simulatedHost(options: readonly string[]): readonly string[] {
+  return ['--toolstack', 'sim', ...options.flatMap((option) => ['--sim', option])];
 }
 
 interface RunOptions {

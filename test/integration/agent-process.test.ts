@@ -93,7 +93,12 @@ t.test('the built agent', async (t) => {
       },
       { name: 'another one', args: ['run', '--toolstack', 'kvm'], exitCode: 2, says: /Allowed choices are xl, sim/ },
       { name: 'not joined', args: ['run', ...host], exitCode: 5, says: /domherd host token/ },
-      { name: 'unknown option', args: ['run', ...host, '--sim', 'x=1'], exitCode: 2, says: /vms, boot-ms, seed/ },
+      {
+        name: 'unknown option',
+        args: ['run', ...host, '--sim', 'x=1'],
+        exitCode: 2,
+        says: /vms, boot-ms, copy-ms, seed/,
+      },
       { name: 'no token', args: ['join', ...host], exitCode: 2, says: /no token on the input/ },
       { name: 'unknown command', args: ['jion'], exitCode: 2, says: /jion/ },
       { name: 'version', args: ['--version'], exitCode: 0, says: /^\d+\.\d+\.\d+\n$/ },

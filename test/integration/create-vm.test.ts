@@ -5,7 +5,7 @@ import type { CreateRequest } from '../../controller/services/vm-creator.js';
 import { obey, type Behaviour } from '../fakes/fake-agent.js';
 import { ADMIN, collect, FleetWorld, resultsOf } from '../fakes/fleet-world.js';
 import { settle } from '../fakes/manual-timer.js';
-import { FleetCli } from '../harness/fleet-cli.js';
+import { FleetCli, until } from '../harness/fleet-cli.js';
 
 const never = new AbortController().signal;
 const named = (...names: string[]) => ({ names, all: false });
@@ -193,7 +193,40 @@ t.test('by the command line, over simulated hosts', async (t) => {
     ['vm create web --like domU --count 0', /1 to 1000/],
     ['vm create web --like domU --spread --pack', /--pack|--spread/],
     ['vm delete web-1', /--yes/],
+    ['vm create web --like domU --request-id short', /8 to 64 characters/],
   ] as const) {
     t.match(await fleet.run(args), { exitCode: 2, err }, args);
   }
+});
+
+t.test('interrupted at the terminal', async (t) => {
+  const fleet = new FleetCli();
+  t.teardown(() => fleet.fleet.stop());
+  await fleet.start(['dom0-1'], 1, ['copy-ms=400']);
+  await fleet.ok('reservation import - --name job --ends +4h --gateway 10.183.255.254 --prefix 14', {
+    stdin: '10.180.0.0/22\n',
+  });
+  const abort = new AbortController();
+  const create = 'vm create web --count 4 --like domU -o json';
+  const interrupted = fleet.run(create, { signal: abort.signal });
+  await until(async () => (await fleet.rows('vm list')).length > 1, 'the first is made');
+  abort.abort();
+  const { exitCode, err, out } = await interrupted;
+  t.equal(exitCode, 130);
+  t.match(err, /undoing what is not whole; Ctrl-C again leaves that to the controller/);
+  const outcomes = (JSON.parse(out) as { errorCode: string | null; message: string }[]).map(
+    ({ errorCode }) => errorCode,
+  );
+  t.equal(outcomes.length, 4, 'each is reported');
+  t.ok(outcomes.filter((code) => code === 'unavailable').length >= 2);
+  const left = outcomes.filter((code) => code === null).length;
+  t.equal((await fleet.rows('vm list')).length, 1 + left, 'what is whole is there, and nothing else');
+  t.equal((await fleet.rows('lease list --state bound')).length, left);
+  t.equal((await fleet.rows('lease list --state pending')).length, 0);
+
+  const again = /^to continue: domherd (vm create web --count 4 --like domU -o json --request-id \S+)$/m.exec(err)?.[1];
+  const made = JSON.parse(await fleet.ok(again ?? 'no command')) as { errorCode: null }[];
+  t.equal(made.length, 4);
+  t.equal((await fleet.rows('vm list')).length, 5);
+  t.match(await fleet.run(`${again ?? ''} --memory 99`), { exitCode: 2, err: /used before, for another request/ });
 });

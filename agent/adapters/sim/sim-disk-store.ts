@@ -1,5 +1,6 @@
 import { mkdir, rm, stat, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import type { DiskSize, NewDisk, StoredDisk } from '../../domain/new-disk.js';
 import type { DiskKind, StorageFacts } from '../../domain/storage-choice.js';
 import type { DiskQuestion, DiskStore, Room } from '../../ports/disk-store.js';
@@ -10,10 +11,15 @@ const EMPTY: DiskSize = { sizeBytes: 0, usedBytes: 0 };
 /** Disks that are empty files in a folder of their own; there is always room. */
 export class SimDiskStore implements DiskStore {
   readonly #folder: string;
+  readonly #copyMs: number;
 
-  /** @param folder absolute; made when first needed */
-  constructor(folder: string) {
+  /**
+   * @param folder absolute; made when first needed
+   * @param copyMs that each disk takes
+   */
+  constructor(folder: string, copyMs = 0) {
     this.#folder = folder;
+    this.#copyMs = copyMs;
   }
 
   /** The image's own are there without a file. */
@@ -36,7 +42,8 @@ export class SimDiskStore implements DiskStore {
     return Promise.resolve({ store: 'simulated', freeBytes: Number.MAX_SAFE_INTEGER });
   }
 
-  async make({ place }: NewDisk): Promise<void> {
+  async make({ place }: NewDisk, signal: AbortSignal): Promise<void> {
+    if (this.#copyMs > 0) await delay(this.#copyMs, undefined, { signal });
     const file = this.#fileOf(place.path);
     await mkdir(dirname(file), { recursive: true });
     await writeFile(file, '');

@@ -84,6 +84,9 @@ export function vmHandlers(options: VmHandlersOptions): Handlers<VmServiceServer
       const hosts = [...query.selectHosts(request.hosts.slice(0, MAX_HOSTS + 1))];
       return tell(creator.create(createRequestFrom({ ...request, hosts }), caller, signal));
     },
+    cancelCreate: ({ createRequestId }) => ({
+      vms: creator.cancel(textFrom(createRequestId, 'create_request_id', 64)),
+    }),
     delete: (request, { caller, signal }) => tell(deleter.delete(verbRequestFrom(request), caller, signal)),
     wait: ({ selector, condition, timeoutSeconds }, { signal }) => {
       const timeoutMs = secondsFrom(timeoutSeconds || WAIT_SECONDS, 86_400) * 1000;

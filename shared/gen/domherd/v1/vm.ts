@@ -285,6 +285,16 @@ export interface CreateVmsRequest {
   shape: VmShape | undefined;
 }
 
+export interface CancelCreateRequest {
+  /** The request_id of that Create. */
+  createRequestId: string;
+}
+
+export interface CancelCreateResponse {
+  /** VMs that it was making. */
+  vms: number;
+}
+
 export interface DeleteVmsRequest {
   requestId: string;
   selector: VmSelector | undefined;
@@ -1862,6 +1872,116 @@ export const CreateVmsRequest: MessageFns<CreateVmsRequest> = {
   },
 };
 
+function createBaseCancelCreateRequest(): CancelCreateRequest {
+  return { createRequestId: "" };
+}
+
+export const CancelCreateRequest: MessageFns<CancelCreateRequest> = {
+  encode(message: CancelCreateRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.createRequestId !== "") {
+      writer.uint32(10).string(message.createRequestId);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): CancelCreateRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseCancelCreateRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.createRequestId = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<CancelCreateRequest>, I>>(base?: I): CancelCreateRequest {
+    return CancelCreateRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<CancelCreateRequest>, I>>(object: I): CancelCreateRequest {
+    const message = createBaseCancelCreateRequest();
+    message.createRequestId = object.createRequestId ?? "";
+    return message;
+  },
+};
+
+function createBaseCancelCreateResponse(): CancelCreateResponse {
+  return { vms: 0 };
+}
+
+export const CancelCreateResponse: MessageFns<CancelCreateResponse> = {
+  encode(message: CancelCreateResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.vms !== 0) {
+      writer.uint32(8).uint32(message.vms);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): CancelCreateResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseCancelCreateResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.vms = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<CancelCreateResponse>, I>>(base?: I): CancelCreateResponse {
+    return CancelCreateResponse.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<CancelCreateResponse>, I>>(object: I): CancelCreateResponse {
+    const message = createBaseCancelCreateResponse();
+    message.vms = object.vms ?? 0;
+    return message;
+  },
+};
+
 function createBaseDeleteVmsRequest(): DeleteVmsRequest {
   return { requestId: "", selector: undefined, dryRun: false };
 }
@@ -3208,7 +3328,9 @@ export const VmServiceService = {
   /**
    * Makes VMs as copies of a stopped one, places them on hosts with memory for them, and addresses each. Each VM is all or
    * nothing; one VM's failure leaves the others. Errors: NOT_FOUND (source), ALREADY_EXISTS (name), RESOURCE_EXHAUSTED (they do
-   * not all fit: details `fits`, `hosts`), INVALID_ARGUMENT.
+   * not all fit: details `fits`, `hosts`), INVALID_ARGUMENT. It goes on when the caller leaves and when the controller is
+   * restarted. Repeated with its request_id it continues: what is made is told, what is being made is followed, what was
+   * undone is tried anew. ALREADY_EXISTS for a name that another request is making: details `requestId`.
    */
   create: {
     path: "/domherd.v1.VmService/Create" as const,
@@ -3218,6 +3340,17 @@ export const VmServiceService = {
     requestDeserialize: (value: Buffer): CreateVmsRequest => CreateVmsRequest.decode(value),
     responseSerialize: (value: VmProgress): Buffer => Buffer.from(VmProgress.encode(value).finish()),
     responseDeserialize: (value: Buffer): VmProgress => VmProgress.decode(value),
+  },
+  /** What a Create has not made whole is undone; the results of its stream tell it. */
+  cancelCreate: {
+    path: "/domherd.v1.VmService/CancelCreate" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: CancelCreateRequest): Buffer => Buffer.from(CancelCreateRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): CancelCreateRequest => CancelCreateRequest.decode(value),
+    responseSerialize: (value: CancelCreateResponse): Buffer =>
+      Buffer.from(CancelCreateResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): CancelCreateResponse => CancelCreateResponse.decode(value),
   },
   /** Takes VMs away that Create made: cfg, disks, leases. Per VM: FAILED_PRECONDITION (not stopped, or not made so). */
   delete: {
@@ -3268,9 +3401,13 @@ export interface VmServiceServer extends UntypedServiceImplementation {
   /**
    * Makes VMs as copies of a stopped one, places them on hosts with memory for them, and addresses each. Each VM is all or
    * nothing; one VM's failure leaves the others. Errors: NOT_FOUND (source), ALREADY_EXISTS (name), RESOURCE_EXHAUSTED (they do
-   * not all fit: details `fits`, `hosts`), INVALID_ARGUMENT.
+   * not all fit: details `fits`, `hosts`), INVALID_ARGUMENT. It goes on when the caller leaves and when the controller is
+   * restarted. Repeated with its request_id it continues: what is made is told, what is being made is followed, what was
+   * undone is tried anew. ALREADY_EXISTS for a name that another request is making: details `requestId`.
    */
   create: handleServerStreamingCall<CreateVmsRequest, VmProgress>;
+  /** What a Create has not made whole is undone; the results of its stream tell it. */
+  cancelCreate: handleUnaryCall<CancelCreateRequest, CancelCreateResponse>;
   /** Takes VMs away that Create made: cfg, disks, leases. Per VM: FAILED_PRECONDITION (not stopped, or not made so). */
   delete: handleServerStreamingCall<DeleteVmsRequest, VmProgress>;
   /** Ends when every selected VM meets the condition; results tell those that did not in time (DEADLINE_EXCEEDED). */
@@ -3369,7 +3506,9 @@ export interface VmServiceClient extends Client {
   /**
    * Makes VMs as copies of a stopped one, places them on hosts with memory for them, and addresses each. Each VM is all or
    * nothing; one VM's failure leaves the others. Errors: NOT_FOUND (source), ALREADY_EXISTS (name), RESOURCE_EXHAUSTED (they do
-   * not all fit: details `fits`, `hosts`), INVALID_ARGUMENT.
+   * not all fit: details `fits`, `hosts`), INVALID_ARGUMENT. It goes on when the caller leaves and when the controller is
+   * restarted. Repeated with its request_id it continues: what is made is told, what is being made is followed, what was
+   * undone is tried anew. ALREADY_EXISTS for a name that another request is making: details `requestId`.
    */
   create(request: CreateVmsRequest, options?: Partial<CallOptions>): ClientReadableStream<VmProgress>;
   create(
@@ -3377,6 +3516,22 @@ export interface VmServiceClient extends Client {
     metadata?: Metadata,
     options?: Partial<CallOptions>,
   ): ClientReadableStream<VmProgress>;
+  /** What a Create has not made whole is undone; the results of its stream tell it. */
+  cancelCreate(
+    request: CancelCreateRequest,
+    callback: (error: ServiceError | null, response: CancelCreateResponse) => void,
+  ): ClientUnaryCall;
+  cancelCreate(
+    request: CancelCreateRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: CancelCreateResponse) => void,
+  ): ClientUnaryCall;
+  cancelCreate(
+    request: CancelCreateRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: CancelCreateResponse) => void,
+  ): ClientUnaryCall;
   /** Takes VMs away that Create made: cfg, disks, leases. Per VM: FAILED_PRECONDITION (not stopped, or not made so). */
   delete(request: DeleteVmsRequest, options?: Partial<CallOptions>): ClientReadableStream<VmProgress>;
   delete(

@@ -192,6 +192,7 @@ t.test('--sim options', (t) => {
     'vms=2',
     'vms=8',
     'boot-ms=0',
+    'copy-ms=7',
     'seed=9',
     'fail=start:domU2',
     'fail=destroy:a:b',
@@ -199,7 +200,7 @@ t.test('--sim options', (t) => {
     'in-use=10.0.0.1',
     'in-use=10.0.0.2',
   ]);
-  t.match(options, { vms: 8, bootMs: 0, seed: 9 });
+  t.match(options, { vms: 8, bootMs: 0, copyMs: 7, seed: 9 });
   t.strictSame([...options.failures], ['start:domU2', 'destroy:a:b']);
   t.strictSame([...options.ignoresShutdown], ['domU']);
   t.equal(options.inUse.size, 2);
@@ -211,6 +212,7 @@ t.test('--sim options', (t) => {
     'vms=-1',
     'vms=1e1',
     'boot-ms=600001',
+    'copy-ms=600001',
     'fail=start',
     'fail=boot:x',
     'fail=start:',

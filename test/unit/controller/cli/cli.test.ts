@@ -110,6 +110,7 @@ async function show(format: 'json' | 'table' | 'name', results: readonly VmResul
     global: { headers: true },
     format,
     writeData: (data: unknown) => `${JSON.stringify(data)}\n`,
+    line: [],
     trailing: [],
     requestId: 'r',
   };

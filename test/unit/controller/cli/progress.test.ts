@@ -149,7 +149,7 @@ async function show(format: Invocation['format'], told: readonly VmProgress[], t
   const writeData = (data: unknown): string => JSON.stringify(data);
   const call = { world: world as unknown as World, global: { headers: true }, format, writeData, trailing: [] };
   const exitCode = await showProgress(
-    { ...call, requestId: 'r' },
+    { ...call, line: [], requestId: 'r' },
     (async function* () {
       for (const each of told) {
         yield each;
