@@ -16,6 +16,7 @@ import { LEASE } from './lease-command.js';
 import { MAC } from './mac-command.js';
 import { RESERVATION } from './reservation-command.js';
 import { SSH_CONFIG_VERB } from './ssh-command.js';
+import { inUserWords } from './user-words.js';
 import type { Noun, Verb } from './verb.js';
 import { VERSION_VERB } from './version-command.js';
 import { VM } from './vm-command.js';
@@ -133,7 +134,9 @@ function addVerb(parent: Command, verb: Verb<never>, run: Run): void {
   addExamples(command, verb.examples);
   command.action(async () => {
     const call = await invocation(command, verb, run);
-    run.outcome.exitCode = await verb.run(call, command.args, command.opts<never>());
+    run.outcome.exitCode = await verb.run(call, command.args, command.opts<never>()).catch((error: unknown) => {
+      throw inUserWords(error, verb);
+    });
   });
 }
 

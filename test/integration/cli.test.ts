@@ -209,7 +209,10 @@ const REFUSALS: readonly Refusal[] = [
   { args: 'lease acquire x --mac 00:16:3e:b4:00:01', exitCode: 4, says: /00:16:3e:b4:00:01 is held by domU@dom0-1#0/ },
   { args: 'lease acquire x --mac 01:16:3e:b4:00:01', exitCode: 2, says: /01:16:3e:b4:00:01 is no MAC[^]*hint: .*even/ },
   { args: 'lease acquire x --address 10.180.0.010', exitCode: 2, says: /10\.180\.0\.010/ },
-  { args: `lease acquire ${'x'.repeat(300)}`, exitCode: 2, says: /owner/ },
+  { args: `lease acquire ${'x'.repeat(300)}`, exitCode: 2, says: /^domherd: NAME[: ].*owner/ },
+  { args: 'event list --kind nope', exitCode: 2, says: /^domherd: --kind: "nope" is no kind/ },
+  { args: `vm create ${'y'.repeat(129)} --like domU`, exitCode: 2, says: /^domherd: NAME is longer/m },
+  { args: `vm start ${'y'.repeat(600)}`, exitCode: 2, says: /^domherd: VM is empty or longer/ },
   { args: 'lease acquire x --reservation nope', exitCode: 3, says: /nope/ },
   { args: 'lease release 10.180.3.3 --yes', exitCode: 3, says: /10\.180\.3\.3 has no lease/ },
   {

@@ -8,6 +8,7 @@ import { bashCompletion } from '../../../../controller/cli/completion-action.js'
 import { describeMoment, parseMoment } from '../../../../controller/cli/moment.js';
 import { formatTable } from '../../../../controller/cli/output.js';
 import { buildProgram, NOUNS, PLAIN_VERBS } from '../../../../controller/cli/program.js';
+import { inUserWords } from '../../../../controller/cli/user-words.js';
 import type { World } from '../../../../controller/cli/world.js';
 import { exitCodeOf, showProgress } from '../../../../controller/cli/vm-progress.js';
 import type { VmProgress, VmResult } from '../../../../shared/gen/domherd/v1/vm.js';
@@ -185,6 +186,33 @@ function examplesOf({ examples }: { readonly examples: readonly string[] }): { e
       .map((part) => ({ example, args: part.replaceAll(/['"]/g, '').split(/\s+/).slice(1) })),
   );
 }
+
+t.test('a field of the wire is told as what a user types', (t) => {
+  const cases = [
+    { verb: 'lease acquire', field: 'claims[0].owner.name', says: ' is empty', want: 'NAME is empty' },
+    { verb: 'lease acquire', field: 'claims[3].mac', says: ': x is no MAC', want: '--mac: x is no MAC' },
+    { verb: 'lease release', field: 'addresses[1]', says: ': y', want: 'ADDRESS: y' },
+    { verb: 'host token', field: 'ttl_seconds', says: ' is 0', want: '--ttl is 0' },
+    { verb: 'vm shutdown', field: 'timeout_seconds', says: ' is 0', want: '--timeout is 0' },
+    { verb: 'vm create', field: 'hosts', says: ' are many', want: '--on are many' },
+    { verb: 'reservation import', field: 'prefix_length', says: ' is 0', want: '--prefix is 0' },
+    { verb: 'vm list', field: 'selector', says: '.names[7] is empty', want: 'VM is empty' },
+    { verb: 'version', field: 'odd_thing', says: ' is odd', want: 'odd_thing is odd' },
+  ];
+  for (const { verb: name, field, says, want } of cases) {
+    const all = [
+      ...NOUNS.flatMap((noun) => noun.verbs.map((verb) => ({ ...verb, name: `${noun.name} ${verb.name}` }))),
+    ];
+    const verb = [...all, ...PLAIN_VERBS].find((one) => one.name === name);
+    const told = inUserWords(new AppError('invalid', `${field}${says}`, { field, hint: 'h' }), verb ?? { options: [] });
+    t.match(told, { code: 'invalid', message: want, details: { hint: 'h' } }, `${name} ${field}`);
+  }
+  const foreign = new Error('no');
+  t.equal(inUserWords(foreign, {}), foreign);
+  const sentence = inUserWords(new AppError('invalid', 'an end is past', { field: 'ends_at' }), {});
+  t.match(sentence, { message: 'an end is past', details: { field: undefined } });
+  t.end();
+});
 
 t.test('what is told as JSON can be had as YAML and as a wide table', (t) => {
   const verbs = NOUNS.flatMap(({ name, verbs: all }) => all.map((verb) => ({ ...verb, name: `${name} ${verb.name}` })));
