@@ -130,11 +130,13 @@ async function serve(config: Config, world: AppWorld, database: Database): Promi
   sweeper.start();
   const news = new LeaseNews({ journal, fleet: answerers.fleet });
   answerers.vms.creator.resume();
+  answerers.vms.deleter.resume();
   const stopSweeps = sweepFleet(answerers.fleet, news, log);
   return {
     endpoints,
     stop: async () => {
       answerers.vms.creator.stop();
+      answerers.vms.deleter.stop();
       await network.stop();
       stopSweeps();
       await sweeper.stop();
@@ -229,7 +231,7 @@ function makeVmServices({ clock, random, timers, log }: AppWorld, parts: VmParts
     query,
     addresser,
     creator: new VmCreator({ ...parts, operator, maker, clock, random }),
-    deleter: new VmDeleter({ ...parts, query, operator, turns }),
+    deleter: new VmDeleter({ ...parts, query, operator, clock, log, turns }),
     starter: new VmStarter({ ...parts, query, operator, clock, turns }),
     restorer: new VmRestorer({ ...parts, query, operator, turns }),
     service: new VmService({ fleet: parts.fleet, query, operator, watch }),

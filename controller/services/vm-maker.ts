@@ -7,6 +7,7 @@ import { isLiveJob, type VmJob, type VmJobId } from '../domain/vm-job.js';
 import type { MakeOrder } from '../ports/agent-link.js';
 import type { Clock } from '../ports/environment.js';
 import type { Stores, Tx } from '../ports/store.js';
+import { awaitHost } from './await-host.js';
 import type { Fleet } from './fleet.js';
 import type { Journal } from './journal.js';
 import { KeyedQueue } from './keyed-queue.js';
@@ -357,23 +358,11 @@ export class VmMaker {
     return this.options.journal.read((stores) => stores.jobs.find(job.id)) !== undefined;
   }
 
-  /** Resolves when the host can be told, the job is no more, or `signal` says so. */
   private awaitHost(making: Making, signal: AbortSignal): Promise<void> {
     const { fleet, operator } = this.options;
     const { hostId } = making.job;
-    const isOver = (): boolean => fleet.isReachable(hostId) || signal.aborted || !this.isKept(making);
-    if (isOver()) return Promise.resolve();
-    making.tell(operator.step(making.vm, `waits for host ${fleet.hostName(hostId)}`));
-    return new Promise((resolve) => {
-      const check = (): void => {
-        if (!isOver()) return;
-        stop();
-        signal.removeEventListener('abort', check);
-        resolve();
-      };
-      const stop = fleet.onHostChanged((changed) => changed === hostId && check());
-      signal.addEventListener('abort', check);
-    });
+    if (!fleet.isReachable(hostId)) making.tell(operator.step(making.vm, `waits for host ${fleet.hostName(hostId)}`));
+    return awaitHost(fleet, hostId, () => !this.isKept(making), signal);
   }
 }
 

@@ -92,7 +92,7 @@ export class FleetWorld {
     const { addresser } = this;
     const maker = (this.maker = new VmMaker({ fleet, operator, addresser, holdings, pools, journal, clock }));
     this.creator = new VmCreator({ fleet, operator, maker, pools, journal, clock, random });
-    this.deleter = new VmDeleter({ fleet, query, operator, holdings, journal, turns });
+    this.deleter = new VmDeleter({ fleet, query, operator, holdings, journal, clock, log, turns });
     this.restorer = new VmRestorer({ fleet, query, operator, holdings, journal, turns });
     this.service = new VmService({ fleet, query, operator, watch });
     this.conflicts = new ConflictService({ fleet, journal, clock });

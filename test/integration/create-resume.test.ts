@@ -231,3 +231,48 @@ t.test('a host that is taken out of the fleet takes its jobs along', async (t) =
     [],
   );
 });
+
+t.test('a delete that was cut short is gone on with, and the addresses are released', async (t) => {
+  for (const when of ['before', 'after'] as const) {
+    const { world, agents } = await FleetWorld.ofImage(1);
+    await collect(world.creator.create({ ...FOUR, count: 2 }, ANN, never));
+    atOrder(agents, 1, when, () => world.die());
+    const selector = { names: ['web-1'], all: false };
+    collect(world.deleter.delete({ selector, isDryRun: false }, ADMIN, never)).catch(() => []);
+    await settle(60);
+    const next = world.restart();
+    next.deleter.resume();
+    await settle();
+    await t.rejects(
+      collect(
+        next.deleter.delete({ selector: { names: ['web-1@dom0-1'], all: false }, isDryRun: false }, ADMIN, never),
+      ).then((all) => Promise.reject(all.find((each) => each.kind === 'result'))),
+      { code: 'unavailable' },
+      'its host is away',
+    );
+    await connectAll(agents);
+    checkWhole(t, next, agents, 1);
+    t.equal(next.allEvents('vm.deleted').length, 1);
+    t.strictSame(
+      next.database.read((stores) => stores.jobs.listLive('delete')),
+      [],
+    );
+    await collect(next.creator.create({ ...FOUR, name: 'web-1', count: undefined }, ADMIN, never));
+    checkWhole(t, next, agents, 2);
+  }
+});
+
+t.test('a delete that its host does not answer goes on when it does', async (t) => {
+  const { world, agents } = await FleetWorld.ofImage(1);
+  await collect(world.creator.create({ ...FOUR, count: 1 }, ANN, never));
+  agents[0]!.behave = () => 'silent';
+  const selector = { names: ['web-1'], all: false };
+  const results = resultsOf(world.deleter.delete({ selector, isDryRun: false }, ADMIN, never));
+  await settle();
+  agents[0]!.kill();
+  await world.timers.advance(400_000);
+  t.match(await results, [{ code: 'timeout' }]);
+  agents[0]!.behave = obey;
+  await connectAll(agents);
+  checkWhole(t, world, agents, 0);
+});
