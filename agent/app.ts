@@ -11,6 +11,7 @@ import type { DeploymentRecord, EventBacklog, LeaseBook } from './ports/boot-rec
 import type { Bridges } from './ports/bridges.js';
 import type { CfgFolder } from './ports/cfg-folder.js';
 import type { Clock } from './ports/clock.js';
+import type { Consoles } from './ports/consoles.js';
 import type { CopyLog } from './ports/copy-log.js';
 import type { ControllerLink } from './ports/controller-link.js';
 import type { FormerCfgs } from './ports/former-cfgs.js';
@@ -28,6 +29,7 @@ import type { WireProbe } from './ports/wire-probe.js';
 import { BacklogNews } from './services/backlog-news.js';
 import { makeCarryOut } from './services/carry-out.js';
 import { VmConfigurer } from './services/configure-vm.js';
+import { ConsoleServer } from './services/console-server.js';
 import { VmCopier } from './services/copy-vm.js';
 import { VmMaker } from './services/vm-maker.js';
 import { LeaseMemory } from './services/lease-memory.js';
@@ -51,6 +53,7 @@ export interface AgentParts {
   readonly copies: CopyLog;
   readonly wire: WireProbe;
   readonly bridges: Bridges;
+  readonly consoles: Consoles;
   readonly clock: Clock;
   readonly link: ControllerLink;
   readonly joiner: Joiner;
@@ -79,6 +82,7 @@ export class AgentApp {
   readonly #log: Logger;
   readonly #configurer: VmConfigurer;
   readonly #maker: VmMaker;
+  readonly #consoles: ConsoleServer;
   readonly #orders: OrderRunner;
   readonly #keeper: SessionKeeper;
   readonly #end = new AbortController();
@@ -93,10 +97,14 @@ export class AgentApp {
     this.#configurer = new VmConfigurer(parts);
     this.#maker = new VmMaker(parts);
     const leaseMemory = new LeaseMemory(parts);
+    this.#consoles = new ConsoleServer({
+      ...parts,
+      openStream: (consoleId, note) => this.#keeper.openConsole(consoleId, note),
+    });
     const { toolstack, bridges } = parts;
     const copier = new VmCopier(parts.cfgFolder, parts.disks, this.#maker);
     const means = { toolstack, bridges, configurer: this.#configurer, copier, maker: this.#maker };
-    const carryOut = makeCarryOut({ observer, ...means });
+    const carryOut = makeCarryOut({ observer, ...means, consoles: this.#consoles });
     this.#orders = new OrderRunner({
       ...parts,
       carryOut: leaseMemory.noting(carryOut),
@@ -146,6 +154,7 @@ export class AgentApp {
   }
 
   async #stopOnce(): Promise<void> {
+    this.#consoles.stop();
     const finished = new AbortController();
     const limit = sleep(this.#parts.clock, FINISH_MS, finished.signal).then((isOver) => {
       if (isOver) this.#log.error('an order did not end in time: it is left as it is');

@@ -23,6 +23,7 @@ import { SystemDeployment } from './adapters/system/deployment.js';
 import { nodeKeyMaker } from './adapters/system/node-key-maker.js';
 import { systemClock } from './adapters/system/system-clock.js';
 import { ArpingProbe } from './adapters/wire/arping-probe.js';
+import { usualConsolePlaces, XlConsoles } from './adapters/xl/xl-consoles.js';
 import { findXenHost, type XenPlaces } from './adapters/xl/xen-host.js';
 import { XlHostReport } from './adapters/xl/xl-host-report.js';
 import { XlToolstack } from './adapters/xl/xl-toolstack.js';
@@ -75,6 +76,7 @@ export async function openXlParts(options: XlAgentOptions): Promise<AgentParts> 
     copies: new RecordCopyLog(new DirRecordStore(join(stateDir, 'copies'))),
     wire: new ArpingProbe(exec, noBridge),
     bridges: new SysfsBridges({ xlConfPath: join(xenDir, 'xl.conf') }),
+    consoles: new XlConsoles(usualConsolePlaces(host.xenstoreSocket), clock),
     clock,
     link: new GrpcControllerLink(clock),
     joiner: new GrpcJoiner(),

@@ -19,11 +19,13 @@ import type { Database } from './ports/store.js';
 import type { Timers } from './ports/timer.js';
 import { CertificateService } from './services/certificate-service.js';
 import { ConflictService } from './services/conflict-service.js';
+import { ConsoleHub } from './services/console-hub.js';
 import { EventLog } from './services/event-log.js';
 import { Fleet } from './services/fleet.js';
 import { HostRemover } from './services/host-remover.js';
 import { HostQuery } from './services/host-service.js';
 import { ImageService } from './services/image-service.js';
+import { HostStreams } from './services/host-streams.js';
 import { JoinService } from './services/join-service.js';
 import { Journal } from './services/journal.js';
 import { KeyedQueue } from './services/keyed-queue.js';
@@ -189,6 +191,7 @@ function makeServices(
     store: new DirImageStore(join(config.dataDir, IMAGE_FOLDER)),
     urls: new FetchUrlSource(),
   });
+  const streams = new HostStreams({ fleet, orders, timers, random });
   const answerers: Answerers = {
     leases,
     reservations: new ReservationService({ ...common, leases }),
@@ -198,7 +201,8 @@ function makeServices(
     hosts: new HostQuery({ fleet, journal }),
     remover: new HostRemover({ ...common, fleet, holdings, calls: foundation.calls }),
     conflicts: new ConflictService({ fleet, journal, clock }),
-    vms: makeVmServices(world, { journal, events, orders, fleet, pools, leases, holdings }),
+    vms: makeVmServices(world, { journal, events, orders, fleet, pools, leases, holdings, streams }),
+    streams,
     ...makeIdentityServices(config, world, foundation, { events, fleet }),
     transfers: new TransferHub({ timers, random, source: transferFiles }),
     images,
@@ -217,6 +221,7 @@ interface VmParts {
   readonly pools: PoolIndex;
   readonly leases: LeaseService;
   readonly holdings: VmHoldings;
+  readonly streams: HostStreams;
 }
 
 function makeVmServices({ clock, random, timers, log }: AppWorld, parts: VmParts): Answerers['vms'] {
@@ -235,6 +240,7 @@ function makeVmServices({ clock, random, timers, log }: AppWorld, parts: VmParts
     starter: new VmStarter({ ...parts, query, operator, clock, turns }),
     restorer: new VmRestorer({ ...parts, query, operator, turns }),
     service: new VmService({ fleet: parts.fleet, query, operator, watch }),
+    consoles: new ConsoleHub({ ...parts, query, operator }),
   };
 }
 

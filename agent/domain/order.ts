@@ -48,7 +48,23 @@ export type OrderAction =
   /** Makes the VM, of another one on this host. */
   | ({ readonly kind: 'copy' } & CopyOrder)
   /** Takes away a VM that was made so. */
-  | { readonly kind: 'remove' };
+  | { readonly kind: 'remove' }
+  /** Hands its console on, or its log. */
+  | ({ readonly kind: 'openConsole' } & ConsoleOrder);
+
+/** Those that only look: they wait for no other order of their VM. */
+const LOOKING: ReadonlySet<OrderAction['kind']> = new Set<OrderAction['kind']>(['openConsole']);
+
+export function isLook({ kind }: OrderAction): boolean {
+  return LOOKING.has(kind);
+}
+
+export interface ConsoleOrder {
+  /** Of the stream to open. */
+  readonly consoleId: string;
+  /** `undefined`: the console itself. */
+  readonly log: { readonly lines: number; readonly isFollowed: boolean } | undefined;
+}
 
 export interface CopyOrder extends CopySettings {
   readonly sourceKey: string;

@@ -5,6 +5,7 @@ import type { ObservedVif, ObservedVm } from '../domain/vm.js';
 import type { Bridges } from '../ports/bridges.js';
 import type { Toolstack } from '../ports/toolstack.js';
 import type { VmConfigurer } from './configure-vm.js';
+import type { ConsoleServer } from './console-server.js';
 import type { VmCopier } from './copy-vm.js';
 import type { Observer } from './observe.js';
 import type { CarryOut, ReportProgress } from './order-runner.js';
@@ -16,6 +17,7 @@ export interface CarryOutParts {
   readonly configurer: VmConfigurer;
   readonly copier: VmCopier;
   readonly maker: VmMaker;
+  readonly consoles: Pick<ConsoleServer, 'open'>;
   readonly bridges: Bridges;
 }
 
@@ -61,6 +63,8 @@ async function act({ action, vmKey }: Order, vm: ObservedVm, means: Means): Prom
     case 'remove':
       progress('remove cfg and disks');
       return means.maker.remove(vm);
+    case 'openConsole':
+      return means.consoles.open(vm.name, action);
     case 'start':
       return startVm(vm, means);
     case 'shutdown':

@@ -1,10 +1,10 @@
 // Invariants:
-// - Orders of one VM run in turn, in the order they came; those of different VMs side by side.
-// - A result is in the journal before anybody is told of it.
+// - Orders of one VM run in turn, in the order they came; those of different VMs side by side, and those that only look.
+// - A result is in the journal before anybody is told of it, but for those of orders that only look.
 // - An order that a stop cut short has no result: whoever sends it again has it run again, which every action bears.
 import type { Logger } from 'pino';
 import { AppError, toAppError } from '../../shared/errors.js';
-import type { Order, OrderFailure, OrderProgress, OrderResult } from '../domain/order.js';
+import { isLook, type Order, type OrderFailure, type OrderProgress, type OrderResult } from '../domain/order.js';
 import type { ObservedVm } from '../domain/vm.js';
 import type { Clock } from '../ports/clock.js';
 import type { OrderJournal } from '../ports/order-journal.js';
@@ -65,15 +65,16 @@ export class OrderRunner {
     if (this.#running.has(order.orderId)) return;
     const abort = new AbortController();
     this.#running.set(order.orderId, abort);
-    const turn = (this.#queues.get(order.vmKey) ?? Promise.resolve()).then(() => this.#runOne(order, abort.signal));
-    this.#queues.set(order.vmKey, turn);
+    const queue = isLook(order.action) ? `look ${order.orderId}` : order.vmKey;
+    const turn = (this.#queues.get(queue) ?? Promise.resolve()).then(() => this.#runOne(order, abort.signal));
+    this.#queues.set(queue, turn);
     // The limit counts from receipt: an order that waited too long for its turn is late, too.
     const giveUp = new AppError('timeout', `The order was not done in ${order.timeoutMs / 1000} s`);
     const takeBack = this.#parts.clock.schedule(order.timeoutMs, () => abort.abort(giveUp));
     void turn.finally(() => {
       takeBack();
       this.#running.delete(order.orderId);
-      if (this.#queues.get(order.vmKey) === turn) this.#queues.delete(order.vmKey);
+      if (this.#queues.get(queue) === turn) this.#queues.delete(queue);
     });
   }
 
@@ -100,11 +101,11 @@ export class OrderRunner {
         (message, percent) => listener.progressed({ orderId, message, percent }),
         signal,
       );
-      await this.#finish({ orderId, failure: undefined, vm, warnings });
+      await this.#finish(order, { orderId, failure: undefined, vm, warnings });
     } catch (error) {
       if (error instanceof StoppedError || signal.reason instanceof StoppedError) return;
       const vm = await findVm(order.vmKey).catch(() => undefined);
-      await this.#finish({ orderId, failure: failureOf(error, signal), vm });
+      await this.#finish(order, { orderId, failure: failureOf(error, signal), vm });
     } finally {
       const durationMs = this.#parts.clock.nowMs() - startedMs;
       const code = this.#results.get(orderId)?.failure?.code;
@@ -112,8 +113,9 @@ export class OrderRunner {
     }
   }
 
-  async #finish(result: OrderResult): Promise<void> {
+  async #finish({ action }: Order, result: OrderResult): Promise<void> {
     this.#remember(result);
+    if (isLook(action)) return this.#parts.listener.finished(result);
     await this.#parts.journal.append(result).catch((error: unknown) => {
       // It is done, and to be silent about it would be worse than to run it again after a restart.
       this.#parts.log.error({ err: error, orderId: result.orderId }, 'order journal not written');

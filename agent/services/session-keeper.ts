@@ -1,11 +1,11 @@
 import type { Logger } from 'pino';
-import { messageOf, toAppError } from '../../shared/errors.js';
+import { AppError, messageOf, toAppError } from '../../shared/errors.js';
 import { backoffMs } from '../domain/backoff.js';
 import type { Identity } from '../domain/identity.js';
 import type { OrderProgress, OrderResult } from '../domain/order.js';
 import type { Hello } from '../domain/session-message.js';
 import type { AgentRecord, AgentStatus } from '../ports/agent-record.js';
-import type { ControllerLink, SessionChannel } from '../ports/controller-link.js';
+import type { ConsoleStream, ControllerLink, SessionChannel } from '../ports/controller-link.js';
 import type { Renewal } from './renewal.js';
 import { Session, type SessionParts } from './session.js';
 import { sleep } from './sleep.js';
@@ -28,6 +28,7 @@ export class SessionKeeper {
   readonly #parts: SessionKeeperParts;
   readonly #log: Logger;
   #session: Session | undefined;
+  #channel: SessionChannel | undefined;
 
   constructor(parts: SessionKeeperParts) {
     this.#parts = parts;
@@ -77,6 +78,12 @@ export class SessionKeeper {
     this.#session?.sendAgain(result);
   }
 
+  /** @throws {AppError} `unavailable` if there is no session */
+  openConsole(consoleId: string, note: string | undefined): ConsoleStream {
+    if (this.#channel !== undefined) return this.#channel.openConsole(consoleId, note);
+    throw new AppError('unavailable', 'The controller cannot be reached now');
+  }
+
   async #runOnce(signal: AbortSignal): Promise<void> {
     const identity = await this.#parts.renewal.validIdentity(signal);
     const hello = await this.#makeHello(identity);
@@ -89,10 +96,12 @@ export class SessionKeeper {
     const end = new AbortController();
     const renewing = this.#keepRenewed(identity, channel, end.signal);
     this.#session = session;
+    this.#channel = channel;
     try {
       await session.run(signal);
     } finally {
       this.#session = undefined;
+      this.#channel = undefined;
       end.abort();
       await renewing;
     }

@@ -5,6 +5,7 @@ import type { FanOptions } from './guest/guest-fan.js';
 import type { LoginOptions } from './guest/guest-ssh.js';
 import { bridgeOption, dryRunOption, durationOption, option, yesOption } from './option.js';
 import { verb, type Noun } from './verb.js';
+import { consoleVerb } from './vm-console-command.js';
 import type {
   AddressOptions,
   DestroyOptions,
@@ -259,6 +260,7 @@ export const VM: Noun = {
     unpauseVerb,
     restoreFilesVerb,
     waitVerb,
+    consoleVerb,
     sshVerb,
     scpVerb,
     runVerb,

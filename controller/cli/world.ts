@@ -3,7 +3,7 @@ import type { Exec } from '../../shared/exec.js';
 
 /** A stream to write to, as far as the commands need it. */
 export interface Sink {
-  write(text: string): unknown;
+  write(text: string | Uint8Array): unknown;
   readonly isTTY?: boolean | undefined;
   readonly columns?: number | undefined;
   readonly rows?: number | undefined;
@@ -11,7 +11,11 @@ export interface Sink {
 
 /** Everything outside the program; main.ts makes the real one, tests make their own. */
 export interface World {
-  readonly stdin: Readable & { readonly isTTY?: boolean | undefined };
+  readonly stdin: Readable & {
+    readonly isTTY?: boolean | undefined;
+    /** Only of a terminal: each key at once, none with a meaning of its own. */
+    readonly setRawMode?: (isRaw: boolean) => unknown;
+  };
   /** Data only. */
   readonly stdout: Sink;
   /** Everything else. */

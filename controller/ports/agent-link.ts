@@ -26,7 +26,16 @@ export type OrderAction =
       readonly shape: VmShape;
     }
   /** Takes away a VM that was made so. */
-  | { readonly kind: 'remove' };
+  | { readonly kind: 'remove' }
+  /** Dials with its console, or its log. */
+  | { readonly kind: 'openConsole'; readonly consoleId: string; readonly log: ConsoleLogTail | undefined };
+
+export interface ConsoleLogTail {
+  /** The last so many: 1 to 100,000. */
+  readonly lines: number;
+  /** What is added later follows. */
+  readonly isFollowed: boolean;
+}
 
 /** Those that make a VM. */
 export type MakeOrder = Extract<OrderAction, { readonly kind: 'copy' }>;

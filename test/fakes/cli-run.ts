@@ -15,8 +15,14 @@ export interface CliOptions {
   /** Whether stdout, stderr and stdin are a terminal. */
   readonly isTerminal?: boolean;
   readonly signal?: AbortSignal;
+  /** Instead of `stdin`: what a test types as it goes. */
+  readonly input?: World['stdin'];
+  /** Of the terminal. */
+  readonly rows?: number;
+  readonly columns?: number;
   /** Sees stdout as it comes. */
   readonly onOutput?: (text: string) => void;
+  readonly onError?: (text: string) => void;
   readonly nowMs?: () => number;
   readonly attach?: World['attach'];
   readonly exec?: World['exec'];
@@ -25,17 +31,22 @@ export interface CliOptions {
 
 class Text implements Sink {
   readonly isTTY: boolean;
+  readonly rows: number | undefined;
+  readonly columns: number | undefined;
   text = '';
   readonly #onWrite: (text: string) => void;
 
-  constructor(isTTY: boolean, onWrite: (text: string) => void = () => undefined) {
-    this.isTTY = isTTY;
+  constructor({ isTerminal = false, rows, columns }: CliOptions, onWrite: (text: string) => void = () => undefined) {
+    this.isTTY = isTerminal;
+    this.rows = rows;
+    this.columns = columns;
     this.#onWrite = onWrite;
   }
 
-  write(more: string): void {
-    this.text += more;
-    this.#onWrite(more);
+  write(more: string | Uint8Array): void {
+    const text = typeof more === 'string' ? more : Buffer.from(more).toString('latin1');
+    this.text += text;
+    this.#onWrite(text);
   }
 }
 
@@ -44,9 +55,9 @@ let lastId = 0;
 /** A command line in this process: everything but the terminal and the environment is real. */
 export async function runCli(args: readonly string[], options: CliOptions = {}): Promise<CliRun> {
   const { isTerminal = false } = options;
-  const stdout = new Text(isTerminal, options.onOutput);
-  const stderr = new Text(isTerminal);
-  const stdin = Readable.from(options.stdin === undefined ? [] : [Buffer.from(options.stdin)]);
+  const stdout = new Text(options, options.onOutput);
+  const stderr = new Text(options, options.onError);
+  const stdin = options.input ?? Readable.from(options.stdin === undefined ? [] : [Buffer.from(options.stdin)]);
   const world: World = {
     stdin: Object.assign(stdin, { isTTY: isTerminal }),
     stdout,

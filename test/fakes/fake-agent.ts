@@ -154,6 +154,7 @@ export const obey: Behaviour = (order, agent) => {
     agent.vms.delete(vmKey);
     return { kind: 'done', vm: undefined };
   }
+  if (action.kind === 'openConsole') return { kind: 'done', vm: agent.vms.get(vmKey) };
   if (action.kind !== 'configure') {
     return { kind: 'done', vm: agent.change(vmKey, { state: STATE_AFTER[action.kind] }) };
   }
@@ -166,7 +167,9 @@ export const obey: Behaviour = (order, agent) => {
 };
 
 /** What a VM is after an order that was done. */
-const STATE_AFTER: Readonly<Record<Exclude<OrderAction['kind'], 'copy' | 'remove'>, ObservedVm['state']>> = {
+const STATE_AFTER: Readonly<
+  Record<Exclude<OrderAction['kind'], 'copy' | 'remove' | 'openConsole'>, ObservedVm['state']>
+> = {
   configure: 'stopped',
   start: 'running',
   shutdown: 'stopped',

@@ -23,6 +23,8 @@ import { VmHoldings } from '../../controller/services/vm-holdings.js';
 import { VmOperator } from '../../controller/services/vm-operator.js';
 import type { VmProgress, VmResult } from '../../controller/services/vm-progress.js';
 import { VmQuery } from '../../controller/services/vm-query.js';
+import { ConsoleHub } from '../../controller/services/console-hub.js';
+import { HostStreams } from '../../controller/services/host-streams.js';
 import { VmCreator } from '../../controller/services/vm-creator.js';
 import { VmMaker } from '../../controller/services/vm-maker.js';
 import { VmDeleter } from '../../controller/services/vm-deleter.js';
@@ -61,6 +63,8 @@ export class FleetWorld {
   readonly deleter: VmDeleter;
   readonly macs: MacService;
   readonly service: VmService;
+  readonly streams: HostStreams;
+  readonly consoles: ConsoleHub;
   readonly conflicts: ConflictService;
 
   /** @param former its database and clock are taken over: a controller that was restarted */
@@ -95,6 +99,8 @@ export class FleetWorld {
     this.deleter = new VmDeleter({ fleet, query, operator, holdings, journal, clock, log, turns });
     this.restorer = new VmRestorer({ fleet, query, operator, holdings, journal, turns });
     this.service = new VmService({ fleet, query, operator, watch });
+    this.streams = new HostStreams({ fleet, orders, timers, random });
+    this.consoles = new ConsoleHub({ fleet, query, operator, journal, streams: this.streams });
     this.conflicts = new ConflictService({ fleet, journal, clock });
   }
 

@@ -5,6 +5,7 @@ import { formatIpv4, parseIpv4, type Ipv4 } from '../../../shared/domain/ipv4.js
 import { formatMac, parseMac } from '../../../shared/domain/mac.js';
 import { parseVmName } from '../../../shared/domain/name.js';
 import type * as wire from '../../../shared/gen/domherd/v1/agent.js';
+import type { OpenConsole as WireConsole } from '../../../shared/gen/domherd/v1/console.js';
 import type { HostBridges as WireBridges } from '../../../shared/gen/domherd/v1/host.js';
 import type { InterfaceSettings as WireSettings } from '../../../shared/gen/domherd/v1/reservation.js';
 import { VmState as WireState, type VmMetrics as WireMetrics } from '../../../shared/gen/domherd/v1/vm.js';
@@ -12,6 +13,7 @@ import { PROTOCOL } from '../../../shared/version.js';
 import type { HostEvent } from '../../domain/host-event.js';
 import type { VifLease } from '../../domain/lease-record.js';
 import type {
+  ConsoleOrder,
   CopyOrder,
   GuestSettings,
   InterfaceSettings,
@@ -147,6 +149,8 @@ function parseAction(action: wire.Order['action']): OrderAction {
       return { kind: 'copy', ...parseCopy(action.value) };
     case 'remove':
       return { kind: 'remove' };
+    case 'openConsole':
+      return { kind: 'openConsole', ...parseConsole(action.value) };
     case undefined:
       // A newer controller; N and N-1 work together, so it knows which orders an older agent has.
       throw new AppError('invalid', 'The order asks for what this agent does not know', { hint: 'upgrade the agent' });
@@ -156,6 +160,11 @@ function parseAction(action: wire.Order['action']): OrderAction {
 function parseCopy({ sourceKey, name, uuid, shape }: wire.CopyVm): CopyOrder {
   if (sourceKey === '') throw invalid('The order names no VM to copy', { field: 'source_key' });
   return { sourceKey, name: parseVmName(name), uuid, shape: shapeFromWire(shape) };
+}
+
+function parseConsole({ consoleId, log }: WireConsole): ConsoleOrder {
+  if (!/^[\w.-]{1,64}$/.test(consoleId)) throw invalid('The order has no id for a console', { field: 'console_id' });
+  return { consoleId, log: log && { lines: Math.min(Math.max(log.lines, 1), 100_000), isFollowed: log.follow } };
 }
 
 function parseTimeout(timeoutSeconds: number): number {

@@ -1,4 +1,4 @@
-import { credentials, Metadata, type ClientDuplexStream } from '@grpc/grpc-js';
+import { credentials, Metadata, type ChannelCredentials, type ClientDuplexStream } from '@grpc/grpc-js';
 import { AppError, toAppError } from '../../../shared/errors.js';
 import { callUnary, isServiceError } from '../../../shared/grpc/client.js';
 import { fromServiceError } from '../../../shared/grpc/status.js';
@@ -6,9 +6,10 @@ import { AgentServiceClient, type AgentMessage, type ControllerMessage } from '.
 import type { Identity } from '../../domain/identity.js';
 import type { DownMessage, Hello, UpMessage, Welcome } from '../../domain/session-message.js';
 import type { Clock } from '../../ports/clock.js';
-import type { ControllerLink, SessionChannel } from '../../ports/controller-link.js';
+import type { ConsoleStream, ControllerLink, SessionChannel } from '../../ports/controller-link.js';
 import { firstToAnswer } from './address-list.js';
 import { CHANNEL_OPTIONS } from './channel-option.js';
+import { GrpcConsoleStream } from './grpc-console-stream.js';
 import { downFromWire, helloToWire, upToWire, welcomeFromWire } from './convert.js';
 
 /** TCP, TLS, hello and welcome over a slow link; a controller that has just started serves a thousand at once. */
@@ -37,7 +38,7 @@ export class GrpcControllerLink implements ControllerLink {
     const secure = credentials.createSsl(Buffer.from(caPem), Buffer.from(keyPem), Buffer.from(certificatePem));
     const client = new AgentServiceClient(address, secure, CHANNEL_OPTIONS);
     const stream = client.session(new Metadata());
-    const channel = new GrpcSessionChannel(address, client, stream, this.#clock);
+    const channel = new GrpcSessionChannel(address, secure, client, stream, this.#clock);
     const cancel = (): void => stream.cancel();
     const takeBack = this.#clock.schedule(WELCOME_MS, cancel);
     signal.addEventListener('abort', cancel, { once: true });
@@ -57,6 +58,7 @@ export class GrpcControllerLink implements ControllerLink {
 
 class GrpcSessionChannel implements SessionChannel {
   readonly address: string;
+  readonly #secure: ChannelCredentials;
   readonly #client: AgentServiceClient;
   readonly #stream: Stream;
   readonly #clock: Clock;
@@ -66,8 +68,9 @@ class GrpcSessionChannel implements SessionChannel {
   #welcome: Welcome | undefined;
   #isOver = false;
 
-  constructor(address: string, client: AgentServiceClient, stream: Stream, clock: Clock) {
+  constructor(address: string, secure: ChannelCredentials, client: AgentServiceClient, stream: Stream, clock: Clock) {
     this.address = address;
+    this.#secure = secure;
     this.#client = client;
     this.#stream = stream;
     this.#clock = clock;
@@ -110,6 +113,10 @@ class GrpcSessionChannel implements SessionChannel {
     const limits = { timeoutMs: RENEW_MS, signal };
     const { certificate } = await callUnary(this.#client.renew.bind(this.#client), { csr: request }, limits);
     return certificate;
+  }
+
+  openConsole(consoleId: string, note: string | undefined): ConsoleStream {
+    return new GrpcConsoleStream(new AgentServiceClient(this.address, this.#secure, CHANNEL_OPTIONS), consoleId, note);
   }
 
   close(): void {

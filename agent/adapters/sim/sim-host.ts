@@ -5,6 +5,7 @@ import type { CfgFolder } from '../../ports/cfg-folder.js';
 import type { Clock } from '../../ports/clock.js';
 import type { DeploymentSource } from '../../ports/host-report.js';
 import { SimBridges } from './sim-bridges.js';
+import { SimConsoles } from './sim-consoles.js';
 import { SimGuestDisk } from './sim-guest-disk.js';
 import { imageCfg, imageVmNames } from './sim-image.js';
 import { SimToolstack } from './sim-toolstack.js';
@@ -16,6 +17,7 @@ export interface SimHost {
   readonly guestDisk: SimGuestDisk;
   readonly wire: SimWire;
   readonly bridges: SimBridges;
+  readonly consoles: SimConsoles;
   readonly deployment: DeploymentSource;
 }
 
@@ -41,6 +43,7 @@ export async function openSimHost(
     guestDisk: new SimGuestDisk(world),
     wire: new SimWire(world),
     bridges: new SimBridges(world),
+    consoles: new SimConsoles(world),
     deployment: simDeployment(world.deploymentId),
   };
 }

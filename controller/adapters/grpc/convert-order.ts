@@ -48,6 +48,13 @@ function actionToWire(action: OrderAction): WireOrder['action'] {
     }
     case 'remove':
       return { $case: 'remove', value: {} };
+    case 'openConsole': {
+      const { consoleId, log } = action;
+      return {
+        $case: 'openConsole',
+        value: { consoleId, log: log && { lines: log.lines, follow: log.isFollowed } },
+      };
+    }
   }
 }
 

@@ -31,9 +31,12 @@ import type { VmDeleter } from '../../services/vm-deleter.js';
 import type { VmRestorer } from '../../services/vm-restorer.js';
 import type { VmService } from '../../services/vm-service.js';
 import type { VmStarter } from '../../services/vm-starter.js';
+import type { ConsoleHub } from '../../services/console-hub.js';
+import type { HostStreams } from '../../services/host-streams.js';
 import { conflictHandlers } from './conflict-rpc.js';
 import { infoHandlers, type ControllerInfo } from './controller-rpc.js';
 import { leaseToWire } from './convert-lease.js';
+import { hostConsoleHandlers } from './console-rpc.js';
 import { eventHandlers } from './event-rpc.js';
 import { healthHandlers } from './health-rpc.js';
 import { bridgeHandlers, hostQueryHandlers } from './host-rpc.js';
@@ -66,8 +69,10 @@ export interface Answerers {
     readonly creator: VmCreator;
     readonly deleter: VmDeleter;
     readonly service: VmService;
+    readonly consoles: ConsoleHub;
   };
   readonly images: ImageService;
+  readonly streams: HostStreams;
   readonly joins: JoinService;
   readonly tokens: TokenService;
   readonly certificates: CertificateService;
@@ -80,7 +85,7 @@ export interface Answerers {
 
 /** What people and programs ask: the local socket, and the mutual-TLS listener for the role admin. */
 export function adminServices(answerers: Answerers): readonly ServedService[] {
-  const { leases, certificates, fleet, hosts, tokens, vms, clock } = answerers;
+  const { leases, certificates, fleet, hosts, tokens, vms, clock, timers } = answerers;
   const controller = {
     ...infoHandlers(answerers.info, fleet, clock),
     ...conflictHandlers(answerers.conflicts),
@@ -92,7 +97,7 @@ export function adminServices(answerers: Answerers): readonly ServedService[] {
     ...hostIdentityHandlers({ tokens, certificates, hosts }),
     ...hostRemovalHandlers(answerers.remover),
   };
-  const vm = vmHandlers({ ...vms, writeLease: ({ lease }) => leaseToWire(lease, leases) });
+  const vm = vmHandlers({ ...vms, timers, writeLease: ({ lease }) => leaseToWire(lease, leases) });
   return withHealth([
     { definition: ReservationServiceService, handlers: reservationHandlers(answerers.reservations) },
     { definition: LeaseServiceService, handlers: leaseHandlers(leases) },
@@ -107,12 +112,13 @@ export function adminServices(answerers: Answerers): readonly ServedService[] {
 
 /** The mutual-TLS listener: the same, and what agents ask. */
 export function networkServices(answerers: Answerers): readonly ServedService[] {
-  const { fleet, clock, timers, heartbeatMs, certificates, transfers, images } = answerers;
+  const { fleet, clock, timers, heartbeatMs, certificates, transfers, images, streams } = answerers;
   const agent = {
     ...sessionHandlers({ fleet, clock, timers, heartbeatMs }),
     ...renewHandlers(certificates),
     ...transferHandlers(transfers),
     ...receiveImageHandlers(images, fleet),
+    ...hostConsoleHandlers(streams, timers),
   };
   return [...adminServices(answerers), { definition: AgentServiceService, handlers: agent }];
 }

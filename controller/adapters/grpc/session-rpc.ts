@@ -18,6 +18,7 @@ import { helloFrom, reportFrom } from './convert-host.js';
 import { fullStateFrom, heartbeatFrom, keyFrom, observedVmsFrom, textFrom } from './convert-observation.js';
 import { orderToWire, outcomeFrom, vifLeaseToWire } from './convert-order.js';
 import { Outbox } from './outbox.js';
+import { within } from './within.js';
 
 export interface SessionOptions {
   readonly fleet: Fleet;
@@ -67,18 +68,10 @@ async function* runSession(
 }
 
 async function readHello(messages: AsyncIterator<AgentMessage>, timers: Timers): Promise<WireHello> {
-  const first = await within(timers, HELLO_MS, messages.next());
+  const first = await within(timers, HELLO_MS, messages.next(), 'hello');
   const message = first.done === true ? undefined : first.value.message;
   if (message?.$case === 'hello') return message.value;
   throw invalid('message is not hello, with which a session begins', { field: 'message' });
-}
-
-function within<T>(timers: Timers, limitMs: number, work: Promise<T>): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const late = new AppError('timeout', `hello did not come within ${limitMs / 1000} s`);
-    const forget = timers.after(limitMs, () => reject(late));
-    work.then(resolve, reject).finally(forget);
-  });
 }
 
 function welcome({ clock, heartbeatMs }: SessionOptions): ControllerMessage {

@@ -9,6 +9,7 @@ import {
 import { parseHostName } from '../../../shared/domain/name.js';
 import { invalid } from '../../../shared/errors.js';
 import { shapeFromWire } from '../../../shared/grpc/vm-shape.js';
+import type { ConsoleHub } from '../../services/console-hub.js';
 import type { VmAddresser } from '../../services/vm-addresser.js';
 import type { CreateRequest, VmCreator } from '../../services/vm-creator.js';
 import type { VmDeleter } from '../../services/vm-deleter.js';
@@ -17,7 +18,9 @@ import type { VmQuery } from '../../services/vm-query.js';
 import type { VmRestorer } from '../../services/vm-restorer.js';
 import type { ToldAction, VerbRequest, VmService } from '../../services/vm-service.js';
 import type { VmStarter } from '../../services/vm-starter.js';
+import type { Timers } from '../../ports/timer.js';
 import type { CallInfo, Handlers } from './call.js';
+import { consoleHandlers } from './console-rpc.js';
 import { integerFrom, missing, optionalTextFrom, optionalAddressFrom } from './convert.js';
 import { progressToWire, selectorFrom, vmToWire, type LeaseWriter } from './convert-vm.js';
 import type { VmProgress as WireProgress } from '../../../shared/gen/domherd/v1/vm.js';
@@ -30,6 +33,8 @@ export interface VmHandlersOptions {
   readonly creator: VmCreator;
   readonly deleter: VmDeleter;
   readonly service: VmService;
+  readonly consoles: ConsoleHub;
+  readonly timers: Timers;
   readonly writeLease: LeaseWriter;
 }
 
@@ -45,6 +50,7 @@ export function vmHandlers(options: VmHandlersOptions): Handlers<VmServiceServer
   const order = (action: ToldAction, request: WireVerbRequest, { caller, signal }: CallInfo) =>
     tell(service.tell(action, verbRequestFrom(request), caller, signal));
   return {
+    ...consoleHandlers(options.consoles, options.timers),
     list: ({ selector }) => {
       const wanted = selector && selectorFrom(selector, 'selector');
       return { vms: query.list(wanted).map((view) => vmToWire(view, writeLease)) };

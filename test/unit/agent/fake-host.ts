@@ -5,6 +5,7 @@ import { RecordCopyLog } from '../../../agent/adapters/disk/record-copy-log.js';
 import { RecordFormerCfgs } from '../../../agent/adapters/disk/record-former-cfgs.js';
 import { makeCarryOut } from '../../../agent/services/carry-out.js';
 import type { VmConfigurer } from '../../../agent/services/configure-vm.js';
+import type { ConsoleServer } from '../../../agent/services/console-server.js';
 import { VmCopier } from '../../../agent/services/copy-vm.js';
 import { VmMaker } from '../../../agent/services/vm-maker.js';
 import { Observer } from '../../../agent/services/observe.js';
@@ -302,11 +303,16 @@ export class FakeDisks implements DiskStore {
 }
 
 /** What carries orders out on that host. */
-export function carryOutOf(host: FakeHost, configurer: VmConfigurer, disks = new FakeDisks()): CarryOut {
+export function carryOutOf(
+  host: FakeHost,
+  configurer: VmConfigurer,
+  disks = new FakeDisks(),
+  consoles: Pick<ConsoleServer, 'open'> = { open: () => Promise.resolve() },
+): CarryOut {
   const copies = new RecordCopyLog(new MemoryRecordStore());
   const formerCfgs = new RecordFormerCfgs(new MemoryRecordStore());
   const log = pino({ level: 'silent' });
   const maker = new VmMaker({ cfgFolder: host, guestDisk: host, formerCfgs, disks, copies, log });
   const means = { toolstack: host, configurer, copier: new VmCopier(host, disks, maker), maker, bridges: host };
-  return makeCarryOut({ observer: new Observer(host, host, host), ...means });
+  return makeCarryOut({ observer: new Observer(host, host, host), ...means, consoles });
 }

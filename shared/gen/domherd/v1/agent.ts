@@ -25,6 +25,7 @@ import {
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
 import { Timestamp } from "../../google/protobuf/timestamp.js";
+import { AgentConsoleMessage, ControllerConsoleMessage, OpenConsole } from "./console.js";
 import { ProtocolVersion } from "./controller.js";
 import { HostBridges, HostFacts } from "./host.js";
 import { ImageChunk } from "./image.js";
@@ -205,7 +206,7 @@ export interface VifLease {
 }
 
 /**
- * An agent runs orders of different VMs side by side and those of one VM in turn. An order repeated with its id is not run
+ * An agent runs orders of different VMs side by side and those of one VM in turn, but for those that only look. An order repeated with its id is not run
  * twice: it answers what it answered.
  */
 export interface Order {
@@ -224,6 +225,7 @@ export interface Order {
     | { $case: "restoreFiles"; value: RestoreFiles }
     | { $case: "copy"; value: CopyVm }
     | { $case: "remove"; value: RemoveVm }
+    | { $case: "openConsole"; value: OpenConsole }
     | undefined;
 }
 
@@ -2243,6 +2245,9 @@ export const Order: MessageFns<Order> = {
       case "remove":
         RemoveVm.encode(message.action.value, writer.uint32(106).fork()).join();
         break;
+      case "openConsole":
+        OpenConsole.encode(message.action.value, writer.uint32(194).fork()).join();
+        break;
     }
     return writer;
   },
@@ -2364,6 +2369,14 @@ export const Order: MessageFns<Order> = {
             message.action = { $case: "remove", value: RemoveVm.decode(reader, reader.uint32()) };
             continue;
           }
+          case 24: {
+            if (tag !== 194) {
+              break;
+            }
+
+            message.action = { $case: "openConsole", value: OpenConsole.decode(reader, reader.uint32()) };
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2442,6 +2455,12 @@ export const Order: MessageFns<Order> = {
       case "remove": {
         if (object.action?.value !== undefined && object.action?.value !== null) {
           message.action = { $case: "remove", value: RemoveVm.fromPartial(object.action.value) };
+        }
+        break;
+      }
+      case "openConsole": {
+        if (object.action?.value !== undefined && object.action?.value !== null) {
+          message.action = { $case: "openConsole", value: OpenConsole.fromPartial(object.action.value) };
         }
         break;
       }
@@ -3538,6 +3557,20 @@ export const AgentServiceService = {
     responseDeserialize: (value: Buffer): RenewResponse => RenewResponse.decode(value),
   },
   /**
+   * One console of a VM, or its log, since an order OpenConsole asked for it. Begins with opened; the controller ends it when
+   * nobody is attached any more. Errors: NOT_FOUND (no such order is open at this host).
+   */
+  console: {
+    path: "/domherd.v1.AgentService/Console" as const,
+    requestStream: true as const,
+    responseStream: true as const,
+    requestSerialize: (value: AgentConsoleMessage): Buffer => Buffer.from(AgentConsoleMessage.encode(value).finish()),
+    requestDeserialize: (value: Buffer): AgentConsoleMessage => AgentConsoleMessage.decode(value),
+    responseSerialize: (value: ControllerConsoleMessage): Buffer =>
+      Buffer.from(ControllerConsoleMessage.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ControllerConsoleMessage => ControllerConsoleMessage.decode(value),
+  },
+  /**
    * The sending end of a transfer; answered when the other end has taken all of it. Only as fast as that one reads.
    * Errors: NOT_FOUND (no such transfer, or another host's), FAILED_PRECONDITION (that end is open already),
    * DEADLINE_EXCEEDED (the other end did not come, or nothing moved for 5 minutes), and what ended the other end.
@@ -3582,6 +3615,11 @@ export interface AgentServiceServer extends UntypedServiceImplementation {
   /** A new certificate for a new key. Errors: INVALID_ARGUMENT, UNAUTHENTICATED (revoked). */
   renew: handleUnaryCall<RenewRequest, RenewResponse>;
   /**
+   * One console of a VM, or its log, since an order OpenConsole asked for it. Begins with opened; the controller ends it when
+   * nobody is attached any more. Errors: NOT_FOUND (no such order is open at this host).
+   */
+  console: handleBidiStreamingCall<AgentConsoleMessage, ControllerConsoleMessage>;
+  /**
    * The sending end of a transfer; answered when the other end has taken all of it. Only as fast as that one reads.
    * Errors: NOT_FOUND (no such transfer, or another host's), FAILED_PRECONDITION (that end is open already),
    * DEADLINE_EXCEEDED (the other end did not come, or nothing moved for 5 minutes), and what ended the other end.
@@ -3617,6 +3655,16 @@ export interface AgentServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: RenewResponse) => void,
   ): ClientUnaryCall;
+  /**
+   * One console of a VM, or its log, since an order OpenConsole asked for it. Begins with opened; the controller ends it when
+   * nobody is attached any more. Errors: NOT_FOUND (no such order is open at this host).
+   */
+  console(): ClientDuplexStream<AgentConsoleMessage, ControllerConsoleMessage>;
+  console(options: Partial<CallOptions>): ClientDuplexStream<AgentConsoleMessage, ControllerConsoleMessage>;
+  console(
+    metadata: Metadata,
+    options?: Partial<CallOptions>,
+  ): ClientDuplexStream<AgentConsoleMessage, ControllerConsoleMessage>;
   /**
    * The sending end of a transfer; answered when the other end has taken all of it. Only as fast as that one reads.
    * Errors: NOT_FOUND (no such transfer, or another host's), FAILED_PRECONDITION (that end is open already),

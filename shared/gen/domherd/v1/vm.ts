@@ -10,9 +10,11 @@ import {
   type CallOptions,
   type ChannelCredentials,
   Client,
+  type ClientDuplexStream,
   type ClientOptions,
   type ClientReadableStream,
   type ClientUnaryCall,
+  type handleBidiStreamingCall,
   type handleServerStreamingCall,
   type handleUnaryCall,
   makeGenericClientConstructor,
@@ -21,6 +23,7 @@ import {
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
 import { Timestamp } from "../../google/protobuf/timestamp.js";
+import { ConsoleRequest, ConsoleResponse, ReadConsoleLogRequest, ReadConsoleLogResponse } from "./console.js";
 import { Lease } from "./lease.js";
 
 export const protobufPackage = "domherd.v1";
@@ -3372,6 +3375,34 @@ export const VmServiceService = {
     responseSerialize: (value: VmProgress): Buffer => Buffer.from(VmProgress.encode(value).finish()),
     responseDeserialize: (value: Buffer): VmProgress => VmProgress.decode(value),
   },
+  /**
+   * The console of a running VM. Many may be attached: the first that does not only watch writes. One that reads too slowly is
+   * let go (RESOURCE_EXHAUSTED), nobody waits for him. Errors: NOT_FOUND, FAILED_PRECONDITION (it has no domain), UNAVAILABLE.
+   */
+  console: {
+    path: "/domherd.v1.VmService/Console" as const,
+    requestStream: true as const,
+    responseStream: true as const,
+    requestSerialize: (value: ConsoleRequest): Buffer => Buffer.from(ConsoleRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ConsoleRequest => ConsoleRequest.decode(value),
+    responseSerialize: (value: ConsoleResponse): Buffer => Buffer.from(ConsoleResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ConsoleResponse => ConsoleResponse.decode(value),
+  },
+  /**
+   * What the console of a VM said before, of VMs that are stopped or crashed too. Errors: NOT_FOUND, FAILED_PRECONDITION (its
+   * host keeps no such log).
+   */
+  readConsoleLog: {
+    path: "/domherd.v1.VmService/ReadConsoleLog" as const,
+    requestStream: false as const,
+    responseStream: true as const,
+    requestSerialize: (value: ReadConsoleLogRequest): Buffer =>
+      Buffer.from(ReadConsoleLogRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ReadConsoleLogRequest => ReadConsoleLogRequest.decode(value),
+    responseSerialize: (value: ReadConsoleLogResponse): Buffer =>
+      Buffer.from(ReadConsoleLogResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ReadConsoleLogResponse => ReadConsoleLogResponse.decode(value),
+  },
 } as const;
 
 export interface VmServiceServer extends UntypedServiceImplementation {
@@ -3412,6 +3443,16 @@ export interface VmServiceServer extends UntypedServiceImplementation {
   delete: handleServerStreamingCall<DeleteVmsRequest, VmProgress>;
   /** Ends when every selected VM meets the condition; results tell those that did not in time (DEADLINE_EXCEEDED). */
   wait: handleServerStreamingCall<WaitVmsRequest, VmProgress>;
+  /**
+   * The console of a running VM. Many may be attached: the first that does not only watch writes. One that reads too slowly is
+   * let go (RESOURCE_EXHAUSTED), nobody waits for him. Errors: NOT_FOUND, FAILED_PRECONDITION (it has no domain), UNAVAILABLE.
+   */
+  console: handleBidiStreamingCall<ConsoleRequest, ConsoleResponse>;
+  /**
+   * What the console of a VM said before, of VMs that are stopped or crashed too. Errors: NOT_FOUND, FAILED_PRECONDITION (its
+   * host keeps no such log).
+   */
+  readConsoleLog: handleServerStreamingCall<ReadConsoleLogRequest, ReadConsoleLogResponse>;
 }
 
 export interface VmServiceClient extends Client {
@@ -3542,6 +3583,26 @@ export interface VmServiceClient extends Client {
   /** Ends when every selected VM meets the condition; results tell those that did not in time (DEADLINE_EXCEEDED). */
   wait(request: WaitVmsRequest, options?: Partial<CallOptions>): ClientReadableStream<VmProgress>;
   wait(request: WaitVmsRequest, metadata?: Metadata, options?: Partial<CallOptions>): ClientReadableStream<VmProgress>;
+  /**
+   * The console of a running VM. Many may be attached: the first that does not only watch writes. One that reads too slowly is
+   * let go (RESOURCE_EXHAUSTED), nobody waits for him. Errors: NOT_FOUND, FAILED_PRECONDITION (it has no domain), UNAVAILABLE.
+   */
+  console(): ClientDuplexStream<ConsoleRequest, ConsoleResponse>;
+  console(options: Partial<CallOptions>): ClientDuplexStream<ConsoleRequest, ConsoleResponse>;
+  console(metadata: Metadata, options?: Partial<CallOptions>): ClientDuplexStream<ConsoleRequest, ConsoleResponse>;
+  /**
+   * What the console of a VM said before, of VMs that are stopped or crashed too. Errors: NOT_FOUND, FAILED_PRECONDITION (its
+   * host keeps no such log).
+   */
+  readConsoleLog(
+    request: ReadConsoleLogRequest,
+    options?: Partial<CallOptions>,
+  ): ClientReadableStream<ReadConsoleLogResponse>;
+  readConsoleLog(
+    request: ReadConsoleLogRequest,
+    metadata?: Metadata,
+    options?: Partial<CallOptions>,
+  ): ClientReadableStream<ReadConsoleLogResponse>;
 }
 
 export const VmServiceClient = makeGenericClientConstructor(VmServiceService, "domherd.v1.VmService") as unknown as {

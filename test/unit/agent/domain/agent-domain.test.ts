@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import t from 'tap';
 import { backoffMs } from '../../../../agent/domain/backoff.js';
+import { lastLines } from '../../../../agent/domain/console-log.js';
 import { planConfigure } from '../../../../agent/domain/configure-plan.js';
 import { isExpired, renewalDueMs } from '../../../../agent/domain/identity.js';
 import { describeVms, nameOfPath, type CfgFact } from '../../../../agent/domain/observed-vm.js';
@@ -222,5 +223,20 @@ t.test('--sim options', (t) => {
   ]) {
     t.throws(() => parseSimOptions([bad]), { code: 'invalid' }, bad);
   }
+  t.end();
+});
+
+t.test('the last lines of a log', (t) => {
+  const cases = [
+    { name: 'all of them', text: 'a\nb\n', lines: 5, isWhole: true, want: 'a\nb\n' },
+    { name: 'the last', text: 'a\nb\nc\n', lines: 1, isWhole: true, want: 'c\n' },
+    { name: 'what has no end yet counts', text: 'a\nb\nlogin: ', lines: 2, isWhole: true, want: 'b\nlogin: ' },
+    { name: 'empty lines count', text: 'a\n\n\n', lines: 2, isWhole: true, want: '\n\n' },
+    { name: 'what was cut is no line', text: 'half\na\n', lines: 5, isWhole: false, want: 'a\n' },
+    { name: 'one line alone, cut', text: 'half', lines: 5, isWhole: false, want: 'half' },
+    { name: 'nothing', text: '', lines: 5, isWhole: true, want: '' },
+  ];
+  for (const { name, text, lines, isWhole, want } of cases)
+    t.equal(Buffer.from(lastLines(Buffer.from(text), lines, isWhole)).toString(), want, name);
   t.end();
 });

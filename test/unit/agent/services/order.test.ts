@@ -425,6 +425,24 @@ t.test('the order runner', async (t) => {
     t.strictSame(finished.map((result) => result.orderId).sort(), ['1', '2', '3']);
   });
 
+  t.test('lets those that only look wait for no other, and keeps no journal of them', async (t) => {
+    let release = (): void => undefined;
+    const { runner, finished, journal } = makeRunner(({ action }) => {
+      return action.kind === 'start' ? new Promise<void>((resolve) => (release = resolve)) : Promise.resolve();
+    });
+    runner.submit(order('1', 'a'));
+    runner.submit(order('2', 'a', { kind: 'openConsole', consoleId: 'c', log: undefined }));
+    await settle();
+    t.strictSame(
+      finished.map(({ orderId }) => orderId),
+      ['2'],
+    );
+    t.strictSame(await journal.load(), []);
+    release();
+    await settle();
+    t.equal((await journal.load()).length, 1);
+  });
+
   t.test('runs no order twice, not even after a restart', async (t) => {
     let runs = 0;
     const carryOut: CarryOut = async () => {

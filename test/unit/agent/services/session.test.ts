@@ -11,7 +11,7 @@ import type { DownMessage, Hello, UpMessage } from '../../../../agent/domain/ses
 import type { ObservedVm } from '../../../../agent/domain/vm.js';
 import type { AgentStatus } from '../../../../agent/ports/agent-record.js';
 import type { EventBacklog } from '../../../../agent/ports/boot-record.js';
-import type { ControllerLink, SessionChannel } from '../../../../agent/ports/controller-link.js';
+import type { ConsoleStream, ControllerLink, SessionChannel } from '../../../../agent/ports/controller-link.js';
 import type { IdentityStore } from '../../../../agent/ports/identity-store.js';
 import type { Joiner, JoinRequest } from '../../../../agent/ports/joiner.js';
 import type { KeyMaker } from '../../../../agent/ports/key-maker.js';
@@ -67,6 +67,10 @@ class FakeChannel implements SessionChannel {
 
   async renew(request: string): Promise<string> {
     return `certificate for ${request}`;
+  }
+
+  openConsole(): ConsoleStream {
+    throw new AppError('unavailable', 'this link has no consoles');
   }
 
   close(): void {

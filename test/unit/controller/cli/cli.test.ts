@@ -5,6 +5,7 @@ import type { Command } from 'commander';
 import t from 'tap';
 import ts from 'typescript';
 import { bashCompletion } from '../../../../controller/cli/completion-action.js';
+import { LogText } from '../../../../controller/cli/log-text.js';
 import { describeMoment, parseMoment } from '../../../../controller/cli/moment.js';
 import { formatTable } from '../../../../controller/cli/output.js';
 import { buildProgram, NOUNS, PLAIN_VERBS } from '../../../../controller/cli/program.js';
@@ -65,6 +66,32 @@ t.test('tables have aligned columns without colour or borders', (t) => {
 
 t.test('text from elsewhere cannot move the cursor', (t) => {
   t.equal(printable('a\u001b[2Jb\nc'), 'a\\u{1b}[2Jb\\u{a}c');
+  t.end();
+});
+
+t.test('what a guest wrote on its console cannot do a terminal harm', (t) => {
+  const shown = (isColoured: boolean, ...pieces: (string | Buffer)[]): string => {
+    const text = new LogText(isColoured);
+    return pieces.map((piece) => text.push(Buffer.from(piece as string))).join('') + text.end();
+  };
+  const cases = [
+    { name: 'lines', pieces: ['a\r\nb\tc\n'], want: 'a\nb\tc\n' },
+    { name: 'a title', pieces: ['\u001b]0;pwned\u0007a\u001b]2;x\u001b\\b\n'], want: 'ab\n' },
+    { name: 'a question', pieces: ['a\u001b[6n\u001b[c\u001bZb\n'], want: 'ab\n' },
+    { name: 'a moved cursor', pieces: ['a\u001b[2J\u001b[1;1H\u001b(Bb\n'], want: 'ab\n' },
+    { name: 'a device control string', pieces: ['\u001bP$q"p\u001b\\b\n'], want: 'b\n' },
+    { name: 'C1 controls, a bell, a null', pieces: ['\u009b2Ja\u0007\u0000\u0008b\n'], want: '2Jab\n' },
+    { name: 'text that runs backwards', pieces: ['a\u202eb\n'], want: 'ab\n' },
+    { name: 'a line that is written over', pieces: ['10%\r20%\n'], want: '10%\n20%\n' },
+    { name: 'a sequence in two pieces', pieces: ['a\u001b[', '2Jb\n'], want: 'ab\n' },
+    { name: 'a character in two pieces', pieces: [Buffer.from([0xc3]), Buffer.from([0xa9, 10])], want: 'é\n' },
+    { name: 'one that is not ended', pieces: ['a\u001b]0;never\n', 'b\u001b['], want: 'a\nb\n' },
+    { name: 'colours', pieces: ['\u001b[1;31ma\u001b[m\n'], want: 'a\n' },
+  ];
+  for (const { name, pieces, want } of cases) t.equal(shown(false, ...pieces), want, name);
+  t.equal(shown(true, '\u001b[1;31mred\nplain\n'), '\u001b[1;31mred\u001b[0m\nplain\n', 'colours end with the line');
+  t.equal(shown(true, '\u001b[8;1H\u001b[>4;2mx\n'), 'x\n', 'what only looks like one');
+  t.equal(shown(false, 'y'.repeat(70_000)).length, 70_000, 'a line without end');
   t.end();
 });
 

@@ -86,20 +86,24 @@ t.test('who may call what', (t) => {
     t.end();
   });
 
-  t.test('an agent may hold its session and the ends of transfers, read images, and nothing that changes the fleet', (t) => {
-    const allowed = paths.filter((path) => judgeCall(path, 'agent') === 'allowed');
-    t.strictSame(allowed.sort(), [
-      '/domherd.v1.AgentService/Receive',
-      '/domherd.v1.AgentService/ReceiveImage',
-      '/domherd.v1.AgentService/Renew',
-      '/domherd.v1.AgentService/Send',
-      '/domherd.v1.AgentService/Session',
-      '/domherd.v1.JoinService/Join',
-      '/grpc.health.v1.Health/Check',
-      '/grpc.health.v1.Health/Watch',
-    ]);
-    t.end();
-  });
+  t.test(
+    'an agent may hold its session and the ends of transfers and consoles, read images, and nothing that changes the fleet',
+    (t) => {
+      const allowed = paths.filter((path) => judgeCall(path, 'agent') === 'allowed');
+      t.strictSame(allowed.sort(), [
+        '/domherd.v1.AgentService/Console',
+        '/domherd.v1.AgentService/Receive',
+        '/domherd.v1.AgentService/ReceiveImage',
+        '/domherd.v1.AgentService/Renew',
+        '/domherd.v1.AgentService/Send',
+        '/domherd.v1.AgentService/Session',
+        '/domherd.v1.JoinService/Join',
+        '/grpc.health.v1.Health/Check',
+        '/grpc.health.v1.Health/Watch',
+      ]);
+      t.end();
+    },
+  );
 
   t.test('a stranger is told to show who he is, a known one that he may not', (t) => {
     t.equal(judgeCall('/domherd.v1.LeaseService/Acquire', 'none'), 'unauthenticated');
