@@ -1,9 +1,10 @@
-import { wrongState } from '../../shared/errors.js';
+import { invalid, wrongState } from '../../shared/errors.js';
 import type { VmShape } from '../../shared/domain/vm-shape.js';
-import { chooseStorage, type StorageFacts } from './storage-choice.js';
+import type { DiskFormat, NewDisk } from './new-disk.js';
+import { chooseStorage, ownPlace, placeBeside, type StorageFacts } from './storage-choice.js';
 import type { ObservedVm } from './vm.js';
 import type { VmPlan } from './vm-plan.js';
-import { listDisks, setDisk, type Disk } from './xl-cfg/disk.js';
+import { addDisk, freeVdevs, listDisks, setDisk, type Disk } from './xl-cfg/disk.js';
 import { setNumber, setString } from './xl-cfg/edit.js';
 import type { XlCfg } from './xl-cfg/syntax.js';
 import { listVifs, removeVifParameter } from './xl-cfg/vif.js';
@@ -41,26 +42,75 @@ export function disksToCopy(source: ObservedVm, cfg: XlCfg): readonly Disk[] {
  */
 export function planCopy(source: ObservedVm, cfg: XlCfg, settings: CopySettings, facts: StorageFacts): VmPlan {
   const { name, shape } = settings;
-  const copies = disksToCopy(source, cfg).map((disk, n) => {
-    const sizeBytes = n === 0 && shape.diskMib !== undefined ? shape.diskMib * MIB : undefined;
-    const copy = { disk, fromVm: source.name, toVm: name, isGrown: sizeBytes !== undefined };
-    return { disk, sizeBytes, ...chooseStorage(copy, shape.storage, facts) };
-  });
+  const copies = copiesOf(source, cfg, settings, facts);
   const withDisks = copies.reduce((edited, { disk, place, format }) => setDisk(edited, disk, place.path, format), cfg);
+  const added = addedDisks(withDisks, copies, settings);
+  const withAll = added.reduce((edited, { vdev, place }) => addDisk(edited, vdev, place.path), withDisks);
   return {
     name,
-    cfg: withIdentity(withoutMacs(withDisks), settings),
-    disks: copies.map(({ disk, place, sizeBytes, reason }) => ({
-      ...{
-        source: { kind: 'copy', path: disk.target, format: disk.format === 'qcow2' ? 'qcow2' : 'raw' },
-        place,
-        reason,
-      },
+    cfg: withIdentity(withoutMacs(withAll), settings),
+    disks: [...copies, ...added].map(({ source: from, place, sizeBytes, reason }) => ({
+      ...{ source: from, place },
+      ...(reason !== undefined && { reason }),
       ...(sizeBytes !== undefined && { sizeBytes }),
     })),
     isRenewed: true,
-    authorizedKeys: settings.shape.authorizedKeys,
+    authorizedKeys: shape.authorizedKeys,
   };
+}
+
+interface DiskCopy extends NewDisk {
+  readonly disk: Disk;
+  readonly format: DiskFormat;
+}
+
+/** Swap space is not copied where it is to have another size. */
+function copiesOf(
+  source: ObservedVm,
+  cfg: XlCfg,
+  { name, shape }: CopySettings,
+  facts: StorageFacts,
+): readonly DiskCopy[] {
+  const disks = disksToCopy(source, cfg);
+  const swap = shape.swapMib === undefined ? undefined : disks.find(({ target }) => facts.swaps.has(target));
+  return disks.map((disk, n): DiskCopy => {
+    const sizeBytes = n === 0 && shape.diskMib !== undefined ? shape.diskMib * MIB : undefined;
+    const copy = { disk, fromVm: source.name, toVm: name, isGrown: sizeBytes !== undefined };
+    const { place, format, reason } = chooseStorage(copy, shape.storage, facts);
+    if (disk === swap) {
+      return {
+        disk,
+        format: 'raw',
+        source: { kind: 'swap', bytes: (shape.swapMib ?? 0) * MIB },
+        place: ownPlace(place),
+      };
+    }
+    const from = { kind: 'copy', path: disk.target, format: disk.format === 'qcow2' ? 'qcow2' : 'raw' } as const;
+    return { disk, format, source: from, place, reason, sizeBytes };
+  });
+}
+
+/** What the source has not: swap space, further disks. */
+function addedDisks(
+  cfg: XlCfg,
+  copies: readonly DiskCopy[],
+  { name, shape }: CopySettings,
+): readonly (NewDisk & { readonly vdev: string })[] {
+  const hasSwap = copies.some(({ source }) => source.kind === 'swap');
+  const swap =
+    shape.swapMib === undefined || hasSwap ? [] : [{ what: 'swap', mib: shape.swapMib, kind: 'swap' } as const];
+  const data = (shape.extraDisksMib ?? []).map((mib, n) => ({ what: `data-${n + 1}`, mib, kind: 'blank' }) as const);
+  const wanted = [...swap, ...data];
+  if (wanted.length === 0) return [];
+  const [first] = copies;
+  if (first === undefined)
+    throw invalid(`${name} gets no further disks: its source has none that they could be beside`);
+  const vdevs = freeVdevs(cfg, wanted.length);
+  return wanted.map(({ what, mib, kind }, n) => ({
+    vdev: vdevs[n] ?? '',
+    source: { kind, bytes: mib * MIB },
+    place: placeBeside(first.place, name, what),
+  }));
 }
 
 function withoutMacs(cfg: XlCfg): XlCfg {

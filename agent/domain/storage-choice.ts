@@ -32,6 +32,8 @@ export interface GroupRoom {
 export interface StorageFacts {
   /** By target; what is not there is missing. */
   readonly disks: ReadonlyMap<string, DiskKind>;
+  /** Those targets that hold swap space. */
+  readonly swaps: ReadonlySet<string>;
   /** Volume groups; empty also where nobody asked for any. */
   readonly groups: readonly GroupRoom[];
   /** Why domUs cannot have overlays here; `undefined`: they can. */
@@ -172,6 +174,27 @@ function intoGroup(copy: DiskToCopy, wanted: string, { groups }: StorageFacts): 
     pool: `${pool.group}/${pool.name}`,
   } as const;
   return { place, format: 'raw', reason: `${disk.target} is a file: it gets a thin volume of its own` };
+}
+
+/**
+ * Where a disk goes that shares nothing with any: in the store of another of its VM.
+ *
+ * @param what it is, for its name
+ */
+export function placeBeside({ path, pool }: StoredDisk, vm: string, what: string): StoredDisk {
+  const folder = path.slice(0, path.lastIndexOf('/'));
+  if (!path.startsWith('/dev/')) {
+    const name = folder.endsWith(`/${vm}`) ? what : `${vm}-${what}`;
+    return { path: `${folder}/${name}.img`, storage: 'copy' };
+  }
+  const volume = `${folder}/${volumeName(what, what, `${vm}-${what}`)}`;
+  return pool === undefined ? { path: volume, storage: 'lvm' } : { path: volume, storage: 'lvm-thin', pool };
+}
+
+/** The same place, for what shares nothing. */
+export function ownPlace({ path, pool }: StoredDisk): StoredDisk {
+  if (!path.startsWith('/dev/')) return { path, storage: 'copy' };
+  return pool === undefined ? { path, storage: 'lvm' } : { path, storage: 'lvm-thin', pool };
 }
 
 /** `/srv/domU/disk.img` becomes `/srv/web-1/disk.img`, `/srv/domU.img` `/srv/web-1.img`, others `/srv/web-1-disk.img`. */

@@ -1,4 +1,4 @@
-import type { VmShape } from '../../shared/domain/vm-shape.js';
+import type { Storage, VmShape } from '../../shared/domain/vm-shape.js';
 import { notFound } from '../../shared/errors.js';
 import { Placement, VmServiceClient } from '../../shared/gen/domherd/v1/vm.js';
 import { callUnary } from '../../shared/grpc/client.js';
@@ -17,6 +17,10 @@ export interface CreateOptions extends KeyOptions {
   readonly pack?: boolean;
   readonly memory?: number;
   readonly vcpus?: number;
+  readonly storage?: Storage;
+  readonly disk?: number;
+  readonly swap?: number;
+  readonly extraDisk?: readonly number[];
   readonly reservation?: string;
   readonly bridge?: string;
   readonly dryRun?: boolean;
@@ -43,8 +47,8 @@ export async function createVms(
   return followCreate(call, request);
 }
 
-function shapeOf({ memory, vcpus }: CreateOptions): VmShape {
-  return { memoryMib: memory, vcpus };
+function shapeOf({ memory, vcpus, storage, disk, swap, extraDisk }: CreateOptions): VmShape {
+  return { memoryMib: memory, vcpus, storage, diskMib: disk, swapMib: swap, extraDisksMib: extraDisk };
 }
 
 /** Of one VM, wherever that is. */

@@ -2,6 +2,9 @@
 export const STORAGES = ['copy', 'reflink', 'lvm-snapshot', 'lvm-thin', 'qcow2'] as const;
 export type Storage = (typeof STORAGES)[number];
 
+/** 64 TiB. */
+export const MAX_DISK_MIB = 67_108_864;
+
 /** What starts a domU's kernel. */
 export const BOOTLOADERS = ['pygrub', 'pvgrub'] as const;
 export type Bootloader = (typeof BOOTLOADERS)[number];

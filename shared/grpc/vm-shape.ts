@@ -6,7 +6,7 @@ import {
 } from '../gen/domherd/v1/vm.js';
 import { invalid } from '../errors.js';
 import { formatSshPublicKey, parseSshPublicKey } from '../domain/ssh-public-key.js';
-import type { BootMethod, Storage, VmShape } from '../domain/vm-shape.js';
+import { MAX_DISK_MIB, type BootMethod, type Storage, type VmShape } from '../domain/vm-shape.js';
 
 const STORAGE: Readonly<Record<Storage, WireStorage>> = {
   copy: WireStorage.COPY,
@@ -16,7 +16,6 @@ const STORAGE: Readonly<Record<Storage, WireStorage>> = {
   qcow2: WireStorage.QCOW2,
 };
 
-const MAX_DISK_MIB = 67_108_864;
 const MAX_KEYS = 256;
 const MAX_KEY_BYTES = 16_384;
 const MAX_EXTRA_VIFS = 7;

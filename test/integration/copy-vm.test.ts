@@ -65,6 +65,42 @@ vif = [ 'mac=00:16:3E:1E:5B:0C, bridge=xenbr0, ip=10.0.0.1' ]
       .replace(/mac=\S+ bridge=xenbr0, ip=10.0.0.1/, 'bridge=xenbr0'),
     'nothing else changes',
   );
+  const more = planCopy(
+    source,
+    parseXlCfg(text),
+    { ...WEB, shape: { swapMib: 8, extraDisksMib: [10, 20], diskMib: 99 } },
+    factsOf(text),
+  );
+  t.strictSame(more.disks, [
+    { ...copyOf('/opt/xen/domains/domU/disk.img', '/opt/xen/domains/web-1/disk.img'), sizeBytes: 99 * MIB },
+    copyOf('/srv/domU-data.img', '/srv/web-1-data.img'),
+    { source: { kind: 'swap', bytes: 8 * MIB }, place: { path: '/srv/web-1-scratch', storage: 'copy' } },
+    {
+      source: { kind: 'blank', bytes: 10 * MIB },
+      place: { path: '/opt/xen/domains/web-1/data-1.img', storage: 'copy' },
+    },
+    {
+      source: { kind: 'blank', bytes: 20 * MIB },
+      place: { path: '/opt/xen/domains/web-1/data-2.img', storage: 'copy' },
+    },
+  ]);
+  t.match(
+    more.cfg.text,
+    /shared\.img,xvdd,r', 'format=raw,vdev=xvde,access=rw,target=\S+data-1\.img', 'format=raw,vdev=xvdf/,
+  );
+  const plain = `name='domU'\ndisk=["phy:/srv/a.img,xvda,w"]\n`;
+  const swapped = planCopy(source, parseXlCfg(plain), { ...WEB, shape: { swapMib: 8 } }, factsOf(plain));
+  t.strictSame(swapped.disks[1], {
+    source: { kind: 'swap', bytes: 8 * MIB },
+    place: { path: '/srv/web-1-swap.img', storage: 'copy' },
+  });
+  t.match(
+    swapped.cfg.text,
+    /"phy:\/srv\/web-1-a\.img,xvda,w", "format=raw,vdev=xvdb,access=rw,target=\/srv\/web-1-swap\.img"/,
+  );
+  t.throws(() => planCopy(source, parseXlCfg("name='domU'\n"), { ...WEB, shape: { swapMib: 8 } }, factsOf('')), {
+    code: 'invalid',
+  });
   const as = planCopy(source, parseXlCfg("name='domU'\n"), { ...WEB, shape: {} }, factsOf(''));
   t.equal(as.cfg.text, "name='web-1'\n", 'no uuid where there was none');
   for (const [disk, says] of [
@@ -124,7 +160,7 @@ function factsOf(text: string): StorageFacts {
   const kindOf = (target: string): DiskKind =>
     target.startsWith('/dev/') ? { kind: 'device' } : { kind: 'file', canReflink: false };
   const disks = new Map(listDisks(parseXlCfg(text)).map(({ target }) => [target, kindOf(target)]));
-  return { disks, groups: [], overlayRefusal: undefined };
+  return { disks, swaps: new Set(['/srv/scratch']), groups: [], overlayRefusal: undefined };
 }
 
 function copyOf(from: string, to: string): NewDisk {

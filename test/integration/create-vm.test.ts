@@ -187,11 +187,27 @@ t.test('by the command line, over simulated hosts', async (t) => {
   await fleet.ok('vm destroy --all --yes');
   await fleet.ok('vm delete web-1 web-2 web-3 web-4 web-5 web-6 db-1 db-2 --yes');
   t.equal((await fleet.rows('vm list')).length, 4, 'the image is as it was');
+  const { err } = await fleet.run(
+    'vm create one --like domU@dom0-1 --storage qcow2 --disk 6144 --swap 64 --extra-disk 10,20',
+  );
+  t.match(err, /disk\.img \(qcow2: as asked; domU is neither started/, 'why it is kept so');
+  t.match(err, /swap\.img, 64 MiB of swap[^]*data-1\.img, 10 MiB[^]*data-2\.img, 20 MiB/);
+  t.match(await fleet.run('vm start domU@dom0-1'), { exitCode: 5, err: /domU cannot be started: one share its disks/ });
+  t.match(await fleet.run('vm address domU@dom0-1'), {
+    exitCode: 5,
+    err: /domU cannot be addressed: one share its disks/,
+  });
+  await fleet.ok('vm delete one --yes');
+  await fleet.ok('vm address domU@dom0-1');
   t.match(await fleet.run('vm delete domU@dom0-1 --yes'), { exitCode: 5, err: /was not made by domherd/ });
   for (const [args, err] of [
     ['vm create web', /--like/],
     ['vm create web --like domU --count 0', /1 to 1000/],
     ['vm create web --like domU --spread --pack', /--pack|--spread/],
+    ['vm create web --like domU --storage raid', /copy, reflink, lvm-snapshot, lvm-thin, qcow2/],
+    ['vm create web --like domU --disk 0', /1 to 67108864/],
+    ['vm clone domU@dom0-1 web --swap 1.5', /1 to 67108864/],
+    ['vm create web --like domU --extra-disk 10,x', /1 to 67108864/],
     ['vm delete web-1', /--yes/],
     ['vm create web --like domU --request-id short', /8 to 64 characters/],
   ] as const) {

@@ -44,7 +44,7 @@ t.test('how the copy of a disk is kept', (t) => {
     const [disk] = listDisks(parseXlCfg(`disk=['${spec}']\n`));
     if (disk === undefined) throw new Error('no disk');
     const disks = new Map(kind === undefined ? [] : [[disk.target, kind]]);
-    const facts = { disks, groups, overlayRefusal: undefined, ...more };
+    const facts = { disks, groups, swaps: new Set<string>(), overlayRefusal: undefined, ...more };
     return chooseStorage({ disk, fromVm: 'domU', toVm: 'web:1', isGrown: more.isGrown ?? false }, wanted, facts);
   };
   const cases: readonly (readonly [string, DiskKind, Storage | undefined, KeptAs, string, RegExp])[] = [

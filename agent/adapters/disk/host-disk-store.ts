@@ -3,6 +3,7 @@ import type { Exec } from '../../../shared/exec.js';
 import type { DiskFormat, DiskSize, NewDisk, StoredDisk } from '../../domain/new-disk.js';
 import type { DiskKind, StorageFacts } from '../../domain/storage-choice.js';
 import type { DiskStore, DiskQuestion, Room } from '../../ports/disk-store.js';
+import { fileError, unlessMissing, withFile } from './atomic-file.js';
 import { FileDiskStore } from './file-disk-store.js';
 import type { LvmDiskStore } from './lvm-disk-store.js';
 
@@ -56,8 +57,10 @@ export class HostDiskStore implements DiskStore {
       const kind = await this.#kindOf(path, format);
       if (kind !== undefined) kinds.set(path, kind);
     }
+    const swaps = await Promise.all(disks.map(async ({ path }) => ((await holdsSwap(path)) ? [path] : [])));
     return {
       disks: kinds,
+      swaps: new Set(swaps.flat()),
       groups: wanted?.startsWith('lvm') ? await (await this.#lvm()).groups() : [],
       overlayRefusal: wanted === 'qcow2' ? await this.#overlayRefusal() : undefined,
     };
@@ -92,6 +95,16 @@ export class HostDiskStore implements DiskStore {
     }
     return this.#volumes;
   }
+}
+
+/** As mkswap(8) leaves it, on machines with pages of 4 KiB. */
+async function holdsSwap(path: string): Promise<boolean> {
+  const magic = await unlessMissing(
+    withFile(path, 'r', async (file) => (await file.read(Buffer.alloc(10), 0, 10, 4086)).buffer.toString('latin1')),
+  ).catch((error: unknown) => {
+    throw fileError(path, error);
+  });
+  return magic === 'SWAPSPACE2';
 }
 
 function isVolume(path: string): boolean {

@@ -33,6 +33,7 @@ export class SimDiskStore implements DiskStore {
     const kind: DiskKind = { kind: 'file', canReflink: true };
     return {
       disks: new Map(found.flatMap(({ path, size }) => (size === undefined ? [] : [[path, kind] as const]))),
+      swaps: new Set(disks.flatMap(({ path }) => (path.endsWith('/swap.img') ? [path] : []))),
       groups: [{ name: 'vg0', freeBytes: Number.MAX_SAFE_INTEGER, pools: [] }],
       overlayRefusal: undefined,
     };

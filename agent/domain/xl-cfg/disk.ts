@@ -56,6 +56,31 @@ export function setDiskTarget(cfg: XlCfg, index: number, target: string): XlCfg 
 }
 
 /**
+ * Adds a raw disk that the guest may write, behind the others.
+ *
+ * @throws {AppError} `invalid` if the cfg has no list of disks, or `target` cannot be written
+ */
+export function addDisk(cfg: XlCfg, vdev: string, target: string): XlCfg {
+  const last = listAtoms(cfg, 'disk')?.at(-1);
+  if (last === undefined) throw invalid('The cfg has no disk that another one could be added to');
+  if (!/^[^,\s]+$/.test(target)) throw invalid(`"${target}" cannot be the target of a disk: it has a comma or a blank`);
+  const spec = `format=raw,vdev=${vdev},access=rw,target=${target}`;
+  return splice(cfg, { start: last.end, end: last.end }, `, ${encodeString(spec, last.quote ?? "'")}`);
+}
+
+/**
+ * Names in the guest that no disk has, nor a partition of one.
+ *
+ * @throws {AppError} `invalid` if there are none left
+ */
+export function freeVdevs(cfg: XlCfg, count: number): readonly string[] {
+  const taken = new Set(listDisks(cfg).map(({ vdev }) => vdev.replace(/\d+$/, '').replace(/^[hs]d/, 'xvd')));
+  const free = [...'abcdefghijklmnop'].map((letter) => `xvd${letter}`).filter((vdev) => !taken.has(vdev));
+  if (free.length < count) throw invalid('The cfg has no names left for further disks');
+  return free.slice(0, count);
+}
+
+/**
  * Gives a disk another target and format; where the format stays, every other byte does. Where it changes, the disk is written
  * anew, and what its former kind of image was told is left out.
  *

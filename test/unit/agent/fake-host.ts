@@ -282,7 +282,12 @@ export class FakeDisks implements DiskStore {
   async survey({ disks }: DiskQuestion): Promise<StorageFacts> {
     const kind: DiskKind = { kind: 'file', canReflink: false };
     const present = disks.filter(({ path }) => this.sizes.has(path));
-    return { disks: new Map(present.map(({ path }) => [path, kind])), groups: [], overlayRefusal: undefined };
+    return {
+      disks: new Map(present.map(({ path }) => [path, kind])),
+      swaps: new Set(),
+      groups: [],
+      overlayRefusal: undefined,
+    };
   }
 
   async roomFor(): Promise<Room> {
