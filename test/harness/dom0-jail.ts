@@ -14,6 +14,7 @@ const MOUNTS = {
   default: '/etc/default',
   local: '/usr/local',
   lib: '/var/lib',
+  log: '/var/log',
   run: '/run',
 } as const;
 

@@ -31,10 +31,16 @@ async function startJail(name: string, agentOptions?: string, isConnected = true
   const folder = join(fleet.folder, `jail-${name}`);
   mkdirSync(folder);
   const jail = await Dom0Jail.start(folder, name, key, agentOptions, isConnected);
+  writeFileSync(jail.path('default', 'xen'), DEFAULT_XEN);
+  mkdirSync(jail.path('log', 'xen'));
   jails.push(jail);
   writeConfig();
   return jail;
 }
+
+/** As Debian's package has it. */
+const DEFAULT_XEN =
+  '# Log xenconsoled messages (cf xl dmesg)\n#XENCONSOLED_TRACE=[none|guest|hv|all]\n\nXENSTORED_ARGS=\n';
 
 /** dom0-off is a host where nothing listens. */
 function writeConfig(): void {
@@ -66,6 +72,15 @@ t.test('hosts are added over ssh', async (t) => {
   t.match(shown.stdout, `Agent              ${version}`, 'the controller is told what runs, with its content');
   const said = added.stdout + added.stderr;
   t.notMatch(said, /dh1\./, 'the token is shown nowhere');
+
+  await t.test('what consoles say is logged from the next boot on, whatever else is set', (t) => {
+    const sourced = (before = ''): string =>
+      execFileSync('sh', ['-c', `${before} . ${one.path('default', 'xen')}; echo $XENCONSOLED_ARGS`]).toString();
+    t.equal(sourced(), '--log=guest\n');
+    t.equal(sourced('XENCONSOLED_ARGS=-v;'), '-v --log=guest\n');
+    t.ok(existsSync(one.path('log', 'xen', 'console')));
+    t.end();
+  });
 
   await t.test('repeating it changes nothing', async (t) => {
     const pid = one.agentPid();
@@ -181,6 +196,7 @@ t.test('hosts are removed', async (t) => {
   const removed = await domherd(['host', 'remove', 'dom0-3', '--yes', '--force']);
   t.match(removed, { exitCode: 0, stdout: /dom0-3 +removed/ }, removed.stderr);
   t.strictSame(jail.files(), untouched, 'the dom0 is as it was found');
+  t.equal(readFileSync(jail.path('default', 'xen'), 'utf8'), DEFAULT_XEN);
   t.match((await domherd(['lease', 'list'])).stdout, new RegExp(`${address}.*quarantined`));
   t.match(
     (await domherd(['event', 'list', '--kind', 'host.removed'])).stdout,

@@ -66,6 +66,7 @@ dom0_root() { # what every dom0 has
   # The mirror of this machine is nothing that a dom0 can reach.
   rm -f dom0/etc/apt/sources.list dom0/etc/apt/apt.conf.d/99mmdebstrap
   cp -r "$here/image/dom0/." dom0/
+  echo XENCONSOLED_ARGS=--log=guest >> dom0/etc/default/xen && mkdir -p dom0/var/log/xen/console
   chroot dom0 systemctl -q mask getty@tty1 console-getty systemd-logind apt-daily.timer apt-daily-upgrade.timer \
     dpkg-db-backup.timer e2scrub_all.timer e2scrub_reap.service fstrim.timer lvm2-monitor.service lvm2-lvmpolld.socket \
     ifupdown-pre.service serial-getty@hvc0.service

@@ -30,6 +30,7 @@ export interface TunnelPorts {
 export type Dom0Step =
   | { readonly kind: 'copy'; readonly withNode: boolean; readonly nodeFrom: string }
   | { readonly kind: 'activate' }
+  | { readonly kind: 'console-log' }
   | { readonly kind: 'tunnel' }
   | { readonly kind: 'join' }
   | { readonly kind: 'start' }
@@ -58,6 +59,7 @@ export function planDom0(facts: Dom0Facts, wanted: Wanted): readonly Dom0Step[] 
   return [
     ...(isThere ? [] : [{ kind: 'copy', withNode: twin === undefined, nodeFrom: twin?.version ?? '' } as const]),
     ...(mustActivate ? [{ kind: 'activate' } as const] : []),
+    ...(facts.consoleLog === 'off' ? [{ kind: 'console-log' } as const] : []),
     ...(tunnel ? [{ kind: 'tunnel' } as const] : []),
     ...(mustJoin ? [{ kind: 'join' } as const] : []),
     ...(mustStart ? [{ kind: 'start' } as const] : []),
@@ -189,6 +191,8 @@ export function stepText(step: Dom0Step, { artefact }: Pick<Wanted, 'artefact'>)
         : `copy agent ${artefact.version}; Node ${artefact.node} is there`;
     case 'activate':
       return `make ${artefact.version} the present version, with its units`;
+    case 'console-log':
+      return 'have what consoles say logged, from its next boot on';
     case 'tunnel':
       return 'keep a tunnel up over ssh, for the agent to reach the controller';
     case 'join':

@@ -32,6 +32,8 @@ export interface Dom0Facts {
   /** `other`: there is a Xen, and this is no dom0. */
   readonly xen: 'dom0' | 'other' | 'none';
   readonly hasSystemd: boolean;
+  /** Whether its files have xenconsoled keep what consoles say; `unknown`: it has no such file. */
+  readonly consoleLog: 'on' | 'off' | 'unknown';
   /** Programs that are needed and not there. */
   readonly missing: readonly string[];
   readonly optFreeKib: number;
@@ -66,6 +68,7 @@ export function parseProbe({ one, all }: Answer): Dom0Facts {
     hasXl: one('xl') !== '',
     xen: one('xen') === 'dom0' ? 'dom0' : one('xen') === 'other' ? 'other' : 'none',
     hasSystemd: one('systemd') === 'yes',
+    consoleLog: one('console_log') === 'on' ? 'on' : one('console_log') === 'off' ? 'off' : 'unknown',
     missing: one('missing').split(' ').filter(Boolean),
     optFreeKib: Number(one('opt_free_kib')),
     varFreeKib: Number(one('var_free_kib')),

@@ -55,6 +55,8 @@ if [ -r /proc/xen/capabilities ] && grep -q control_d /proc/xen/capabilities; th
 elif [ -d /proc/xen ] || [ "$(cat /sys/hypervisor/type 2>/dev/null)" = xen ]; then say xen other
 else say xen none; fi
 [ -d /run/systemd/system ] && say systemd yes
+if grep -Eqs '^[^#]*--log[= ]' /etc/default/xen /etc/default/xencommons || grep -Eqs '^ *XENCONSOLED_TRACE=' /etc/default/xencommons; then say console_log on
+elif [ -f /etc/default/xen ] || [ -f /etc/default/xencommons ]; then say console_log off; fi
 say missing "$(for one in tar gzip systemctl timeout cmp getent; do command -v $one >/dev/null || printf '%s ' $one; done)"
 say opt_free_kib "$(free_kib $home)"
 say var_free_kib "$(free_kib $state)"
@@ -133,6 +135,18 @@ done
 systemctl daemon-reload || refuse "systemctl daemon-reload failed" "on the dom0: systemctl daemon-reload"
 `.replaceAll('\\$', '$');
 
+/**
+ * Has xenconsoled keep what consoles say, from the next boot on: it is not restarted under running domUs. Debian's init script
+ * reads XENCONSOLED_ARGS of /etc/default/xen and no XENCONSOLED_TRACE; Xen's own units read the latter, as systemd does.
+ */
+export const CONSOLE_LOG = String.raw`
+file=/etc/default/xen line='XENCONSOLED_ARGS="\${XENCONSOLED_ARGS:-} --log=guest"'
+[ -f $file ] || { file=/etc/default/xencommons; line=XENCONSOLED_TRACE=guest; }
+cp -p $file $file.domherd && { [ -z "$(tail -c 1 $file)" ] || echo; echo '# BEGIN domherd: the consoles of domUs are kept in /var/log/xen/console'; echo "$line"; echo '# END domherd'; } >>$file.domherd &&
+  mv $file.domherd $file || refuse "$file cannot be written" "is /etc read-only or full?"
+mkdir -p /var/log/xen/console
+`.replaceAll('\\$', '$');
+
 /** Takes the token that follows on the input. Values: `host`. */
 export const JOIN = String.raw`
 said=$($home/current/bin/domherd-agent join --host "$host" "\${options[@]}" 2>&1) || refuse "$said" "see why on the dom0: journalctl -u domherd-agent"
@@ -172,6 +186,11 @@ done
 systemctl daemon-reload
 systemctl reset-failed domherd-agent.service domherd-boot.service 2>/dev/null
 [ "$(readlink $command)" = $home/current/bin/domherd-agent ] && rm -f $command
+for file in /etc/default/xen /etc/default/xencommons; do
+  rm -f $file.domherd
+  grep -qs '^# BEGIN domherd' $file && grep -q '^# END domherd$' $file && sed -i '/^# BEGIN domherd/,/^# END domherd$/d' $file
+done
+rmdir /var/log/xen/console 2>/dev/null
 rm -rf $home $state /run/domherd-boot || refuse "$home and $state cannot be removed" "look at them on the dom0"
 rmdir $held/held $held 2>/dev/null
 [ ! -e $held ] || say left "$held"

@@ -129,6 +129,9 @@ class Dom0Setup {
       case 'activate':
         await this.script({ body: script.ACTIVATE, values: { version } });
         return;
+      case 'console-log':
+        await this.script({ body: script.CONSOLE_LOG });
+        return;
       case 'tunnel':
         return this.options.openTunnel(this.host);
       case 'join':

@@ -73,7 +73,15 @@ const ARTEFACT: Artefact = {
 const NOW_S = 1_800_000_000;
 const FRESH: Dom0Facts = {
   ...{ isRoot: true, arch: 'x86_64', glibc: '2.36', nodeName: 'dom0-1', nowS: NOW_S, hasXl: true, xen: 'dom0' },
-  ...{ hasSystemd: true, missing: [], optFreeKib: 1_000_000, varFreeKib: 1_000_000, agentOptions: '', versions: [] },
+  ...{
+    hasSystemd: true,
+    consoleLog: 'on',
+    missing: [],
+    optFreeKib: 1_000_000,
+    varFreeKib: 1_000_000,
+    agentOptions: '',
+    versions: [],
+  },
   ...{ current: '', unitsDiffer: false, isActive: false, isEnabled: false, running: '', identity: undefined },
   dials: [
     { kind: 'session', host: '10.0.0.1', port: 7433, outcome: 'open' },
@@ -106,6 +114,8 @@ t.test('the plan for a dom0', (t) => {
     { name: 'an agent that was stopped', facts: { ...INSTALLED, isActive: false }, want: 'start wait' },
     { name: 'not started at boot', facts: { ...INSTALLED, isEnabled: false }, want: 'start wait' },
     { name: 'units that were edited', facts: { ...INSTALLED, unitsDiffer: true }, want: 'activate start wait' },
+    { name: 'consoles that nobody logs', facts: { ...INSTALLED, consoleLog: 'off' }, want: 'console-log wait' },
+    { name: 'consoles of who knows what', facts: { ...INSTALLED, consoleLog: 'unknown' }, want: 'wait' },
     { name: 'no identity', facts: { ...INSTALLED, identity: undefined }, want: 'join start wait' },
     { name: 'unknown to the controller', facts: INSTALLED, wanted: { known: undefined }, want: 'join start wait' },
     {
