@@ -1,52 +1,45 @@
+import { SCRIPTS, type Shell } from './completion-script.js';
+import { completeWords, type AskNames, type Named } from './completion-words.js';
+import type { OutputFormat } from './format.js';
 import type { Invocation } from './invocation.js';
-import { NOUNS, PLAIN_VERBS } from './program.js';
-import type { Verb } from './verb.js';
+import { globalOptions, NOUNS, PLAIN_VERBS } from './program.js';
 
-/** Nouns, verbs and options stand in the script; names are asked of the controller, for a second at most. */
-export function bashCompletion(): string {
-  const nouns = [...NOUNS, ...PLAIN_VERBS].map(({ name }) => name);
-  const verbs = NOUNS.map(({ name, verbs: all }) => `    ${name}) words="${all.map((verb) => verb.name).join(' ')}";;`);
-  const options = NOUNS.flatMap((noun) => noun.verbs.map((verb) => optionCase(`"${noun.name} ${verb.name}"`, verb)));
-  const plain = PLAIN_VERBS.map((verb) => optionCase(`"${verb.name} "*`, verb));
-  return `# bash completion of domherd: source <(domherd completion bash)
-_domherd_names() { timeout 1 domherd "$1" list -o name 2>/dev/null; }
-_domherd() {
-  local current=\${COMP_WORDS[COMP_CWORD]} noun=\${COMP_WORDS[1]} verb=\${COMP_WORDS[2]} words="" names=""
-  COMPREPLY=()
-  if [ "$COMP_CWORD" -eq 1 ]; then
-    words="${nouns.join(' ')}"
-  elif [ "$COMP_CWORD" -eq 2 ]; then
-    case $noun in
-${verbs.join('\n')}
-    esac
-  fi
-  if [ "$COMP_CWORD" -gt 1 ] && [ -z "$words" ]; then
-    case "$noun $verb" in
-${options.join('\n')}
-${plain.join('\n')}
-    esac
-    case $current in -*) ;; *) words=""; [ -n "$names" ] && words=$(_domherd_names "$names") ;; esac
-  fi
-  mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")
-}
-complete -o default -F _domherd domherd
-`;
-}
-
-/** The placeholder of an argument tells which list has its names. */
-const LISTED: readonly [RegExp, string][] = [
-  [/vm/, 'vm'],
-  [/host/, 'host'],
-  [/reservation/, 'reservation'],
-];
-
-function optionCase(pattern: string, verb: Verb<never>): string {
-  const words = [...(verb.options ?? []).flatMap(({ long }) => (long ? [long] : [])), '--output', '--help'];
-  const names = LISTED.find(([placeholder]) => placeholder.test(verb.args ?? ''))?.[1] ?? '';
-  return `      ${pattern}) words="${words.join(' ')}"; names="${names}";;`;
-}
-
-export function printBashCompletion(call: Invocation): Promise<number> {
-  call.world.stdout.write(bashCompletion());
+export function printCompletion(call: Invocation, shell: Shell): Promise<number> {
+  call.world.stdout.write(SCRIPTS[shell]);
   return Promise.resolve(0);
+}
+
+/** What the scripts ask. */
+export async function printWords(call: Invocation, words: readonly string[]): Promise<number> {
+  const grammar = {
+    nouns: NOUNS,
+    plainVerbs: PLAIN_VERBS,
+    options: globalOptions().filter(({ short }) => short !== '-o'),
+  };
+  const { candidates, paths } = await completeWords(words, grammar, askController(call));
+  const lines = candidates.map(({ word, about }) => (about === '' ? word : `${word}\t${about}`));
+  call.world.stdout.write([...lines, ...(paths ? [`:${paths}`] : [])].map((line) => `${line}\n`).join(''));
+  return 0;
+}
+
+/** A controller that does not answer has no names; the scripts limit how long that is waited for. */
+function askController(call: Invocation): AskNames {
+  return (named) => listNames(call, named).catch(() => []);
+}
+
+/** What `domherd NOUN list -o name` prints. */
+async function listNames(call: Invocation, named: Named): Promise<readonly string[]> {
+  const list = NOUNS.find(({ name }) => name === named)?.verbs.find(({ name }) => name === 'list');
+  const format: OutputFormat = named === 'lease' ? 'ips' : 'name';
+  if (!list?.formats.includes(format)) return [];
+  let text = '';
+  const world = {
+    ...call.world,
+    stdout: { write: (more: string) => (text += more) },
+    stderr: { write: () => undefined },
+  };
+  await list.run({ ...call, world, format }, [], {} as never);
+  const names = text.split('\n').filter((name) => name !== '');
+  // A bridge is named without its host where it is asked for.
+  return named === 'bridge' ? names.map((name) => name.replace(/@.*/, '')) : names;
 }

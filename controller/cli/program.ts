@@ -75,7 +75,7 @@ export function buildProgram(world: World, outcome: Outcome, argv: readonly stri
   return program;
 }
 
-function globalOptions(): readonly Option[] {
+export function globalOptions(): readonly Option[] {
   return [
     new Option('-o, --output <format>', 'table, wide, json, yaml, name or ips; what a command takes is in its help'),
     new Option('--no-headers', 'leave out the first line of tables'),
