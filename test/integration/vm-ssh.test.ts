@@ -98,7 +98,7 @@ t.test('a command runs in all VMs that run, and what they say alike is printed o
   t.match(same.err, /^bare: left out: it has no lease$/m);
   t.match(same.err, /^off: left out: it is stopped$/m);
   t.match(same.err, /^toy: left out: it is simulated: there is no guest to log in to$/m);
-  const each = await domherd(['vm', 'run', 'web-1', 'web-2', '--', SERVER_ADDRESS]);
+  const each = await domherd(['vm', 'run', 'web-[1-2]', '--', SERVER_ADDRESS]);
   t.equal(each.exitCode, 0, each.err);
   t.match(each.out, /\nweb-1\n-+\n127\.0\.0\.2\n-+\nweb-2\n-+\n127\.0\.0\.3\n/, 'each is itself');
   const one = await domherd(['vm', 'run', 'web-1', '--', 'echo', 'out;', 'echo', 'aside', '>&2']);
