@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { Server, ServerCredentials } from '@grpc/grpc-js';
 import t, { type Test } from 'tap';
 import { Dom0Folder } from '../../controller/cli/dom0/dom0-folder.js';
+import { expandPattern } from '../../shared/domain/name-pattern.js';
 import { createExec } from '../../shared/exec.js';
 import { Lease, LeaseState } from '../../shared/gen/domherd/v1/lease.js';
 import { Vif, Vm, VmServiceService, VmState } from '../../shared/gen/domherd/v1/vm.js';
@@ -46,7 +47,8 @@ async function startController(t: Test): Promise<string> {
       done: (e: null, r: unknown) => void,
     ) => {
       const { names = [], all = false } = call.request.selector ?? {};
-      const vms = VMS.filter((vm) => all || names.includes(vm.name) || names.includes(`${vm.name}@${vm.host}`));
+      const told = new Set(names.flatMap(expandPattern));
+      const vms = VMS.filter((vm) => all || told.has(vm.name) || told.has(`${vm.name}@${vm.host}`));
       done(null, { vms });
     },
   });
