@@ -41,6 +41,8 @@ import { TransferHub } from './services/transfer-hub.js';
 import { VmAddresser } from './services/vm-addresser.js';
 import { VmHoldings } from './services/vm-holdings.js';
 import { VmCreator } from './services/vm-creator.js';
+import { VmLabeler } from './services/vm-labeler.js';
+import { VmPlacer } from './services/vm-placer.js';
 import { VmMaker } from './services/vm-maker.js';
 import { VmDeleter } from './services/vm-deleter.js';
 import { VmOperator } from './services/vm-operator.js';
@@ -231,13 +233,16 @@ function makeVmServices({ clock, random, timers, log }: AppWorld, parts: VmParts
   // Addressing, starting and restoring one VM take turns.
   const turns = new KeyedQueue<VmId>();
   const addresser = new VmAddresser({ ...parts, query, operator, clock, turns });
-  const maker = new VmMaker({ ...parts, operator, addresser, clock });
+  const starter = new VmStarter({ ...parts, query, operator, clock, turns });
+  const maker = new VmMaker({ ...parts, operator, addresser, starter, clock });
+  const placer = new VmPlacer({ ...parts, maker });
   return {
     query,
     addresser,
-    creator: new VmCreator({ ...parts, operator, maker, clock, random }),
+    creator: new VmCreator({ ...parts, operator, maker, placer, clock, random }),
     deleter: new VmDeleter({ ...parts, query, operator, clock, log, turns }),
-    starter: new VmStarter({ ...parts, query, operator, clock, turns }),
+    labeler: new VmLabeler({ ...parts, query, operator }),
+    starter,
     restorer: new VmRestorer({ ...parts, query, operator, turns }),
     service: new VmService({ fleet: parts.fleet, query, operator, watch }),
     consoles: new ConsoleHub({ ...parts, query, operator }),

@@ -26,6 +26,18 @@ export function parseCount(text: string, min: number, max: number): number {
   throw new InvalidArgumentError(`It must be a whole number of ${String(min)} to ${String(max)}.`);
 }
 
+/** An option of a whole number, or of the word `max`. */
+export function countOrMaxOption(flags: string, about: string, min: number, max: number): Option {
+  return new Option(flags, about).argParser((text: string) => {
+    if (text === 'max') return text;
+    try {
+      return parseCount(text, min, max);
+    } catch {
+      throw new InvalidArgumentError(`It must be a whole number of ${String(min)} to ${String(max)}, or max.`);
+    }
+  });
+}
+
 /** An option of a duration such as `1m30s`, `min` and `max` included; its value is in milliseconds. */
 export function durationOption(flags: string, about: string, min: string, max: string): Option {
   return new Option(flags, about).argParser((text: string) => {

@@ -20,6 +20,7 @@ import { inUserWords } from './user-words.js';
 import type { Noun, Verb } from './verb.js';
 import { VERSION_VERB } from './version-command.js';
 import { VM } from './vm-command.js';
+import { PLAN_VERB } from './vm-create-command.js';
 import type { World } from './world.js';
 
 export const NOUNS: readonly Noun[] = [
@@ -38,7 +39,7 @@ export const NOUNS: readonly Noun[] = [
 ];
 
 /** Those that stand without a noun. */
-export const PLAIN_VERBS: readonly Verb<never>[] = [SSH_CONFIG_VERB, VERSION_VERB];
+export const PLAIN_VERBS: readonly Verb<never>[] = [PLAN_VERB, SSH_CONFIG_VERB, VERSION_VERB];
 
 const EXAMPLES = [
   'g5k-subnets -a | domherd reservation import - --name job42 --ends 20:00',

@@ -16,7 +16,7 @@ import type {
   StartOptions,
 } from './vm-order-action.js';
 import type { ListOptions } from './vm-action.js';
-import { cloneVerb, createVerb } from './vm-create-command.js';
+import { cloneVerb, createVerb, labelVerb } from './vm-create-command.js';
 import type { ScpOptions } from './vm-ssh-action.js';
 import type { WaitOptions } from './vm-wait-action.js';
 
@@ -250,6 +250,7 @@ export const VM: Noun = {
     showVerb,
     createVerb,
     cloneVerb,
+    labelVerb,
     deleteVerb,
     addressVerb,
     startVerb,

@@ -1,6 +1,7 @@
+import { parseLabels } from '../../shared/domain/label.js';
 import type { Storage, VmShape } from '../../shared/domain/vm-shape.js';
 import { notFound } from '../../shared/errors.js';
-import { Placement, VmServiceClient } from '../../shared/gen/domherd/v1/vm.js';
+import { Placement, VmServiceClient, type CreateVmsRequest } from '../../shared/gen/domherd/v1/vm.js';
 import { callUnary } from '../../shared/grpc/client.js';
 import { shapeToWire } from '../../shared/grpc/vm-shape.js';
 import { followCreate } from './create-follow.js';
@@ -12,9 +13,13 @@ import { vmName } from './view/vm-view.js';
 
 export interface CreateOptions extends KeyOptions {
   readonly like?: string;
-  readonly count?: number;
+  readonly count?: number | 'max';
   readonly on?: readonly string[];
   readonly pack?: boolean;
+  /** Of a label; `true`: those of this request. */
+  readonly apart?: string | true;
+  readonly label?: readonly string[];
+  readonly start?: boolean;
   readonly memory?: number;
   readonly vcpus?: number;
   readonly storage?: Storage;
@@ -31,20 +36,28 @@ export async function createVms(
   [name = '']: readonly string[],
   options: CreateOptions,
 ): Promise<number> {
+  return followCreate(call, await createRequest(call, name, options));
+}
+
+export async function createRequest(call: Invocation, name: string, options: CreateOptions): Promise<CreateVmsRequest> {
+  const { count, apart } = options;
   const authorizedKeys = await userKeys(call, options);
-  const request = {
+  return {
     requestId: call.requestId,
     name,
-    count: options.count,
+    count: count === 'max' ? undefined : count,
+    countMax: count === 'max',
     like: options.like ?? '',
     hosts: [...(options.on ?? [])],
     placement: options.pack ? Placement.PACK : Placement.SPREAD,
+    apart: apart === true ? '' : apart,
+    labels: { ...parseLabels(options.label ?? []) },
     shape: shapeToWire({ ...shapeOf(options), authorizedKeys }),
     reservation: options.reservation ?? '',
     bridge: options.bridge ?? '',
+    start: options.start ?? false,
     dryRun: options.dryRun ?? false,
   };
-  return followCreate(call, request);
 }
 
 function shapeOf({ memory, vcpus, storage, disk, swap, extraDisk }: CreateOptions): VmShape {

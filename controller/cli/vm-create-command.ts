@@ -1,9 +1,19 @@
 import type { Option } from 'commander';
 import { MAX_DISK_MIB, STORAGES } from '../../shared/domain/vm-shape.js';
-import { ADDRESSED } from './format.js';
-import { bridgeOption, countOption, dryRunOption, keyOption, listOption, option, parseCount } from './option.js';
+import { ADDRESSED, NAMED } from './format.js';
+import {
+  bridgeOption,
+  countOption,
+  countOrMaxOption,
+  dryRunOption,
+  keyOption,
+  listOption,
+  option,
+  parseCount,
+} from './option.js';
 import { verb } from './verb.js';
 import type { CreateOptions } from './vm-create-action.js';
+import type { LabelOptions } from './vm-label-action.js';
 
 function diskOptions(): readonly Option[] {
   return [
@@ -25,30 +35,73 @@ function sizeOptions(): readonly Option[] {
     countOption('--memory <mib>', 'MiB of each; else as the source', 16, 1_048_576),
     countOption('--vcpus <count>', 'of each; else as the source', 1, 512),
     ...diskOptions(),
+    option('--reservation <reservation>', 'addresses from this reservation; else the only active one'),
+  ];
+}
+
+function makeOptions(): readonly Option[] {
+  return [
+    ...sizeOptions(),
     keyOption('besides those in ~/.ssh'),
     option('--no-keys', 'let nobody in by ssh key but those whom the source lets in').conflicts('key'),
-    option('--reservation <reservation>', 'addresses from this reservation; else the only active one'),
     bridgeOption(),
+    option('--start', 'start each once it is made'),
     dryRunOption('show where they would go, change nothing'),
   ];
 }
+
+/** What is to be made and where: of create and of plan. */
+function placeOptions(): readonly Option[] {
+  return [
+    option(
+      '--like <vm>',
+      'what they are copies of: the VM of that name on each host, or NAME@HOST',
+    ).makeOptionMandatory(),
+    countOrMaxOption(
+      '--count <count>',
+      'so many, or max, as many as fit: NAME-1, NAME-2, ...; else one, called NAME',
+      1,
+      1_000,
+    ),
+    listOption('--on <hosts>', 'only on these hosts, names or patterns'),
+    option('--spread', 'even over hosts and cores; the default').conflicts('pack'),
+    option('--pack', 'on as few hosts as have the memory'),
+    option('--apart [key]', 'those with the same value of this label on different hosts; else those of this command'),
+    listOption('--label <key=value>', 'give each this label'),
+  ];
+}
+
+export const PLAN_VERB = verb({
+  name: 'plan',
+  args: '<name>',
+  about: 'where vm create would put VMs, and what limits that on each host; changes nothing',
+  formats: NAMED,
+  options: [...placeOptions(), ...sizeOptions()],
+  examples: [
+    'domherd plan web --count 40 --like domU --memory 256',
+    'domherd plan db --count 3 --like domU --label role=db --apart role',
+    'domherd plan web --count max --like domU -o json',
+  ],
+  run: async (call, args, options: CreateOptions) => (await import('./plan-action.js')).planVms(call, args, options),
+});
+
+export const labelVerb = verb({
+  name: 'label',
+  args: '<vm-or-label...>',
+  about: 'give VMs labels, KEY=VALUE, or take them away, KEY-; the others stay',
+  formats: ADDRESSED,
+  options: [option('-a, --all', 'all VMs of all hosts')],
+  examples: ['domherd vm label web-1 web-2 role=front rack=a', 'domherd vm label --all role-'],
+  run: async (call, args, options: LabelOptions) =>
+    (await import('./vm-label-action.js')).labelVms(call, args, options),
+});
 
 export const createVerb = verb({
   name: 'create',
   args: '<name>',
   about: 'make VMs, addressed, each a copy of a stopped one on its host',
   formats: ADDRESSED,
-  options: [
-    option(
-      '--like <vm>',
-      'what they are copies of: the VM of that name on each host, or NAME@HOST',
-    ).makeOptionMandatory(),
-    countOption('--count <count>', 'so many: NAME-1, NAME-2, ...; else one, called NAME', 1, 1_000),
-    listOption('--on <hosts>', 'only on these hosts'),
-    option('--spread', 'as many on each host; the default').conflicts('pack'),
-    option('--pack', 'on as few hosts as have the memory'),
-    ...sizeOptions(),
-  ],
+  options: [...placeOptions(), ...makeOptions()],
   examples: [
     'domherd vm create web --count 40 --like domU --memory 256 --vcpus 1 --spread',
     'domherd vm create web --count 40 --like domU --pack --dry-run',
@@ -64,8 +117,14 @@ export const cloneVerb = verb({
   about: 'make copies of a VM that is stopped, addressed, on its host',
   formats: ADDRESSED,
   options: [
-    countOption('--count <count>', 'so many: NAME-1, NAME-2, ...; else one, called NAME', 1, 1_000),
-    ...sizeOptions(),
+    countOrMaxOption(
+      '--count <count>',
+      'so many, or max, as many as fit: NAME-1, ...; else one, called NAME',
+      1,
+      1_000,
+    ),
+    listOption('--label <key=value>', 'give each this label'),
+    ...makeOptions(),
   ],
   examples: ['domherd vm clone web-7 db --count 2', 'domherd vm clone domU@dom0-1 gateway --memory 128'],
   run: async (call, args, options: CreateOptions) =>

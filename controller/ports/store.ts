@@ -1,4 +1,5 @@
 import type { Ipv4 } from '../../shared/domain/ipv4.js';
+import type { Labels } from '../../shared/domain/label.js';
 import type { Mac } from '../../shared/domain/mac.js';
 import type { Event, EventFilter, NewEvent } from '../domain/event.js';
 import type { Host } from '../domain/host.js';
@@ -29,6 +30,7 @@ export interface Stores {
   readonly macs: MacStore;
   readonly hosts: HostStore;
   readonly vms: VmStore;
+  readonly labels: LabelStore;
   readonly jobs: VmJobStore;
   readonly events: EventStore;
   readonly requests: RequestStore;
@@ -142,6 +144,15 @@ export interface VmStore {
   findByKey(hostId: HostId, key: string): Vm | undefined;
   listByHost(hostId: HostId): readonly Vm[];
   list(): readonly Vm[];
+}
+
+/** Labels of VMs; they go with the VM's row. */
+export interface LabelStore {
+  /** In the place of those that it has. @throws {AppError} `wrong_state` if there is no such VM */
+  set(vmId: VmId, labels: Labels): void;
+  find(vmId: VmId): Labels;
+  /** Of all VMs that have any. */
+  list(): ReadonlyMap<VmId, Labels>;
 }
 
 /**

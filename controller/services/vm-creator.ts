@@ -1,9 +1,8 @@
 import { AppError } from '../../shared/errors.js';
 import { parseVmName } from '../../shared/domain/name.js';
-import type { VmShape } from '../../shared/domain/vm-shape.js';
 import type { PlannedStep } from '../domain/address-plan.js';
 import type { Caller } from '../domain/caller.js';
-import { placeVms, type PlaceableHost, type Placement } from '../domain/placement.js';
+import { placeVms, totalCapacity, type Placement } from '../domain/placement.js';
 import type { VmJob } from '../domain/vm-job.js';
 import type { HostId } from '../domain/vm.js';
 import type { Clock, RandomSource } from '../ports/environment.js';
@@ -14,34 +13,47 @@ import type { Journal } from './journal.js';
 import type { PoolIndex } from './pool-index.js';
 import { CREATE_JOB, type MakeIntent, type VmMaker } from './vm-maker.js';
 import type { VmOperator } from './vm-operator.js';
-import { findOrigins, type CreateSource, type Origin } from './vm-origin.js';
+import type { Origin } from './vm-origin.js';
+import type { PlaceRequest, Survey, VmPlacer } from './vm-placer.js';
 import type { VmProgress } from './vm-progress.js';
 
-export interface CreateRequest {
+export interface CreateRequest extends PlaceRequest {
   /** Of one VM; of several, what their names begin with: web-1, web-2, ... */
   readonly name: string;
-  /** `undefined`: one, with just that name. 1 to 1,000. */
-  readonly count: number | undefined;
-  readonly source: CreateSource;
-  /** Host names; empty: all that have such a VM. */
-  readonly hosts: readonly string[];
+  /** `undefined`: one, with just that name; 1 to 1,000, or as many as fit. */
+  readonly count: number | 'max' | undefined;
   readonly placement: Placement;
-  readonly shape: VmShape;
   /** `undefined`: the only active one. */
   readonly reservation: string | undefined;
   readonly bridge: string | undefined;
+  /** Once it is made. */
+  readonly isStarted: boolean;
   readonly isDryRun: boolean;
+}
+
+/** Where VMs would go. */
+export interface CreatePlan {
+  readonly survey: Survey;
+  readonly reservation: string;
+  readonly freeAddresses: number;
+  readonly wanted: number;
+  /** A host for each of them; none when they cannot be made. */
+  readonly placed: readonly HostId[];
+  readonly problem: AppError | undefined;
 }
 
 export interface VmCreatorOptions {
   readonly fleet: Fleet;
   readonly operator: VmOperator;
   readonly maker: VmMaker;
+  readonly placer: VmPlacer;
   readonly pools: PoolIndex;
   readonly journal: Journal;
   readonly clock: Clock;
   readonly random: RandomSource;
 }
+
+const MAX_COUNT = 1_000;
 
 /** One VM of a request that is to be begun. */
 interface Placed {
@@ -104,16 +116,54 @@ export class VmCreator {
     this.options.maker.stop();
   }
 
+  /** Where VMs would go, and what limits that; changes nothing. @throws {AppError} as {@link create}, unless they do not fit */
+  plan(request: CreateRequest, caller: Caller): CreatePlan {
+    const { journal, placer, pools, clock } = this.options;
+    return journal.read((stores) => {
+      const survey = placer.survey(stores, request, [], false);
+      const pool = pools.choose(request.reservation, clock.nowMs());
+      const outcome = this.tryDraft(stores, request, caller);
+      return {
+        survey,
+        reservation: pool.reservation.name,
+        freeAddresses: pool.bitmap.freeCount,
+        wanted: request.count === 'max' ? outcome.placed.length : (request.count ?? 1),
+        ...outcome,
+      };
+    });
+  }
+
+  private tryDraft(stores: Stores, request: CreateRequest, caller: Caller): Pick<CreatePlan, 'placed' | 'problem'> {
+    try {
+      const { placed } = this.draft(stores, request, { ...caller, requestId: undefined });
+      return { placed: placed.map(({ origin }) => origin.hostId), problem: undefined };
+    } catch (error) {
+      if (error instanceof AppError) return { placed: [], problem: error };
+      throw error;
+    }
+  }
+
   private draft(stores: Stores, request: CreateRequest, caller: Caller): Draft {
-    const { pools, clock } = this.options;
+    const { pools, clock, placer } = this.options;
     const requestId = caller.requestId ?? this.newUuid();
     const former = formerJobs(stores, requestId, caller);
-    const names = namesOf(request).filter((name) => !former.has(name));
-    for (const name of names) this.refuseTaken(stores, name);
+    const asked = request.count === 'max' ? namesIn(stores, requestId) : namesOf(request.name, request.count);
+    const isOpen = request.count === 'max' && asked.length === 0;
     const known = [...former.values()];
-    if (names.length === 0) return { requestId, reservation: '', known, placed: [], warnings: [] };
-    const { reservation } = pools.choose(request.reservation, clock.nowMs());
-    return { requestId, reservation: reservation.name, known, ...this.place(stores, request, names) };
+    if (!isOpen && asked.every((name) => former.has(name))) {
+      return { requestId, reservation: '', known, placed: [], warnings: [] };
+    }
+    const pool = pools.choose(request.reservation, clock.nowMs());
+    const survey = placer.survey(stores, request, known, true);
+    const { freeCount } = pool.bitmap;
+    const names = isOpen
+      ? namesOf(request.name, mostThatFit(survey, freeCount))
+      : asked.filter((name) => !former.has(name));
+    for (const name of names) this.refuseTaken(stores, name);
+    const placed = place(survey, names, request.placement);
+    refuseAddresses(placed, pool.reservation.name, freeCount);
+    const warnings = survey.refusals.map(({ message }) => `left out: ${message}`);
+    return { requestId, reservation: pool.reservation.name, known, placed, warnings };
   }
 
   /** @throws {AppError} `already_exists`, `invalid` */
@@ -129,33 +179,11 @@ export class VmCreator {
     });
   }
 
-  private place(stores: Stores, request: CreateRequest, names: readonly string[]): Pick<Draft, 'placed' | 'warnings'> {
-    const { fleet } = this.options;
-    const { origins, refusals } = findOrigins(fleet, request.source, request.hosts, request.shape);
-    const [first] = refusals;
-    if (origins.length === 0 && first) throw first.error;
-    const free = this.freeMemory(stores);
-    const hosts = origins.map((origin): PlaceableHost => {
-      const { hostId, memoryMib } = origin;
-      return { name: fleet.hostName(hostId), freeMib: free.get(hostId) ?? 0, memoryMib };
-    });
-    const byHost = new Map(origins.map((origin) => [fleet.hostName(origin.hostId), origin]));
-    const placed = placeVms(names, hosts, request.placement).flatMap(({ name, host }) => {
-      const origin = byHost.get(host);
-      return origin ? [{ name, origin }] : [];
-    });
-    return { placed, warnings: refusals.map(({ error }) => `left out: ${error.message}`) };
-  }
-
-  /** MiB that Xen has, less what those will want that are being made. */
-  private freeMemory(stores: Stores): ReadonlyMap<HostId, number> {
-    const { fleet, maker } = this.options;
-    const free = new Map(fleet.hosts().map(({ host }) => [host.id, host.facts?.memoryFreeMib ?? 0]));
-    for (const { hostId, memoryMib } of maker.reserved(stores)) free.set(hostId, (free.get(hostId) ?? 0) - memoryMib);
-    return free;
-  }
-
-  private intentOf({ name, origin }: Placed, { reservation }: Draft, { bridge }: CreateRequest): MakeIntent {
+  private intentOf(
+    { name, origin }: Placed,
+    { reservation }: Draft,
+    { bridge, labels, isStarted }: CreateRequest,
+  ): MakeIntent {
     const { hostId, label, what, memoryMib, vcpus } = origin;
     const order = origin.order(name, this.newUuid());
     return {
@@ -169,6 +197,8 @@ export class VmCreator {
       vcpus,
       reservation,
       bridge,
+      labels,
+      isStarted,
     };
   }
 
@@ -210,8 +240,38 @@ const STAND: Readonly<Record<VmJob['state'], string>> = {
   undone: 'it was not made',
 };
 
-function namesOf({ name, count }: CreateRequest): readonly string[] {
+function namesOf(name: string, count: number | undefined): readonly string[] {
   return count === undefined ? [name] : Array.from({ length: count }, (_, n) => `${name}-${n + 1}`);
+}
+
+/** Of a request that came before: how many fitted then. */
+function namesIn(stores: Stores, requestId: string): readonly string[] {
+  const jobs = stores.jobs.listByRequest(requestId).filter(({ kind }) => kind === CREATE_JOB);
+  return [...new Set(jobs.map(({ name }) => name))];
+}
+
+/** At least one: that it does not fit is told when it is placed. */
+function mostThatFit({ sites }: Survey, freeAddresses: number): number {
+  const addressesEach = Math.max(1, ...sites.map(({ origin }) => origin.vifs.length));
+  return Math.max(1, Math.min(MAX_COUNT, totalCapacity(sites), Math.floor(freeAddresses / addressesEach)));
+}
+
+function place({ sites }: Survey, names: readonly string[], placement: Placement): readonly Placed[] {
+  const byName = new Map(sites.map((site) => [site.name, site.origin]));
+  return placeVms(names, sites, placement).flatMap(({ name, host }) => {
+    const origin = byName.get(host);
+    return origin ? [{ name, origin }] : [];
+  });
+}
+
+/** @throws {AppError} `exhausted` */
+function refuseAddresses(placed: readonly Placed[], reservation: string, free: number): void {
+  const needed = placed.reduce((sum, { origin }) => sum + origin.vifs.length, 0);
+  if (needed <= free) return;
+  throw new AppError('exhausted', `${placed.length} VMs need ${needed} addresses: ${reservation} has ${free} free`, {
+    free: String(free),
+    hint: 'release what is not needed (domherd lease list), import more addresses, or make fewer VMs',
+  });
 }
 
 /** The last job of each name that needs not be begun again. */

@@ -141,6 +141,8 @@ export class VmDeleter {
     const { operator, journal, fleet, holdings } = this.options;
     const released = await journal.submit((tx) => {
       tx.jobs.remove(job.id);
+      // A later VM of that path has the same row.
+      if (fleet.vms.byId(vm.id)) tx.labels.set(vm.id, {});
       const freed = holdings.releaseIn(tx, vm, caller, { force: false });
       operator.record(tx, caller, vm, {
         kind: 'vm.deleted',

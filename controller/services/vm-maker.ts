@@ -1,7 +1,9 @@
 import { AppError, toAppError, type ErrorCode, type ErrorDetails } from '../../shared/errors.js';
+import type { Labels } from '../../shared/domain/label.js';
 import type { VmShape } from '../../shared/domain/vm-shape.js';
 import type { Caller } from '../domain/caller.js';
 import { ownerKey } from '../domain/lease.js';
+import { OVERHEAD_MIB } from '../domain/placement.js';
 import type { HostId, ObservedVif, Vm } from '../domain/vm.js';
 import { isLiveJob, type VmJob, type VmJobId } from '../domain/vm-job.js';
 import type { MakeOrder } from '../ports/agent-link.js';
@@ -13,6 +15,7 @@ import type { Journal } from './journal.js';
 import { KeyedQueue } from './keyed-queue.js';
 import { Lanes } from './lanes.js';
 import type { PoolIndex } from './pool-index.js';
+import type { VmStarter } from './vm-starter.js';
 import type { VmAddresser } from './vm-addresser.js';
 import type { VmHoldings } from './vm-holdings.js';
 import { orderError, type VmOperator } from './vm-operator.js';
@@ -32,6 +35,8 @@ export interface MakeIntent {
   readonly vcpus: number;
   readonly reservation: string;
   readonly bridge?: string | undefined;
+  readonly labels: Labels;
+  readonly isStarted: boolean;
 }
 
 /** What is kept of a job while it lives; the shape is kept once for its request: user data may be large. */
@@ -48,16 +53,13 @@ interface MakeOutcome {
 }
 
 /** What a VM that is being made takes of its host. */
-export interface Reserved {
-  readonly hostId: HostId;
-  readonly memoryMib: number;
-  readonly vcpus: number;
-}
+export type Reserved = Pick<MakeIntent, 'name' | 'hostId' | 'memoryMib' | 'vcpus' | 'labels'>;
 
 export interface VmMakerOptions {
   readonly fleet: Fleet;
   readonly operator: VmOperator;
   readonly addresser: VmAddresser;
+  readonly starter: VmStarter;
   readonly holdings: VmHoldings;
   readonly pools: PoolIndex;
   readonly journal: Journal;
@@ -151,8 +153,8 @@ export class VmMaker {
   /** What jobs that live take of their hosts. */
   reserved(stores: Stores): readonly Reserved[] {
     return stores.jobs.listLive(CREATE_JOB).map((job) => {
-      const { memoryMib, vcpus } = dataOf(job);
-      return { hostId: job.hostId, memoryMib, vcpus };
+      const { memoryMib, ...data } = dataOf(job);
+      return { ...data, memoryMib: memoryMib + OVERHEAD_MIB };
     });
   }
 
@@ -269,9 +271,14 @@ export class VmMaker {
     const made = fleet.vms.byKey(job.hostId, job.vmKey);
     if (!made) throw new AppError('internal', `${job.name} was made, but its host does not tell of it`);
     const addressed = this.isAddressed(made, data) ? operator.done(made, 'made') : await this.address(making, made);
-    const { message, details } = addressed;
     const warnings = [...(answer.warnings ?? []), ...(addressed.warnings ?? [])];
-    await this.end(making, 'done', { message, details, warnings });
+    const failure = data.isStarted ? await this.start(making, made) : undefined;
+    const { message, details } = addressed;
+    if (!failure) return this.end(making, 'done', { message, details, warnings });
+    // Whole it is: a start can be repeated.
+    const { code } = failure;
+    const text = `${message}; it is made, and not started: ${failure.message}`;
+    await this.end(making, 'done', { code, message: text, details: failure.details, warnings });
   }
 
   /** The controller died after it was bound. */
@@ -297,6 +304,19 @@ export class VmMaker {
       throw new AppError(each.code, each.message, each.details);
     }
     throw new AppError('unavailable', 'it was cancelled before it was addressed');
+  }
+
+  /** @returns why it does not run */
+  private async start({ caller, abort, tell }: Making, { id }: Vm): Promise<VmResult | undefined> {
+    if (this.options.fleet.vms.byId(id)?.state !== 'stopped') return undefined;
+    const request = { selector: { names: [String(id)], all: false }, force: false, isDryRun: false };
+    for await (const each of this.options.starter.start(request, caller, abort.signal)) {
+      if (each.kind === 'step') tell(each);
+      if (each.kind === 'result') return each.code === undefined ? undefined : each;
+    }
+    const { operator, fleet } = this.options;
+    const vm = fleet.vms.byId(id);
+    return vm && operator.failure(vm, new AppError('unavailable', 'it was cancelled'));
   }
 
   /** Whatever stopped it: the undoing is not to be stopped, and waits for its host. */
@@ -331,12 +351,13 @@ export class VmMaker {
   private async end(making: Making, state: 'done' | 'undone', outcome: MakeOutcome, isGone = false): Promise<void> {
     const { journal, operator, fleet, clock, holdings } = this.options;
     const { job, caller, data } = making;
+    const isDone = state === 'done';
     const isKept = await journal.submit((tx) => {
       if (!tx.jobs.end(job.id, state, JSON.stringify(outcome), clock.nowMs())) return false;
       const known = fleet.vms.byKey(job.hostId, job.vmKey);
+      if (isDone && known) tx.labels.set(known.id, data.labels);
       if (isGone && known) holdings.releaseIn(tx, known, caller, { force: true });
       const label = `VM ${job.name}@${fleet.hostName(job.hostId)}`;
-      const isDone = state === 'done';
       operator.record(tx, caller, known ?? making.vm, {
         kind: isDone ? 'vm.created' : 'vm.create-undone',
         message: isDone ? `${label} was made, ${data.what}` : `${label} was not made: ${outcome.message}`,

@@ -1,5 +1,6 @@
+import type { Labels } from '../../shared/domain/label.js';
 import { selectHosts } from '../../shared/domain/host-selector.js';
-import { ownerKey, type Lease, type LeaseState, type OwnerKey } from '../domain/lease.js';
+import { ownerKey, type Lease, type LeaseState, type OwnerKey, type VmId } from '../domain/lease.js';
 import type { ReservationId } from '../domain/reservation.js';
 import type { Vm } from '../domain/vm.js';
 import type { VmMetrics } from '../domain/vm-metrics.js';
@@ -26,6 +27,7 @@ export interface VmView {
   /** By vif index. */
   readonly leases: ReadonlyMap<number, LeaseView>;
   readonly metrics: VmMetrics | undefined;
+  readonly labels: Labels;
 }
 
 interface Choice extends SelectableVm {
@@ -80,15 +82,18 @@ export class VmQuery {
   /** The VM as it is known now, should it have changed since it was selected. */
   view(vm: Vm): VmView {
     const [view] = this.views([this.fleet.vms.byId(vm.id) ?? { ...vm, isGone: true }]);
-    return view ?? this.toView(vm, new Map());
+    return view ?? this.toView(vm, new Map(), {});
   }
 
   private views(vms: readonly Vm[]): readonly VmView[] {
-    const leases = this.journal.read((stores) => leasesByOwner(stores, vms));
-    return vms.map((vm) => this.toView(vm, leases));
+    return this.journal.read((stores) => {
+      const leases = leasesByOwner(stores, vms);
+      const labels = labelsOf(stores, vms);
+      return vms.map((vm) => this.toView(vm, leases, labels.get(vm.id) ?? {}));
+    });
   }
 
-  private toView(vm: Vm, leases: ReadonlyMap<OwnerKey, LeaseView>): VmView {
+  private toView(vm: Vm, leases: ReadonlyMap<OwnerKey, LeaseView>, labels: Labels): VmView {
     const own = vm.vifs.flatMap(({ index }) => {
       const lease = leases.get(ownerKey({ kind: 'vif', vmId: vm.id, vifIndex: index }));
       return lease ? [[index, lease] as const] : [];
@@ -101,6 +106,7 @@ export class VmQuery {
       observedAtMs: this.fleet.observedAtMs(vm),
       leases: new Map(own),
       metrics: this.fleet.metricsOf(vm),
+      labels,
     };
   }
 
@@ -127,6 +133,11 @@ function leasesByOwner(stores: Stores, vms: readonly Vm[]): ReadonlyMap<OwnerKey
     if (!before || rankOf(lease) > rankOf(before)) chosen.set(key, toLeaseView(lease, names));
   }
   return chosen;
+}
+
+function labelsOf(stores: Stores, vms: readonly Vm[]): ReadonlyMap<VmId, Labels> {
+  if (vms.length > FEW_VMS) return stores.labels.list();
+  return new Map(vms.map(({ id }) => [id, stores.labels.find(id)]));
 }
 
 function toLeaseView(lease: Lease, names: ReadonlyMap<ReservationId, string>): LeaseView {

@@ -193,6 +193,29 @@ export async function recordContract(check: Check): Promise<void> {
     });
   });
 
+  await check('labels of a VM take the place of those before, and go with it', (t, db) => {
+    db.write((tx) => {
+      const host = tx.hosts.insert(aHost('h1'));
+      const [a, b] = [tx.vms.observe(host.id, aVm('/a.cfg'), 1), tx.vms.observe(host.id, aVm('/b.cfg'), 1)];
+      tx.labels.set(a.id, { role: 'db', rack: '' });
+      tx.labels.set(b.id, { role: 'front' });
+      tx.labels.set(a.id, { role: 'db2' });
+      t.strictSame(tx.labels.find(a.id), { role: 'db2' });
+      t.strictSame(
+        [...tx.labels.list()],
+        [
+          [a.id, { role: 'db2' }],
+          [b.id, { role: 'front' }],
+        ],
+      );
+      throwsCode(t, 'wrong_state', () => tx.labels.set(99, { role: 'x' }), 'of none');
+      tx.labels.set(b.id, {});
+      tx.vms.remove(a.id);
+      t.strictSame([...tx.labels.list()], []);
+      t.strictSame(tx.labels.find(a.id), {});
+    });
+  });
+
   await check('a job of a VM has its name to itself while it lives, and goes with its host', (t, db) => {
     db.write((tx) => {
       const host = tx.hosts.insert(aHost('h1'));

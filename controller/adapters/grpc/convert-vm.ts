@@ -50,6 +50,7 @@ export function vmToWire(view: VmView, writeLease: LeaseWriter): WireVm {
     problem: vm.problem ?? (vm.isGone ? 'gone from its host' : ''),
     metrics: view.metrics && metricsToWire(view.metrics),
     hostKeys: [...(vm.hostKeys ?? [])],
+    labels: { ...view.labels },
   };
 }
 

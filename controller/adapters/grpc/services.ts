@@ -27,6 +27,7 @@ import type { TransferHub } from '../../services/transfer-hub.js';
 import type { VmAddresser } from '../../services/vm-addresser.js';
 import type { VmQuery } from '../../services/vm-query.js';
 import type { VmCreator } from '../../services/vm-creator.js';
+import type { VmLabeler } from '../../services/vm-labeler.js';
 import type { VmDeleter } from '../../services/vm-deleter.js';
 import type { VmRestorer } from '../../services/vm-restorer.js';
 import type { VmService } from '../../services/vm-service.js';
@@ -68,6 +69,7 @@ export interface Answerers {
     readonly restorer: VmRestorer;
     readonly creator: VmCreator;
     readonly deleter: VmDeleter;
+    readonly labeler: VmLabeler;
     readonly service: VmService;
     readonly consoles: ConsoleHub;
   };

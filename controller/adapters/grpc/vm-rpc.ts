@@ -6,12 +6,15 @@ import {
   type VmServiceServer,
   type WaitCondition as WireCondition,
 } from '../../../shared/gen/domherd/v1/vm.js';
+import { checkLabelKey, checkLabels } from '../../../shared/domain/label.js';
+import { isPattern } from '../../../shared/domain/name-pattern.js';
 import { parseHostName } from '../../../shared/domain/name.js';
 import { invalid } from '../../../shared/errors.js';
 import { shapeFromWire } from '../../../shared/grpc/vm-shape.js';
 import type { ConsoleHub } from '../../services/console-hub.js';
 import type { VmAddresser } from '../../services/vm-addresser.js';
 import type { CreateRequest, VmCreator } from '../../services/vm-creator.js';
+import type { VmLabeler } from '../../services/vm-labeler.js';
 import type { VmDeleter } from '../../services/vm-deleter.js';
 import type { VmProgress } from '../../services/vm-progress.js';
 import type { VmQuery } from '../../services/vm-query.js';
@@ -22,6 +25,7 @@ import type { Timers } from '../../ports/timer.js';
 import type { CallInfo, Handlers } from './call.js';
 import { consoleHandlers } from './console-rpc.js';
 import { integerFrom, missing, optionalTextFrom, optionalAddressFrom } from './convert.js';
+import { planToWire } from './convert-plan.js';
 import { progressToWire, selectorFrom, vmToWire, type LeaseWriter } from './convert-vm.js';
 import type { VmProgress as WireProgress } from '../../../shared/gen/domherd/v1/vm.js';
 
@@ -32,6 +36,7 @@ export interface VmHandlersOptions {
   readonly restorer: VmRestorer;
   readonly creator: VmCreator;
   readonly deleter: VmDeleter;
+  readonly labeler: VmLabeler;
   readonly service: VmService;
   readonly consoles: ConsoleHub;
   readonly timers: Timers;
@@ -45,7 +50,7 @@ const WAIT_SECONDS = 300;
 const MAX_HOSTS = 1_000;
 
 export function vmHandlers(options: VmHandlersOptions): Handlers<VmServiceServer> {
-  const { query, addresser, starter, restorer, creator, deleter, service, writeLease } = options;
+  const { query, addresser, starter, restorer, creator, deleter, labeler, service, writeLease } = options;
   const tell = (progress: AsyncIterable<VmProgress>): AsyncIterable<WireProgress> => toWire(progress, writeLease);
   const order = (action: ToldAction, request: WireVerbRequest, { caller, signal }: CallInfo) =>
     tell(service.tell(action, verbRequestFrom(request), caller, signal));
@@ -93,6 +98,15 @@ export function vmHandlers(options: VmHandlersOptions): Handlers<VmServiceServer
     cancelCreate: ({ createRequestId }) => ({
       vms: creator.cancel(textFrom(createRequestId, 'create_request_id', 64)),
     }),
+    plan: (request, { caller }) => planToWire(creator.plan(createRequestFrom(request), caller)),
+    setLabels: async ({ selector, set, remove }, { caller }) => {
+      const changes = {
+        ...Object.fromEntries(remove.map((key) => [checkLabelKey(key), undefined])),
+        ...checkLabels(set),
+      };
+      const vms = await labeler.change(selectorFrom(selector, 'selector'), changes, caller);
+      return { vms: vms.map((view) => vmToWire(view, writeLease)) };
+    },
     delete: (request, { caller, signal }) => tell(deleter.delete(verbRequestFrom(request), caller, signal)),
     wait: ({ selector, condition, timeoutSeconds }, { signal }) => {
       const timeoutMs = secondsFrom(timeoutSeconds || WAIT_SECONDS, 86_400) * 1000;
@@ -103,19 +117,28 @@ export function vmHandlers(options: VmHandlersOptions): Handlers<VmServiceServer
 }
 
 function createRequestFrom(request: CreateVmsRequest): CreateRequest {
-  const { count, hosts } = request;
+  const { hosts } = request;
   if (hosts.length > MAX_HOSTS) throw invalid(`hosts are more than ${MAX_HOSTS}`, { field: 'hosts' });
   return {
     name: textFrom(request.name, 'name', 128),
-    count: count === undefined ? undefined : integerFrom(count, 'count', 1, 1_000),
+    count: countFrom(request),
     source: { kind: 'like', like: textFrom(request.like, 'like', 400) },
-    hosts: hosts.map((host) => parseHostName(host)),
+    hosts: hosts.map((host) => (isPattern(host) ? host : parseHostName(host))),
+    labels: checkLabels(request.labels),
+    apart: request.apart === undefined || request.apart === '' ? request.apart : checkLabelKey(request.apart),
+    isStarted: request.start,
     placement: request.placement === WirePlacement.PACK ? 'pack' : 'spread',
     shape: shapeFromWire(request.shape),
     reservation: request.reservation === '' ? undefined : request.reservation,
     bridge: optionalTextFrom(request.bridge, 'bridge', 64),
     isDryRun: request.dryRun,
   };
+}
+
+function countFrom({ count, countMax }: CreateVmsRequest): CreateRequest['count'] {
+  if (count === undefined) return countMax ? 'max' : undefined;
+  if (countMax) throw invalid('count and count_max exclude each other', { field: 'count_max' });
+  return integerFrom(count, 'count', 1, 1_000);
 }
 
 function textFrom(text: string, field: string, max: number): string {

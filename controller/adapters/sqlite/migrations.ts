@@ -174,4 +174,13 @@ export const MIGRATIONS: readonly string[] = [
     data TEXT NOT NULL
   ) STRICT;
   `,
+  // Words that users give to VMs.
+  `
+  CREATE TABLE vm_label (
+    vm_id INTEGER NOT NULL REFERENCES vm (id) ON DELETE CASCADE,
+    key TEXT NOT NULL,
+    value TEXT NOT NULL,
+    PRIMARY KEY (vm_id, key)
+  ) STRICT, WITHOUT ROWID;
+  `,
 ];

@@ -5,6 +5,7 @@ import type { Connection } from './connection.js';
 import { SqliteEventStore } from './event-store.js';
 import { SqliteHostStore } from './host-store.js';
 import { SqliteIdentityStore } from './identity-store.js';
+import { SqliteLabelStore } from './label-store.js';
 import { SqliteLeaseStore } from './lease-store.js';
 import { SqliteMacStore } from './mac-store.js';
 import { SqliteRequestStore } from './request-store.js';
@@ -72,6 +73,7 @@ function createStores(connection: Connection): Stores {
     macs: new SqliteMacStore(connection),
     hosts: new SqliteHostStore(connection),
     vms: new SqliteVmStore(connection),
+    labels: new SqliteLabelStore(connection),
     jobs: new SqliteVmJobStore(connection),
     events: new SqliteEventStore(connection),
     requests: new SqliteRequestStore(connection),

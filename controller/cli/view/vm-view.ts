@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { formatLabels } from '../../../shared/domain/label.js';
 import { LeaseState } from '../../../shared/gen/domherd/v1/lease.js';
 import { VmState, type Vif, type Vm, type VmMetrics } from '../../../shared/gen/domherd/v1/vm.js';
 import { formatLocalLong } from '../local-time.js';
@@ -56,6 +57,7 @@ export function vmJson(vm: Vm): unknown {
     observedAt: isoTime(vm.observedAt),
     vifs: vm.vifs.map(vifJson),
     hostKeys: vm.hostKeys,
+    labels: vm.labels,
     metrics: vm.metrics
       ? {
           sampledAt: isoTime(vm.metrics.sampledAt),
@@ -100,6 +102,7 @@ const MORE_COLUMNS: readonly Column<Vm>[] = [
   { title: 'NET OUT', text: ({ metrics }) => (metrics ? bytesText(metrics.txBytes) : '-') },
   { title: 'BRIDGE', text: ({ vifs }) => vifs.map(({ bridge }) => bridge || '-').join(' ') || '-' },
   { title: 'RESERVATION', text: reservationText },
+  { title: 'LABELS', text: labelsText },
   { title: 'UUID', text: ({ uuid }) => uuid || '-' },
   { title: 'CFG', text: ({ cfgPath }) => cfgPath || '-' },
 ];
@@ -111,6 +114,21 @@ export const VM_VIEW: View<Vm> = {
   name: vmName,
   addresses: vmAddresses,
 };
+
+/** What stands behind a change of labels. */
+export const LABEL_VIEW: View<Vm> = {
+  columns: [
+    { title: 'VM', text: vmName },
+    { title: 'LABELS', text: labelsText },
+  ],
+  json: vmJson,
+  name: vmName,
+  addresses: vmAddresses,
+};
+
+function labelsText({ labels }: Vm): string {
+  return formatLabels(labels) || '-';
+}
 
 function percentText(metrics: VmMetrics | undefined): string {
   return metrics?.cpuPercent === undefined ? '-' : `${metrics.cpuPercent.toFixed(1)} %`;
@@ -133,6 +151,7 @@ export function vmFields({ vifs, hostKeys }: Vm, timeZone: string): readonly Col
     { title: 'UUID', text: ({ uuid }) => uuid },
     { title: 'Memory', text: memoryText },
     { title: 'VCPUs', text: ({ vcpus }) => String(vcpus) },
+    { title: 'Labels', text: ({ labels }) => formatLabels(labels) },
     ...vifs.map((vif): Column<Vm> => ({ title: `NIC ${String(vif.index)}`, text: () => vifText(vif) })),
     ...hostKeys.map((key): Column<Vm> => ({ title: 'Host key', text: () => hostKeyText(key) })),
     { title: 'CPU', text: ({ metrics }) => (metrics ? cpuText(metrics) : '') },

@@ -150,6 +150,12 @@ export interface Vm {
     | undefined;
   /** The public ssh host keys in the guest's own files, each as "TYPE BASE64"; empty: not known. */
   hostKeys: string[];
+  labels: { [key: string]: string };
+}
+
+export interface Vm_LabelsEntry {
+  key: string;
+  value: string;
 }
 
 export interface Vif {
@@ -285,7 +291,88 @@ export interface CreateVmsRequest {
   bridge: string;
   /** Sends the plan and ends. */
   dryRun: boolean;
-  shape: VmShape | undefined;
+  shape:
+    | VmShape
+    | undefined;
+  /** As many as fit, at most 1,000, called NAME-1, NAME-2, ...; without count. */
+  countMax: boolean;
+  labels: { [key: string]: string };
+  /**
+   * VMs with the same value of this label on different hosts, those that are there already too; empty: the VMs of this
+   * request.
+   */
+  apart?:
+    | string
+    | undefined;
+  /** Start each once it is made. */
+  start: boolean;
+}
+
+export interface CreateVmsRequest_LabelsEntry {
+  key: string;
+  value: string;
+}
+
+export interface PlanVmsResponse {
+  /** By name. */
+  hosts: HostPlan[];
+  /** VMs that are wanted; with count_max those that fit. */
+  wanted: number;
+  /** VMs that fit, of all hosts together. */
+  fits: number;
+  reservation: string;
+  freeAddresses: number;
+  /** Why they cannot be made, with an error code of docs/errors.md; empty when they can. */
+  problem: string;
+  problemCode: string;
+  problemDetails: { [key: string]: string };
+}
+
+export interface PlanVmsResponse_ProblemDetailsEntry {
+  key: string;
+  value: string;
+}
+
+export interface HostPlan {
+  host: string;
+  /** VMs that would be made there; 0 for all when they do not all fit. */
+  placed: number;
+  /** VMs that fit. */
+  fits: number;
+  /** The tightest first; none when nothing is known of it. */
+  limits: HostLimit[];
+  /** 0: not known. */
+  cpus: number;
+  /** Of VMs that run there or are being made. */
+  vcpusTaken: number;
+  /** Of one VM that would be made there. */
+  vcpus: number;
+  memoryMib: number;
+}
+
+export interface HostLimit {
+  /** "host", "source", "label", "memory", "disk". */
+  kind: string;
+  fits: number;
+  /** For people. */
+  detail: string;
+}
+
+export interface SetLabelsRequest {
+  requestId: string;
+  selector: VmSelector | undefined;
+  set: { [key: string]: string };
+  /** Keys. */
+  remove: string[];
+}
+
+export interface SetLabelsRequest_SetEntry {
+  key: string;
+  value: string;
+}
+
+export interface SetLabelsResponse {
+  vms: Vm[];
 }
 
 export interface CancelCreateRequest {
@@ -428,6 +515,7 @@ function createBaseVm(): Vm {
     problem: "",
     metrics: undefined,
     hostKeys: [],
+    labels: {},
   };
 }
 
@@ -478,6 +566,9 @@ export const Vm: MessageFns<Vm> = {
     for (const v of message.hostKeys) {
       writer.uint32(138).string(v!);
     }
+    globalThis.Object.entries(message.labels).forEach(([key, value]: [string, string]) => {
+      Vm_LabelsEntry.encode({ key: key as any, value }, writer.uint32(202).fork()).join();
+    });
     return writer;
   },
 
@@ -614,6 +705,17 @@ export const Vm: MessageFns<Vm> = {
             message.hostKeys.push(reader.string());
             continue;
           }
+          case 25: {
+            if (tag !== 202) {
+              break;
+            }
+
+            const entry25 = Vm_LabelsEntry.decode(reader, reader.uint32());
+            if (entry25.value !== undefined) {
+              message.labels[entry25.key] = entry25.value;
+            }
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -648,6 +750,82 @@ export const Vm: MessageFns<Vm> = {
       ? VmMetrics.fromPartial(object.metrics)
       : undefined;
     message.hostKeys = object.hostKeys?.map((e) => e) || [];
+    message.labels = (globalThis.Object.entries(object.labels ?? {}) as [string, string][]).reduce(
+      (acc: { [key: string]: string }, [key, value]: [string, string]) => {
+        if (value !== undefined) {
+          acc[key] = globalThis.String(value);
+        }
+        return acc;
+      },
+      {},
+    );
+    return message;
+  },
+};
+
+function createBaseVm_LabelsEntry(): Vm_LabelsEntry {
+  return { key: "", value: "" };
+}
+
+export const Vm_LabelsEntry: MessageFns<Vm_LabelsEntry> = {
+  encode(message: Vm_LabelsEntry, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.key !== "") {
+      writer.uint32(10).string(message.key);
+    }
+    if (message.value !== "") {
+      writer.uint32(18).string(message.value);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Vm_LabelsEntry {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseVm_LabelsEntry();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.key = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.value = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<Vm_LabelsEntry>, I>>(base?: I): Vm_LabelsEntry {
+    return Vm_LabelsEntry.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<Vm_LabelsEntry>, I>>(object: I): Vm_LabelsEntry {
+    const message = createBaseVm_LabelsEntry();
+    message.key = object.key ?? "";
+    message.value = object.value ?? "";
     return message;
   },
 };
@@ -1711,6 +1889,10 @@ function createBaseCreateVmsRequest(): CreateVmsRequest {
     bridge: "",
     dryRun: false,
     shape: undefined,
+    countMax: false,
+    labels: {},
+    apart: undefined,
+    start: false,
   };
 }
 
@@ -1745,6 +1927,18 @@ export const CreateVmsRequest: MessageFns<CreateVmsRequest> = {
     }
     if (message.shape !== undefined) {
       VmShape.encode(message.shape, writer.uint32(98).fork()).join();
+    }
+    if (message.countMax !== false) {
+      writer.uint32(400).bool(message.countMax);
+    }
+    globalThis.Object.entries(message.labels).forEach(([key, value]: [string, string]) => {
+      CreateVmsRequest_LabelsEntry.encode({ key: key as any, value }, writer.uint32(410).fork()).join();
+    });
+    if (message.apart !== undefined) {
+      writer.uint32(418).string(message.apart);
+    }
+    if (message.start !== false) {
+      writer.uint32(424).bool(message.start);
     }
     return writer;
   },
@@ -1842,6 +2036,41 @@ export const CreateVmsRequest: MessageFns<CreateVmsRequest> = {
             message.shape = VmShape.decode(reader, reader.uint32());
             continue;
           }
+          case 50: {
+            if (tag !== 400) {
+              break;
+            }
+
+            message.countMax = reader.bool();
+            continue;
+          }
+          case 51: {
+            if (tag !== 410) {
+              break;
+            }
+
+            const entry51 = CreateVmsRequest_LabelsEntry.decode(reader, reader.uint32());
+            if (entry51.value !== undefined) {
+              message.labels[entry51.key] = entry51.value;
+            }
+            continue;
+          }
+          case 52: {
+            if (tag !== 418) {
+              break;
+            }
+
+            message.apart = reader.string();
+            continue;
+          }
+          case 53: {
+            if (tag !== 424) {
+              break;
+            }
+
+            message.start = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1871,6 +2100,759 @@ export const CreateVmsRequest: MessageFns<CreateVmsRequest> = {
     message.shape = (object.shape !== undefined && object.shape !== null)
       ? VmShape.fromPartial(object.shape)
       : undefined;
+    message.countMax = object.countMax ?? false;
+    message.labels = (globalThis.Object.entries(object.labels ?? {}) as [string, string][]).reduce(
+      (acc: { [key: string]: string }, [key, value]: [string, string]) => {
+        if (value !== undefined) {
+          acc[key] = globalThis.String(value);
+        }
+        return acc;
+      },
+      {},
+    );
+    message.apart = object.apart ?? undefined;
+    message.start = object.start ?? false;
+    return message;
+  },
+};
+
+function createBaseCreateVmsRequest_LabelsEntry(): CreateVmsRequest_LabelsEntry {
+  return { key: "", value: "" };
+}
+
+export const CreateVmsRequest_LabelsEntry: MessageFns<CreateVmsRequest_LabelsEntry> = {
+  encode(message: CreateVmsRequest_LabelsEntry, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.key !== "") {
+      writer.uint32(10).string(message.key);
+    }
+    if (message.value !== "") {
+      writer.uint32(18).string(message.value);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): CreateVmsRequest_LabelsEntry {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseCreateVmsRequest_LabelsEntry();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.key = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.value = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<CreateVmsRequest_LabelsEntry>, I>>(base?: I): CreateVmsRequest_LabelsEntry {
+    return CreateVmsRequest_LabelsEntry.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<CreateVmsRequest_LabelsEntry>, I>>(object: I): CreateVmsRequest_LabelsEntry {
+    const message = createBaseCreateVmsRequest_LabelsEntry();
+    message.key = object.key ?? "";
+    message.value = object.value ?? "";
+    return message;
+  },
+};
+
+function createBasePlanVmsResponse(): PlanVmsResponse {
+  return {
+    hosts: [],
+    wanted: 0,
+    fits: 0,
+    reservation: "",
+    freeAddresses: 0,
+    problem: "",
+    problemCode: "",
+    problemDetails: {},
+  };
+}
+
+export const PlanVmsResponse: MessageFns<PlanVmsResponse> = {
+  encode(message: PlanVmsResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.hosts) {
+      HostPlan.encode(v!, writer.uint32(10).fork()).join();
+    }
+    if (message.wanted !== 0) {
+      writer.uint32(16).uint32(message.wanted);
+    }
+    if (message.fits !== 0) {
+      writer.uint32(24).uint32(message.fits);
+    }
+    if (message.reservation !== "") {
+      writer.uint32(34).string(message.reservation);
+    }
+    if (message.freeAddresses !== 0) {
+      writer.uint32(40).uint32(message.freeAddresses);
+    }
+    if (message.problem !== "") {
+      writer.uint32(50).string(message.problem);
+    }
+    if (message.problemCode !== "") {
+      writer.uint32(58).string(message.problemCode);
+    }
+    globalThis.Object.entries(message.problemDetails).forEach(([key, value]: [string, string]) => {
+      PlanVmsResponse_ProblemDetailsEntry.encode({ key: key as any, value }, writer.uint32(66).fork()).join();
+    });
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): PlanVmsResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBasePlanVmsResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.hosts.push(HostPlan.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.wanted = reader.uint32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.fits = reader.uint32();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.reservation = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.freeAddresses = reader.uint32();
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.problem = reader.string();
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.problemCode = reader.string();
+            continue;
+          }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            const entry8 = PlanVmsResponse_ProblemDetailsEntry.decode(reader, reader.uint32());
+            if (entry8.value !== undefined) {
+              message.problemDetails[entry8.key] = entry8.value;
+            }
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<PlanVmsResponse>, I>>(base?: I): PlanVmsResponse {
+    return PlanVmsResponse.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<PlanVmsResponse>, I>>(object: I): PlanVmsResponse {
+    const message = createBasePlanVmsResponse();
+    message.hosts = object.hosts?.map((e) => HostPlan.fromPartial(e)) || [];
+    message.wanted = object.wanted ?? 0;
+    message.fits = object.fits ?? 0;
+    message.reservation = object.reservation ?? "";
+    message.freeAddresses = object.freeAddresses ?? 0;
+    message.problem = object.problem ?? "";
+    message.problemCode = object.problemCode ?? "";
+    message.problemDetails = (globalThis.Object.entries(object.problemDetails ?? {}) as [string, string][]).reduce(
+      (acc: { [key: string]: string }, [key, value]: [string, string]) => {
+        if (value !== undefined) {
+          acc[key] = globalThis.String(value);
+        }
+        return acc;
+      },
+      {},
+    );
+    return message;
+  },
+};
+
+function createBasePlanVmsResponse_ProblemDetailsEntry(): PlanVmsResponse_ProblemDetailsEntry {
+  return { key: "", value: "" };
+}
+
+export const PlanVmsResponse_ProblemDetailsEntry: MessageFns<PlanVmsResponse_ProblemDetailsEntry> = {
+  encode(message: PlanVmsResponse_ProblemDetailsEntry, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.key !== "") {
+      writer.uint32(10).string(message.key);
+    }
+    if (message.value !== "") {
+      writer.uint32(18).string(message.value);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): PlanVmsResponse_ProblemDetailsEntry {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBasePlanVmsResponse_ProblemDetailsEntry();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.key = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.value = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<PlanVmsResponse_ProblemDetailsEntry>, I>>(
+    base?: I,
+  ): PlanVmsResponse_ProblemDetailsEntry {
+    return PlanVmsResponse_ProblemDetailsEntry.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<PlanVmsResponse_ProblemDetailsEntry>, I>>(
+    object: I,
+  ): PlanVmsResponse_ProblemDetailsEntry {
+    const message = createBasePlanVmsResponse_ProblemDetailsEntry();
+    message.key = object.key ?? "";
+    message.value = object.value ?? "";
+    return message;
+  },
+};
+
+function createBaseHostPlan(): HostPlan {
+  return { host: "", placed: 0, fits: 0, limits: [], cpus: 0, vcpusTaken: 0, vcpus: 0, memoryMib: 0 };
+}
+
+export const HostPlan: MessageFns<HostPlan> = {
+  encode(message: HostPlan, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.host !== "") {
+      writer.uint32(10).string(message.host);
+    }
+    if (message.placed !== 0) {
+      writer.uint32(16).uint32(message.placed);
+    }
+    if (message.fits !== 0) {
+      writer.uint32(24).uint32(message.fits);
+    }
+    for (const v of message.limits) {
+      HostLimit.encode(v!, writer.uint32(34).fork()).join();
+    }
+    if (message.cpus !== 0) {
+      writer.uint32(40).uint32(message.cpus);
+    }
+    if (message.vcpusTaken !== 0) {
+      writer.uint32(48).uint32(message.vcpusTaken);
+    }
+    if (message.vcpus !== 0) {
+      writer.uint32(56).uint32(message.vcpus);
+    }
+    if (message.memoryMib !== 0) {
+      writer.uint32(64).uint32(message.memoryMib);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): HostPlan {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseHostPlan();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.host = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.placed = reader.uint32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.fits = reader.uint32();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.limits.push(HostLimit.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.cpus = reader.uint32();
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.vcpusTaken = reader.uint32();
+            continue;
+          }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.vcpus = reader.uint32();
+            continue;
+          }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.memoryMib = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<HostPlan>, I>>(base?: I): HostPlan {
+    return HostPlan.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<HostPlan>, I>>(object: I): HostPlan {
+    const message = createBaseHostPlan();
+    message.host = object.host ?? "";
+    message.placed = object.placed ?? 0;
+    message.fits = object.fits ?? 0;
+    message.limits = object.limits?.map((e) => HostLimit.fromPartial(e)) || [];
+    message.cpus = object.cpus ?? 0;
+    message.vcpusTaken = object.vcpusTaken ?? 0;
+    message.vcpus = object.vcpus ?? 0;
+    message.memoryMib = object.memoryMib ?? 0;
+    return message;
+  },
+};
+
+function createBaseHostLimit(): HostLimit {
+  return { kind: "", fits: 0, detail: "" };
+}
+
+export const HostLimit: MessageFns<HostLimit> = {
+  encode(message: HostLimit, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.kind !== "") {
+      writer.uint32(10).string(message.kind);
+    }
+    if (message.fits !== 0) {
+      writer.uint32(16).uint32(message.fits);
+    }
+    if (message.detail !== "") {
+      writer.uint32(26).string(message.detail);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): HostLimit {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseHostLimit();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.kind = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.fits = reader.uint32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.detail = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<HostLimit>, I>>(base?: I): HostLimit {
+    return HostLimit.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<HostLimit>, I>>(object: I): HostLimit {
+    const message = createBaseHostLimit();
+    message.kind = object.kind ?? "";
+    message.fits = object.fits ?? 0;
+    message.detail = object.detail ?? "";
+    return message;
+  },
+};
+
+function createBaseSetLabelsRequest(): SetLabelsRequest {
+  return { requestId: "", selector: undefined, set: {}, remove: [] };
+}
+
+export const SetLabelsRequest: MessageFns<SetLabelsRequest> = {
+  encode(message: SetLabelsRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.requestId !== "") {
+      writer.uint32(10).string(message.requestId);
+    }
+    if (message.selector !== undefined) {
+      VmSelector.encode(message.selector, writer.uint32(18).fork()).join();
+    }
+    globalThis.Object.entries(message.set).forEach(([key, value]: [string, string]) => {
+      SetLabelsRequest_SetEntry.encode({ key: key as any, value }, writer.uint32(26).fork()).join();
+    });
+    for (const v of message.remove) {
+      writer.uint32(34).string(v!);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): SetLabelsRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSetLabelsRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.requestId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.selector = VmSelector.decode(reader, reader.uint32());
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            const entry3 = SetLabelsRequest_SetEntry.decode(reader, reader.uint32());
+            if (entry3.value !== undefined) {
+              message.set[entry3.key] = entry3.value;
+            }
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.remove.push(reader.string());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<SetLabelsRequest>, I>>(base?: I): SetLabelsRequest {
+    return SetLabelsRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<SetLabelsRequest>, I>>(object: I): SetLabelsRequest {
+    const message = createBaseSetLabelsRequest();
+    message.requestId = object.requestId ?? "";
+    message.selector = (object.selector !== undefined && object.selector !== null)
+      ? VmSelector.fromPartial(object.selector)
+      : undefined;
+    message.set = (globalThis.Object.entries(object.set ?? {}) as [string, string][]).reduce(
+      (acc: { [key: string]: string }, [key, value]: [string, string]) => {
+        if (value !== undefined) {
+          acc[key] = globalThis.String(value);
+        }
+        return acc;
+      },
+      {},
+    );
+    message.remove = object.remove?.map((e) => e) || [];
+    return message;
+  },
+};
+
+function createBaseSetLabelsRequest_SetEntry(): SetLabelsRequest_SetEntry {
+  return { key: "", value: "" };
+}
+
+export const SetLabelsRequest_SetEntry: MessageFns<SetLabelsRequest_SetEntry> = {
+  encode(message: SetLabelsRequest_SetEntry, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.key !== "") {
+      writer.uint32(10).string(message.key);
+    }
+    if (message.value !== "") {
+      writer.uint32(18).string(message.value);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): SetLabelsRequest_SetEntry {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSetLabelsRequest_SetEntry();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.key = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.value = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<SetLabelsRequest_SetEntry>, I>>(base?: I): SetLabelsRequest_SetEntry {
+    return SetLabelsRequest_SetEntry.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<SetLabelsRequest_SetEntry>, I>>(object: I): SetLabelsRequest_SetEntry {
+    const message = createBaseSetLabelsRequest_SetEntry();
+    message.key = object.key ?? "";
+    message.value = object.value ?? "";
+    return message;
+  },
+};
+
+function createBaseSetLabelsResponse(): SetLabelsResponse {
+  return { vms: [] };
+}
+
+export const SetLabelsResponse: MessageFns<SetLabelsResponse> = {
+  encode(message: SetLabelsResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.vms) {
+      Vm.encode(v!, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): SetLabelsResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSetLabelsResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.vms.push(Vm.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<SetLabelsResponse>, I>>(base?: I): SetLabelsResponse {
+    return SetLabelsResponse.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<SetLabelsResponse>, I>>(object: I): SetLabelsResponse {
+    const message = createBaseSetLabelsResponse();
+    message.vms = object.vms?.map((e) => Vm.fromPartial(e)) || [];
     return message;
   },
 };
@@ -3344,6 +4326,29 @@ export const VmServiceService = {
     responseSerialize: (value: VmProgress): Buffer => Buffer.from(VmProgress.encode(value).finish()),
     responseDeserialize: (value: Buffer): VmProgress => VmProgress.decode(value),
   },
+  /**
+   * Where Create would put its VMs, and what limits that on each host. Changes nothing. Errors: NOT_FOUND (source),
+   * INVALID_ARGUMENT; that they do not all fit is told in the answer.
+   */
+  plan: {
+    path: "/domherd.v1.VmService/Plan" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: CreateVmsRequest): Buffer => Buffer.from(CreateVmsRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): CreateVmsRequest => CreateVmsRequest.decode(value),
+    responseSerialize: (value: PlanVmsResponse): Buffer => Buffer.from(PlanVmsResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): PlanVmsResponse => PlanVmsResponse.decode(value),
+  },
+  /** Gives VMs labels, or takes them away. Errors: NOT_FOUND, INVALID_ARGUMENT. */
+  setLabels: {
+    path: "/domherd.v1.VmService/SetLabels" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: SetLabelsRequest): Buffer => Buffer.from(SetLabelsRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): SetLabelsRequest => SetLabelsRequest.decode(value),
+    responseSerialize: (value: SetLabelsResponse): Buffer => Buffer.from(SetLabelsResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): SetLabelsResponse => SetLabelsResponse.decode(value),
+  },
   /** What a Create has not made whole is undone; the results of its stream tell it. */
   cancelCreate: {
     path: "/domherd.v1.VmService/CancelCreate" as const,
@@ -3437,6 +4442,13 @@ export interface VmServiceServer extends UntypedServiceImplementation {
    * undone is tried anew. ALREADY_EXISTS for a name that another request is making: details `requestId`.
    */
   create: handleServerStreamingCall<CreateVmsRequest, VmProgress>;
+  /**
+   * Where Create would put its VMs, and what limits that on each host. Changes nothing. Errors: NOT_FOUND (source),
+   * INVALID_ARGUMENT; that they do not all fit is told in the answer.
+   */
+  plan: handleUnaryCall<CreateVmsRequest, PlanVmsResponse>;
+  /** Gives VMs labels, or takes them away. Errors: NOT_FOUND, INVALID_ARGUMENT. */
+  setLabels: handleUnaryCall<SetLabelsRequest, SetLabelsResponse>;
   /** What a Create has not made whole is undone; the results of its stream tell it. */
   cancelCreate: handleUnaryCall<CancelCreateRequest, CancelCreateResponse>;
   /** Takes VMs away that Create made: cfg, disks, leases. Per VM: FAILED_PRECONDITION (not stopped, or not made so). */
@@ -3557,6 +4569,41 @@ export interface VmServiceClient extends Client {
     metadata?: Metadata,
     options?: Partial<CallOptions>,
   ): ClientReadableStream<VmProgress>;
+  /**
+   * Where Create would put its VMs, and what limits that on each host. Changes nothing. Errors: NOT_FOUND (source),
+   * INVALID_ARGUMENT; that they do not all fit is told in the answer.
+   */
+  plan(
+    request: CreateVmsRequest,
+    callback: (error: ServiceError | null, response: PlanVmsResponse) => void,
+  ): ClientUnaryCall;
+  plan(
+    request: CreateVmsRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: PlanVmsResponse) => void,
+  ): ClientUnaryCall;
+  plan(
+    request: CreateVmsRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: PlanVmsResponse) => void,
+  ): ClientUnaryCall;
+  /** Gives VMs labels, or takes them away. Errors: NOT_FOUND, INVALID_ARGUMENT. */
+  setLabels(
+    request: SetLabelsRequest,
+    callback: (error: ServiceError | null, response: SetLabelsResponse) => void,
+  ): ClientUnaryCall;
+  setLabels(
+    request: SetLabelsRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: SetLabelsResponse) => void,
+  ): ClientUnaryCall;
+  setLabels(
+    request: SetLabelsRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: SetLabelsResponse) => void,
+  ): ClientUnaryCall;
   /** What a Create has not made whole is undone; the results of its stream tell it. */
   cancelCreate(
     request: CancelCreateRequest,
