@@ -38,7 +38,7 @@ export async function runInVms(call: Invocation, args: readonly string[], option
     ...trailing,
   ]);
   if (isData(call.format)) printRows(call, outcomes, RUN_VIEW);
-  else printFolded(call, outcomes, options.all !== true && names.length === 1);
+  else printFolded(call, outcomes, options.all !== true && outcomes.length === 1);
   return exitCodeOf(outcomes);
 }
 

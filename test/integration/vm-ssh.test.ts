@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { Server, ServerCredentials } from '@grpc/grpc-js';
 import t, { type Test } from 'tap';
 import { Dom0Folder } from '../../controller/cli/dom0/dom0-folder.js';
+import { expandPattern } from '../../shared/domain/name-pattern.js';
 import { createExec } from '../../shared/exec.js';
 import { Lease, LeaseState } from '../../shared/gen/domherd/v1/lease.js';
 import { Vif, Vm, VmServiceService, VmState } from '../../shared/gen/domherd/v1/vm.js';
@@ -46,7 +47,8 @@ async function startController(t: Test): Promise<string> {
       done: (e: null, r: unknown) => void,
     ) => {
       const { names = [], all = false } = call.request.selector ?? {};
-      const vms = VMS.filter((vm) => all || names.includes(vm.name) || names.includes(`${vm.name}@${vm.host}`));
+      const told = new Set(names.flatMap(expandPattern));
+      const vms = VMS.filter((vm) => all || told.has(vm.name) || told.has(`${vm.name}@${vm.host}`));
       done(null, { vms });
     },
   });
@@ -98,7 +100,7 @@ t.test('a command runs in all VMs that run, and what they say alike is printed o
   t.match(same.err, /^bare: left out: it has no lease$/m);
   t.match(same.err, /^off: left out: it is stopped$/m);
   t.match(same.err, /^toy: left out: it is simulated: there is no guest to log in to$/m);
-  const each = await domherd(['vm', 'run', 'web-1', 'web-2', '--', SERVER_ADDRESS]);
+  const each = await domherd(['vm', 'run', 'web-[1-2]', '--', SERVER_ADDRESS]);
   t.equal(each.exitCode, 0, each.err);
   t.match(each.out, /\nweb-1\n-+\n127\.0\.0\.2\n-+\nweb-2\n-+\n127\.0\.0\.3\n/, 'each is itself');
   const one = await domherd(['vm', 'run', 'web-1', '--', 'echo', 'out;', 'echo', 'aside', '>&2']);

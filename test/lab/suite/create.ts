@@ -1,13 +1,56 @@
 import { deepEqual, equal, match } from 'node:assert/strict';
-import { domherd, hostsAreBack, vms } from './cli.js';
-import { domains } from './guest.js';
+import { waitFor, type Lab } from '../lab.js';
+import { domherd, hostsAreBack, vms, waitForHosts, type VmJson } from './cli.js';
+import { domains, GUEST_MS, isPinged } from './guest.js';
 import type { Group } from './group.js';
 import { join } from './join.js';
 
 const NAMES = ['web-1', 'web-2', 'web-3', 'web-4'];
 const WEB = NAMES.join(' ');
+const CREATE = `vm create web --count 4 --like domU --memory 96 --spread --request-id lab-create-1`;
+/** A file there for each VM that is being made, or was. */
+const COPIES = '/var/lib/domherd-agent/copies';
 
-/** VMs that are copies of the image's own. */
+async function find(lab: Lab, name: string): Promise<VmJson> {
+  const vm = (await vms(lab)).find((each) => each.name === name);
+  if (!vm) throw new Error(`there is no ${name}`);
+  return vm;
+}
+
+/** Logs in with the user's key alone. */
+async function logIn(lab: Lab, name: string): Promise<string> {
+  const address = (await find(lab, name)).vifs[0]?.lease?.address ?? '';
+  const argv = ['ssh', '-i', `${lab.frontend.home}/user`, '-o', 'IdentitiesOnly=yes', '-o', 'BatchMode=yes'] as const;
+  const { exitCode, stdout, stderr } = await lab.frontend.run([...argv, address, 'hostname'], { limitMs: 60_000 });
+  if (exitCode !== 0) throw new Error(`ssh to ${name} with the user's key: ${stderr}`);
+  return stdout.trim();
+}
+
+async function startAndReach(lab: Lab, names: string): Promise<void> {
+  await domherd(lab, `vm start ${names}`);
+  await domherd(lab, `vm wait ${names} --for=ping --timeout 5m`);
+  await domherd(lab, `vm wait ${names} --for=ssh --timeout 5m`);
+}
+
+function consoleLog(lab: Lab, name: string): Promise<string> {
+  return domherd(lab, `vm console ${name} --log --lines 400`);
+}
+
+/** A volume group on a loop device, and in it what a VM called golden has for its disk. */
+const MAKE_GOLDEN = `set -e
+truncate -s 512M /opt/lvm.img
+vgcreate -q lab "$(losetup --find --show /opt/lvm.img)"
+lvcreate -q -L 64M -n golden-disk lab
+dd if=/opt/xen/domU/disk.img of=/dev/lab/golden-disk bs=1M conv=fsync status=none
+sed -e "s/'domU'/'golden'/" -e "/swap.img/d" -e "s|file:/opt/xen/domU/disk.img|phy:/dev/lab/golden-disk|" \\
+  /etc/xen/domU.cfg > /etc/xen/golden.cfg`;
+const REMOVE_GOLDEN = `set -e
+rm /etc/xen/golden.cfg
+vgremove -q -y lab
+losetup -D
+rm /opt/lvm.img`;
+
+/** VMs by the handful: made though both programs die, reached, watched, moved, and taken away. */
 export const create: Group = {
   name: 'create',
   after: join,
@@ -20,13 +63,32 @@ export const create: Group = {
     return [
       hostsAreBack(lab),
       [
-        'vm create makes four, two on each dom0, each with an address; the image is as it was',
+        'an agent and the controller are killed in the middle of a create of four',
         async () => {
           before = [await files(), await images()];
-          await domherd(lab, 'vm create web --count 4 --like domU --memory 96');
-          const made = (await vms(lab)).filter(({ name }) => NAMES.includes(name));
+          const key = `${lab.frontend.home}/user`;
+          await lab.frontend.run(['ssh-keygen', '-q', '-t', 'ed25519', '-N', '', '-f', key]);
+          const made = lab.frontend.domherd([...CREATE.split(' '), '--key', `${key}.pub`]);
+          const isUnderWay = async (): Promise<boolean> => (await lab.must('dom0-1', `ls ${COPIES}`)) !== '';
+          await waitFor('the first copy on dom0-1', isUnderWay, 60_000, 20);
+          await lab.must('dom0-1', 'systemctl kill -s KILL domherd-agent');
+          await lab.frontend.stopController('SIGKILL');
+          equal((await made).exitCode === 0, false);
+        },
+      ],
+      [
+        'asked again with its id it is gone on with: four VMs, two on each dom0, each with one address',
+        async () => {
+          await lab.frontend.startController();
+          await waitForHosts(lab);
+          await domherd(lab, `${CREATE} --key ${lab.frontend.home}/user.pub`);
+          const made = (await vms(lab)).filter(({ name }) => name !== 'domU');
+          deepEqual(made.map(({ name }) => name).sort(), NAMES);
           deepEqual(made.map(({ host }) => host).sort(), lab.hosts.flatMap((host) => [host, host]).sort());
-          equal(new Set(made.map(({ vifs }) => vifs[0]?.lease?.address)).size, 4);
+          const leases = (await domherd(lab, 'lease list --state bound -o ips')).trim().split('\n');
+          deepEqual(leases.toSorted(), made.map(({ vifs }) => vifs[0]?.lease?.address ?? '').toSorted());
+          equal(new Set(leases).size, 4);
+          equal(await domherd(lab, 'lease list --state pending -o ips'), '');
           deepEqual(await images(), before[1]);
           for (const host of lab.hosts) {
             await lab.must(host, 'for disk in /opt/xen/web-*/disk.img; do e2fsck -fn $disk || exit 1; done');
@@ -34,30 +96,89 @@ export const create: Group = {
         },
       ],
       [
-        'they start and answer ping and ssh',
+        "they start, and let the user's key in",
         async () => {
-          await domherd(lab, `vm start ${WEB}`);
-          await domherd(lab, `vm wait ${WEB} --for=ping --timeout 5m`);
-          await domherd(lab, `vm wait ${WEB} --for=ssh --timeout 5m`);
+          await startAndReach(lab, WEB);
           for (const host of lab.hosts) equal((await domains(lab, host)).length, 2);
+          for (const name of NAMES) equal(await logIn(lab, name), name);
         },
       ],
       [
         'vm run finds each by its own name, and vm ssh logs in',
         async () => {
-          const said = await domherd(lab, `vm run ${WEB} -- hostname`);
+          const said = await domherd(lab, `vm run web-[1-4] -- hostname`);
           for (const name of NAMES) match(said, new RegExp(`^-+\\n${name}\\n-+\\n${name}$`, 'm'));
           equal(await domherd(lab, 'vm ssh web-3 -- hostname'), 'web-3\n');
-          match(await domherd(lab, `vm run ${WEB} -- uname -s`), /^-+\nweb-\[1-4\] \(4\)\n-+\nLinux\n$/);
+          match(await domherd(lab, `vm run web-* -- uname -s`), /^-+\nweb-\[1-4\] \(4\)\n-+\nLinux\n$/);
         },
       ],
       [
-        'vm delete leaves nothing of them, and the dom0s as they were',
+        'vm console runs what is typed, and its log has the boot',
         async () => {
-          await domherd(lab, `vm shutdown ${WEB} --timeout 3m --then destroy`);
-          await domherd(lab, `vm delete ${WEB} --yes`);
+          match(await consoleLog(lab, 'web-1'), /web-1 is up: /);
+          const typed = 'root\necho sum $((40 + 2)) of $(hostname)\nexit\n';
+          match(await domherd(lab, 'vm console web-1', typed), /sum 42 of web-1/);
+        },
+      ],
+      [
+        'a crash is in the log afterwards',
+        async () => {
+          await lab.frontend.domherd(['vm', 'ssh', 'web-4', '--', 'echo c > /proc/sysrq-trigger'], {
+            limitMs: 120_000,
+          });
+          const isTold = async (): Promise<boolean> => /sysrq triggered crash/i.test(await consoleLog(lab, 'web-4'));
+          await waitFor('the crash in the log of web-4', isTold, GUEST_MS, 1000);
+        },
+      ],
+      [
+        'vm clone --on makes a copy on the other dom0, which starts and answers',
+        async () => {
+          const source = (await find(lab, 'web-1')).host;
+          const other = lab.hosts.find((host) => host !== source) ?? '';
+          await domherd(lab, 'vm shutdown web-1 --timeout 3m');
+          await domherd(lab, `vm clone web-1 twin --on ${other}`);
+          equal((await find(lab, 'twin')).host, other);
+          await startAndReach(lab, 'twin');
+          equal(await logIn(lab, 'twin'), 'twin');
+        },
+      ],
+      [
+        'vm migrate --cold moves it back, with its address',
+        async () => {
+          const { vifs, host } = await find(lab, 'twin');
+          const to = lab.hosts.find((each) => each !== host) ?? '';
+          await domherd(lab, `vm migrate twin --to ${to} --cold`);
+          const moved = await find(lab, 'twin');
+          equal(moved.host, to);
+          deepEqual(moved.vifs[0]?.lease?.address, vifs[0]?.lease?.address);
+          await domherd(lab, 'vm wait twin --for=ssh --timeout 5m');
+          equal(await isPinged(lab, vifs[0]?.lease?.address ?? ''), true);
+          equal((await lab.must(host, 'find /etc/xen /opt/xen -name "*twin*"')).trim(), '');
+        },
+      ],
+      [
+        'a VM on a snapshot of a logical volume starts and answers',
+        async () => {
+          await lab.must('dom0-2', MAKE_GOLDEN, { limitMs: 120_000 });
+          const isSeen = async (): Promise<boolean> => (await vms(lab)).some(({ name }) => name === 'golden');
+          await waitFor('golden', isSeen, 60_000, 1000);
+          await domherd(lab, `vm create snap --like golden@dom0-2 --storage lvm-snapshot --memory 96`);
+          match(await lab.must('dom0-2', 'lvs --noheadings -o lv_name,origin lab'), /snap\S* +golden-disk/);
+          await startAndReach(lab, 'snap');
+          match(await domherd(lab, 'disk list'), /lab/);
+        },
+      ],
+      [
+        'vm delete leaves nothing of them, their leases rest, and the dom0s are as they were',
+        async () => {
+          const all = `${WEB} twin snap`;
+          await domherd(lab, `vm shutdown ${all} --timeout 3m --then destroy`);
+          await domherd(lab, `vm delete ${all} --yes`);
+          equal((await lab.must('dom0-2', 'lvs --noheadings -o lv_name lab')).trim(), 'golden-disk');
+          await lab.must('dom0-2', REMOVE_GOLDEN);
           deepEqual([await files(), await images()], before);
-          equal((await vms(lab)).length, 2);
+          const isAlone = async (): Promise<boolean> => (await vms(lab)).length === 2;
+          await waitFor('the end of golden', isAlone, 60_000, 1000);
           const leases = JSON.parse(await domherd(lab, 'lease list -o json')) as readonly { readonly state: string }[];
           deepEqual([...new Set(leases.map(({ state }) => state))], ['quarantined']);
         },
