@@ -1,4 +1,5 @@
 import type { RenewSettings } from './guest/renew-plan.js';
+import { rootDisks } from './guest/root-disk.js';
 import type { NewDisk } from './new-disk.js';
 import { listDisks } from './xl-cfg/disk.js';
 import type { XlCfg } from './xl-cfg/syntax.js';
@@ -13,6 +14,21 @@ export interface VmPlan {
   readonly isRenewed: boolean;
   /** Of those who may log in as its root. */
   readonly authorizedKeys?: readonly string[] | undefined;
+}
+
+/** The disk that was made longer than its source; `isRoot`: its guest's root may be on it, and is to be as long. */
+export function grownDisk({ cfg, disks }: VmPlan): { readonly path: string; readonly isRoot: boolean } | undefined {
+  const path = disks.find(({ sizeBytes }) => sizeBytes !== undefined)?.place.path;
+  return path === undefined ? undefined : { path, isRoot: mayBeRoot(cfg, path) };
+}
+
+/** Of a cfg whose root cannot be told the one who looks inside will say why. */
+function mayBeRoot(cfg: XlCfg, path: string): boolean {
+  try {
+    return rootDisks(cfg).some(({ target }) => target === path);
+  } catch {
+    return true;
+  }
 }
 
 /** What its guest is told, besides what makes it a machine of its own. */

@@ -80,6 +80,15 @@ export interface GuestDisk {
    */
   renew(guest: Guest, settings: RenewSettings, signal: AbortSignal): Promise<readonly string[]>;
 
+  /**
+   * Makes the file system of the stopped guest's root as long as its disk, which has become longer; of a whole disk the
+   * partition first, which has to be the last one. Nothing is done where it is so already. Not all or nothing: for a disk
+   * that was just made and goes if this fails.
+   *
+   * @throws {AppError} as {@link write}, within 15 min; `invalid` also for a partition that another one comes after
+   */
+  grow(guest: Guest, signal: AbortSignal): Promise<void>;
+
   /** Lets go of all that is kept of the guest of that cfg; its disk is left alone. @throws {AppError} `unavailable` */
   forget(cfgPath: string): Promise<void>;
 

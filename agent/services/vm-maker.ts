@@ -2,7 +2,7 @@ import type { Logger } from 'pino';
 import { AppError, invalid, messageOf, notFound, wrongState } from '../../shared/errors.js';
 import { neededBytes, type DiskSize, type KeptAs, type NewDisk } from '../domain/new-disk.js';
 import type { ObservedVm } from '../domain/vm.js';
-import { renewSettingsOf, type VmPlan } from '../domain/vm-plan.js';
+import { grownDisk, renewSettingsOf, type VmPlan } from '../domain/vm-plan.js';
 import { listDisks } from '../domain/xl-cfg/disk.js';
 import { formatXlCfg, parseXlCfg } from '../domain/xl-cfg/xl-cfg.js';
 import type { CfgFolder } from '../ports/cfg-folder.js';
@@ -181,8 +181,18 @@ export class VmMaker {
   ): Promise<readonly string[]> {
     const { name, cfg, isRenewed } = plan;
     if (!isRenewed) return [];
+    const { guestDisk } = this.#parts;
+    const guest = { name, cfgPath, cfg };
     progress('make it a machine of its own');
-    return this.#parts.guestDisk.renew({ name, cfgPath, cfg }, renewSettingsOf(plan), signal);
+    const warnings = await guestDisk.renew(guest, renewSettingsOf(plan), signal);
+    const grown = grownDisk(plan);
+    if (grown === undefined) return warnings;
+    if (!grown.isRoot)
+      return [...warnings, `${grown.path} is longer now, and what is in it is not: the root is not on it`];
+    signal.throwIfAborted();
+    progress('grow its file system');
+    await guestDisk.grow(guest, signal);
+    return warnings;
   }
 
   /** In reverse; the record goes last. @throws {AppError} `unavailable`: then the record stays, and it is tried again */

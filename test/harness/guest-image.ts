@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { chmodSync, mkdirSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, rmSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 
 /** A file with its text, one with a mode, or a link. */
@@ -80,4 +80,59 @@ export function isClean(image: string): boolean {
   } catch {
     return false;
   }
+}
+
+export interface DiskPart {
+  /** Bytes from the beginning of the disk. */
+  readonly at: number;
+  readonly sizeBytes: number;
+}
+
+/**
+ * Makes a whole disk: a partition table by sfdisk(8), and a file system with those files in each partition that has some.
+ *
+ * @param script sfdisk's input
+ * @param files by number of the partition, with mke2fs's further options
+ */
+export function makeWholeDisk(
+  image: string,
+  sizeMib: number,
+  script: string,
+  files: Readonly<Record<number, Readonly<Record<string, SampleFile>>>>,
+  mkfs: readonly string[] = [],
+): ReadonlyMap<number, DiskPart> {
+  rmSync(image, { force: true });
+  writeFileSync(image, '');
+  truncateSync(image, sizeMib * 1024 * 1024);
+  execFileSync('sfdisk', ['-q', image], { input: script, stdio: ['pipe', 'ignore', 'pipe'] });
+  const parts = partsOf(image);
+  for (const [number, tree] of Object.entries(files)) {
+    const part = parts.get(Number(number));
+    if (part === undefined) throw new Error(`no partition ${number}`);
+    const root = `${image}.root${number}`;
+    makeFiles(root, tree);
+    const size = `${String(part.sizeBytes / 1024)}k`;
+    execFileSync('mke2fs', ['-q', '-F', '-t', 'ext4', ...mkfs, '-E', `offset=${part.at}`, '-d', root, image, size], {
+      stdio: ['ignore', 'ignore', 'pipe'],
+    });
+  }
+  return parts;
+}
+
+/** As sfdisk reads the table. */
+export function partsOf(image: string): ReadonlyMap<number, DiskPart> {
+  const { partitiontable } = JSON.parse(execFileSync('sfdisk', ['--json', image]).toString()) as {
+    partitiontable: { partitions: readonly { node: string; start: number; size: number }[] };
+  };
+  return new Map(
+    partitiontable.partitions.map(({ node, start, size }) => [
+      Number(/(\d+)$/.exec(node)?.[1]),
+      { at: start * 512, sizeBytes: size * 512 },
+    ]),
+  );
+}
+
+/** What the functions here, and e2fsprogs, take for the file system of a partition. */
+export function partImage(image: string, { at }: DiskPart): string {
+  return `${image}?offset=${String(at)}`;
 }

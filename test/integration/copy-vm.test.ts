@@ -251,6 +251,21 @@ t.test('a copy is a machine of its own, and goes without a trace', async (t) => 
   t.strictSame(files(), before, 'nothing is left');
 });
 
+t.test('a larger disk has a larger file system, and swap space is in fstab', async (t) => {
+  const { maker, disks, rig, source, path, image } = makeDom0(t);
+  const copier = new VmCopier(rig.cfgFolder, disks, maker());
+  const said: string[] = [];
+  const shape = { diskMib: 200, swapMib: 8 };
+  await copier.copy(source, path, { ...WEB, shape }, (message) => said.push(message), NEVER);
+  t.ok(said.includes('grow its file system'));
+  const header = execFileSync('dumpe2fs', ['-h', image], { stdio: ['ignore', 'pipe', 'ignore'] }).toString();
+  const [blocks, size] = [/Block count: +(\d+)/, /Block size: +(\d+)/].map((what) => Number(what.exec(header)?.[1]));
+  t.equal(blocks! * size!, 200 * MIB);
+  execFileSync('e2fsck', ['-fn', image], { stdio: 'pipe' });
+  const swap = listDisks(parseXlCfg(readFileSync(path, 'latin1'))).find(({ target }) => /swap[^/]*$/.test(target));
+  t.match(readInImage(image, '/etc/fstab'), new RegExp(`^/dev/${swap!.vdev} none swap sw 0 0$`, 'm'));
+});
+
 t.test('what cannot be made is refused, with nothing left', async (t) => {
   const { maker, copy, disks, source, path, image, files, parts, root } = makeDom0(t);
   const before = files();

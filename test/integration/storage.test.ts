@@ -273,6 +273,7 @@ const BLIND: GuestDisk = {
   write: () => Promise.reject(new Error('not to be written')),
   restore: () => Promise.resolve(undefined),
   renew: () => Promise.resolve([]),
+  grow: () => Promise.resolve(),
   forget: () => Promise.resolve(),
   findOpen: () => Promise.resolve(undefined),
 };

@@ -72,11 +72,12 @@ export function parseBlockChange(bytes: Uint8Array): BlockChange {
 }
 
 /**
- * @param edited where `ranges` hold what `disk` is to hold there
+ * @param fsAt where the file system begins on the disk, in bytes; pieces count from the beginning of the disk
+ * @param edited where `ranges` of the file system hold what the disk's is to hold there
  * @throws {AppError} `unavailable`
  */
 export async function readPieces(
-  disk: string,
+  { disk, at: fsAt }: { readonly disk: string; readonly at: number },
   edited: string,
   ranges: readonly { readonly at: number; readonly sizeBytes: number }[],
 ): Promise<readonly Piece[]> {
@@ -84,7 +85,8 @@ export async function readPieces(
     withDisk(edited, constants.O_RDONLY, async (after) => {
       const pieces: Piece[] = [];
       for (const { at, sizeBytes } of ranges) {
-        pieces.push({ at, before: await readAt(before, at, sizeBytes), after: await readAt(after, at, sizeBytes) });
+        const here = await readAt(before, fsAt + at, sizeBytes);
+        pieces.push({ at: fsAt + at, before: here, after: await readAt(after, at, sizeBytes) });
       }
       return pieces.filter((piece) => !piece.before.equals(piece.after));
     }),
@@ -102,6 +104,17 @@ export async function writePieces({ disk, pieces }: BlockChange, side: 'before' 
       }
     }
     for (const piece of pieces) await writeAt(file, piece.at, piece[side]);
+    await file.sync();
+  });
+}
+
+/** Of a disk that is not in use yet: a death in the middle is for whoever made the disk. @throws {AppError} as {@link writePieces} */
+export async function writeTable(
+  disk: string,
+  writes: readonly { readonly at: number; readonly bytes: Uint8Array }[],
+): Promise<void> {
+  await withDisk(disk, constants.O_RDWR | constants.O_EXCL, async (file) => {
+    for (const { at, bytes } of writes) await writeAt(file, at, Buffer.from(bytes));
     await file.sync();
   });
 }

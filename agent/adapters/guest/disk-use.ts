@@ -1,10 +1,11 @@
-import { readdir, readFile, readlink, stat } from 'node:fs/promises';
-import { join } from 'node:path';
+import { readdir, readFile, readlink, realpath, stat } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
 
 /** Who uses a disk of dom0. */
 export interface DiskUse {
   /**
-   * Looks at everything: loop devices, Xen's backends, holders (dm, md), mounts, open files.
+   * Looks at everything: loop devices, Xen's backends, holders (dm, md), mounts, open files; of a whole disk also at its
+   * partitions, of a partition also at its disk.
    *
    * @param path of a file or block device
    * @returns for people, such as "/dev/loop3" or "process 812 (qemu)"; `undefined` if nobody does
@@ -43,13 +44,34 @@ export class KernelDiskUse implements DiskUse {
   async userOf(path: string): Promise<string | undefined> {
     const id = await identify(path);
     if (id === undefined) return undefined;
-    return (
-      (await this.#loopOf(id)) ??
-      (await this.#backendOf(id)) ??
-      (await this.#holderOf(id)) ??
-      (await this.#mountOf(id)) ??
-      (await this.#processOf(id))
+    for (const each of [id, ...(await this.#relativesOf(id))]) {
+      const user =
+        (await this.#loopOf(each)) ??
+        (await this.#backendOf(each)) ??
+        (await this.#holderOf(each)) ??
+        (await this.#mountOf(each)) ??
+        (await this.#processOf(each));
+      if (user !== undefined) return user;
+    }
+    return undefined;
+  }
+
+  /** Of a whole disk its partitions, of a partition its disk: whoever uses one of them uses the same bytes. */
+  async #relativesOf({ isDevice, rdev }: DiskId): Promise<readonly DiskId[]> {
+    if (!isDevice) return [];
+    const folder = await realpath(join(this.#sys, 'dev/block', rdev)).catch(() => '');
+    if (folder === '') return [];
+    const isPartition = (await textOf(join(folder, 'partition'))) !== undefined;
+    const folders = isPartition ? [dirname(folder)] : (await namesIn(folder)).map((name) => join(folder, name));
+    const found = await Promise.all(
+      folders.map(async (each) => {
+        if (!isPartition && (await textOf(join(each, 'partition'))) === undefined) return undefined;
+        const number = (await textOf(join(each, 'dev')))?.trim();
+        const path = join('/dev', basename(each));
+        return number === undefined ? undefined : { path, isDevice: true, dev: -1, ino: -1, rdev: number };
+      }),
     );
+    return found.flatMap((each) => each ?? []);
   }
 
   // The kernel tells a path, and adds " (deleted)" when the name is gone.

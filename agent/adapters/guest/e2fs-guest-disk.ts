@@ -10,16 +10,16 @@
 // - What comes before is a replay of the disk's own journal (e2fsck -p), as its guest would do at the next boot; a disk that
 //   is clean is not even touched by that.
 import { createHash } from 'node:crypto';
-import { mkdir, mkdtemp, open, readFile, realpath, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, realpath, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { AppError, invalid, messageOf, notFound, wrongState } from '../../../shared/errors.js';
+import { AppError, messageOf, wrongState } from '../../../shared/errors.js';
 import type { Exec } from '../../../shared/exec.js';
 import { editCommands } from '../../domain/guest/debugfs-text.js';
-import { DISK_HEAD_BYTES, diskContent } from '../../domain/guest/disk-content.js';
 import { type NicOptions, planGuest, readGuest } from '../../domain/guest/guest-plan.js';
 import { originalsOf, planRestore } from '../../domain/guest/guest-original.js';
 import type { GuestEdit, GuestTree, Ownership } from '../../domain/guest/guest-tree.js';
 import { hostKeyTypes, planRenewal, type RenewSettings } from '../../domain/guest/renew-plan.js';
+import { planGrowth } from '../../domain/guest/partition-table.js';
 import { rootDisks } from '../../domain/guest/root-disk.js';
 import type { GuestSettings } from '../../domain/order.js';
 import type { XlCfg } from '../../domain/xl-cfg/syntax.js';
@@ -27,15 +27,28 @@ import { listVifs } from '../../domain/xl-cfg/vif.js';
 import { getString } from '../../domain/xl-cfg/xl-cfg.js';
 import type { Guest, GuestChange, GuestDisk, GuestNetwork } from '../../ports/guest-disk.js';
 import type { RecordStore } from '../../ports/record-store.js';
-import { type BlockChange, formatBlockChange, parseBlockChange, readPieces, writePieces } from './block-change.js';
+import {
+  type BlockChange,
+  formatBlockChange,
+  parseBlockChange,
+  readPieces,
+  writePieces,
+  writeTable,
+} from './block-change.js';
 import type { DiskUse } from './disk-use.js';
-import { E2fsTools } from './e2fs-tools.js';
+import { E2fsTools, type FsImage } from './e2fs-tools.js';
 import { readGuestTree } from './guest-tree-reader.js';
 import { makeHostKeys } from './host-key-maker.js';
+import { findRoot, readHead, type RootDisk } from './root-finder.js';
 import { areOfAnother, formatOriginals, parseOriginals } from './original-record.js';
 
 /** Of one write: the checks of a large disk take most of it. */
 const WRITE_MS = 120_000;
+
+/** Of one growth: a large disk gets many new tables of inodes. */
+const GROW_MS = 900_000;
+/** Less than a group of blocks is not worth it, and may not be possible. */
+const LEAST_GROWTH_BYTES = 1024 * 1024;
 
 export interface E2fsGuestDiskOptions {
   readonly exec: Exec;
@@ -51,13 +64,6 @@ export interface E2fsGuestDiskOptions {
 interface KnownGuest {
   readonly signature: string;
   readonly network: GuestNetwork | undefined;
-}
-
-interface RootDisk {
-  /** Its real path. */
-  readonly disk: string;
-  readonly isClean: boolean;
-  readonly fsUuid: string;
 }
 
 export class E2fsGuestDisk implements GuestDisk {
@@ -85,7 +91,7 @@ export class E2fsGuestDisk implements GuestDisk {
   }
 
   async write(guest: Guest, settings: GuestSettings, signal: AbortSignal): Promise<GuestChange> {
-    const root = await findRoot(guest.cfg);
+    const root = await findRoot(guest.cfg, this.#tools, signal);
     const { disk, fsUuid } = root;
     return this.#alone(disk, signal, async (work, limited) => {
       await this.#refuseOpen(guest.cfgPath);
@@ -94,8 +100,8 @@ export class E2fsGuestDisk implements GuestDisk {
       if (edits.length === 0) return doneAlready(warnings);
       const originals = originalsOf(edits, tree);
       const about = { cfgPath: guest.cfgPath, disk, warnings, originals, fsUuid, isRestore: false };
-      const change = await this.#prepare(about, edits, tree, work, limited);
-      await this.#apply(change, edits, work, limited);
+      const change = await this.#prepare(root, about, edits, tree, work, limited);
+      await this.#apply(root, change, edits, work, limited);
       return this.#openChange(change);
     });
   }
@@ -104,7 +110,7 @@ export class E2fsGuestDisk implements GuestDisk {
     const bytes = await this.#options.originals.read(keyOf(guest.cfgPath));
     if (bytes === undefined) return undefined;
     const originals = parseOriginals(bytes);
-    const root = await findRoot(guest.cfg);
+    const root = await findRoot(guest.cfg, this.#tools, signal);
     const { disk, fsUuid } = root;
     if (areOfAnother(originals, fsUuid)) {
       throw wrongState(`The disk ${disk} was made anew since it was written: its former files are of another one`, {
@@ -118,14 +124,14 @@ export class E2fsGuestDisk implements GuestDisk {
       const edits = planRestore(tree, originals.files);
       const about = { cfgPath: guest.cfgPath, disk, warnings: [], originals: {}, fsUuid, isRestore: true };
       const change =
-        edits.length === 0 ? { ...about, pieces: [] } : await this.#prepare(about, edits, tree, work, limited);
-      await this.#apply(change, edits, work, limited);
+        edits.length === 0 ? { ...about, pieces: [] } : await this.#prepare(root, about, edits, tree, work, limited);
+      await this.#apply(root, change, edits, work, limited);
       return this.#openChange(change);
     });
   }
 
   async renew(guest: Guest, settings: RenewSettings, signal: AbortSignal): Promise<readonly string[]> {
-    const root = await findRoot(guest.cfg);
+    const root = await findRoot(guest.cfg, this.#tools, signal);
     const { disk, fsUuid } = root;
     return this.#alone(disk, signal, async (work, limited) => {
       const tree = await this.#treeOf(root, work, limited);
@@ -137,9 +143,25 @@ export class E2fsGuestDisk implements GuestDisk {
       const { edits, warnings } = planRenewal(tree, keys, settings);
       if (edits.length === 0) return warnings;
       const about = { cfgPath: guest.cfgPath, disk, warnings: [], originals: {}, fsUuid, isRestore: false };
-      await this.#apply(await this.#prepare(about, edits, tree, work, limited), edits, work, limited);
+      await this.#apply(root, await this.#prepare(root, about, edits, tree, work, limited), edits, work, limited);
       await this.#options.changes.remove(keyOf(guest.cfgPath));
       return warnings;
+    });
+  }
+
+  async grow(guest: Guest, signal: AbortSignal): Promise<void> {
+    const root = await findRoot(guest.cfg, this.#tools, signal);
+    const { disk, partition } = root;
+    const limited = { signal, limitMs: GROW_MS };
+    await this.#alone(disk, limited, async (_work, stop) => {
+      await this.#refuseInUse(disk);
+      const { head, diskBytes } = await readHead(disk);
+      const growth = partition === undefined ? undefined : planGrowth(head, diskBytes, partition);
+      const sizeBytes = growth?.sizeBytes ?? diskBytes;
+      if (sizeBytes - root.sizeBytes < LEAST_GROWTH_BYTES) return;
+      if (growth) await writeTable(disk, growth.writes);
+      stop.throwIfAborted();
+      await this.#tools.grow(root, sizeBytes, stop);
     });
   }
 
@@ -155,22 +177,24 @@ export class E2fsGuestDisk implements GuestDisk {
   }
 
   /** Of a disk that nobody uses, put right if need be. */
-  async #treeOf({ disk, isClean }: RootDisk, work: string, signal: AbortSignal): Promise<GuestTree> {
-    await this.#refuseInUse(disk);
-    if (!isClean) await this.#tools.repair(disk, signal);
-    return readGuestTree(this.#tools, disk, work, signal);
+  async #treeOf(root: RootDisk, work: string, signal: AbortSignal): Promise<GuestTree> {
+    await this.#refuseInUse(root.disk);
+    if (!root.isClean) await this.#tools.repair(root, signal);
+    return readGuestTree(this.#tools, root, work, signal);
   }
 
   async #readNow(guest: Guest): Promise<GuestNetwork | undefined> {
-    const { disk } = await findRoot(guest.cfg);
+    const signal = AbortSignal.timeout(WRITE_MS);
+    const root = await findRoot(guest.cfg, this.#tools, signal);
     return this.#inWorkFolder(async (work) => {
-      const tree = await readGuestTree(this.#tools, disk, work, AbortSignal.timeout(WRITE_MS));
+      const tree = await readGuestTree(this.#tools, root, work, signal);
       return readGuest(tree, nicOptions(guest.cfg));
     });
   }
 
   /** Edits a copy of the metadata. Nothing of the disk is changed. */
   async #prepare(
+    root: FsImage,
     about: Omit<BlockChange, 'pieces'>,
     edits: readonly GuestEdit[],
     tree: GuestTree,
@@ -179,23 +203,29 @@ export class E2fsGuestDisk implements GuestDisk {
   ): Promise<BlockChange> {
     const metadata = join(work, 'metadata');
     const sources = edits.map((_, n) => join(work, `new-${n}`));
-    await this.#tools.copyMetadata(about.disk, metadata, signal);
+    await this.#tools.copyMetadata(root, metadata, signal);
     for (const [n, edit] of edits.entries()) {
       if (edit.kind === 'write') await writeFile(sources[n] ?? '', edit.text, 'latin1');
     }
     const ranges = await this.#tools.edit(metadata, editCommands(edits, tree, sources), work, signal);
-    await this.#checkEdits(metadata, about.disk, edits, work, signal);
-    return { ...about, pieces: await readPieces(about.disk, metadata, ranges) };
+    await this.#checkEdits({ disk: metadata, at: 0 }, about.disk, edits, work, signal);
+    return { ...about, pieces: await readPieces(root, metadata, ranges) };
   }
 
-  async #apply(change: BlockChange, edits: readonly GuestEdit[], work: string, signal: AbortSignal): Promise<void> {
+  async #apply(
+    root: FsImage,
+    change: BlockChange,
+    edits: readonly GuestEdit[],
+    work: string,
+    signal: AbortSignal,
+  ): Promise<void> {
     const { changes } = this.#options;
     signal.throwIfAborted();
     await this.#refuseInUse(change.disk);
     await changes.write(keyOf(change.cfgPath), formatBlockChange(change));
     try {
       await writePieces(change, 'after');
-      await this.#checkEdits(change.disk, change.disk, edits, work, signal);
+      await this.#checkEdits(root, change.disk, edits, work, signal);
     } catch (error) {
       // What cannot be put back now stays recorded, and is put back by whoever finds it open.
       await writePieces(change, 'before');
@@ -206,7 +236,7 @@ export class E2fsGuestDisk implements GuestDisk {
 
   /** debugfs says nothing of its failures: the files are read, and e2fsck is asked. */
   async #checkEdits(
-    image: string,
+    image: FsImage,
     name: string,
     edits: readonly GuestEdit[],
     work: string,
@@ -272,16 +302,17 @@ export class E2fsGuestDisk implements GuestDisk {
   /** One write at a time to a disk, within its limit. */
   async #alone<T>(
     disk: string,
-    signal: AbortSignal,
+    limit: AbortSignal | { readonly signal: AbortSignal; readonly limitMs: number },
     use: (work: string, limited: AbortSignal) => Promise<T>,
   ): Promise<T> {
+    const { signal, limitMs } = limit instanceof AbortSignal ? { signal: limit, limitMs: WRITE_MS } : limit;
     if (this.#busyDisks.has(disk)) throw wrongState(`The disk ${disk} is being written for another VM`, { disk });
-    const limit = new AbortController();
-    const late = new AppError('timeout', `${disk} was not written in ${WRITE_MS / 1000} s`, { disk });
-    const timer = setTimeout(() => limit.abort(late), WRITE_MS);
+    const end = new AbortController();
+    const late = new AppError('timeout', `${disk} was not written in ${limitMs / 1000} s`, { disk });
+    const timer = setTimeout(() => end.abort(late), limitMs);
     this.#busyDisks.add(disk);
     try {
-      return await this.#inWorkFolder((work) => use(work, AbortSignal.any([signal, limit.signal])));
+      return await this.#inWorkFolder((work) => use(work, AbortSignal.any([signal, end.signal])));
     } finally {
       clearTimeout(timer);
       this.#busyDisks.delete(disk);
@@ -301,37 +332,6 @@ export class E2fsGuestDisk implements GuestDisk {
     } finally {
       if (work !== undefined) await rm(work, { recursive: true, force: true });
     }
-  }
-}
-
-/** The first disk that holds an ext file system. */
-async function findRoot(cfg: XlCfg): Promise<RootDisk> {
-  let refusal: AppError | undefined;
-  for (const { target } of rootDisks(cfg)) {
-    const path = await realpath(target).catch(() => undefined);
-    if (path === undefined) {
-      refusal ??= notFound(`There is no disk ${target}`, { disk: target, hint: 'look at disk= of the cfg' });
-      continue;
-    }
-    const content = diskContent(await headOf(path));
-    if (content.kind === 'ext') return { disk: path, isClean: content.isClean, fsUuid: content.uuid };
-    refusal ??= invalid(`The disk ${target} is not ext2, ext3 or ext4: it holds ${content.what}`, {
-      disk: target,
-      hint: content.hint,
-    });
-  }
-  throw refusal ?? invalid('The cfg has no disk that can hold a root');
-}
-
-async function headOf(path: string): Promise<Uint8Array> {
-  const found = await stat(path);
-  if (!found.isFile() && !found.isBlockDevice()) throw invalid(`The disk ${path} is neither a file nor a block device`);
-  const file = await open(path, 'r');
-  try {
-    const { buffer, bytesRead } = await file.read(Buffer.alloc(DISK_HEAD_BYTES), 0, DISK_HEAD_BYTES, 0);
-    return buffer.subarray(0, bytesRead);
-  } finally {
-    await file.close();
   }
 }
 

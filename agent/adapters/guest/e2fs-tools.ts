@@ -1,5 +1,5 @@
 // The programs of e2fsprogs. debugfs exits 0 whatever happens: what it was asked for is read back by whoever asked.
-import { readFile, writeFile } from 'node:fs/promises';
+import { readFile, stat, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { AppError, invalid, wrongState } from '../../../shared/errors.js';
 import { type Exec, type ExecResult, outputOf } from '../../../shared/exec.js';
@@ -13,13 +13,24 @@ import {
   parseUndoRanges,
   statCommand,
 } from '../../domain/guest/debugfs-text.js';
+import { withPieceDevice } from './piece-device.js';
 
 /** A few folders and files: milliseconds, seconds on a busy disk. */
 const READ_MS = 30_000;
 /** All of a file system's metadata, from a slow disk. */
 const CHECK_MS = 110_000;
+/** Tables of inodes are written for all that is new, and some that is old is moved. */
+const GROW_MS = 600_000;
 /** Where the undo file says how large its blocks are: a 32-bit number, low byte first. */
 const UNDO_BLOCK_SIZE_AT = 32;
+
+/** A file system, as the whole of a disk or a piece of it. */
+export interface FsImage {
+  /** A file or block device. */
+  readonly disk: string;
+  /** Bytes from the beginning of the disk. */
+  readonly at: number;
+}
 
 export class E2fsTools {
   readonly #exec: Exec;
@@ -29,14 +40,14 @@ export class E2fsTools {
   }
 
   /** @param work a folder for the text of the commands */
-  async list(image: string, folders: readonly string[], work: string, signal: AbortSignal): Promise<ListedEntry[]> {
+  async list(image: FsImage, folders: readonly string[], work: string, signal: AbortSignal): Promise<ListedEntry[]> {
     const result = await this.#read(image, folders.map(listCommand), work, signal);
     return [...parseListings(result.stdout.toString('latin1'))];
   }
 
   /** @returns the text of each file, one character a byte, in the order asked; `undefined` if it cannot be read */
   async readFiles(
-    image: string,
+    image: FsImage,
     paths: readonly string[],
     work: string,
     signal: AbortSignal,
@@ -49,7 +60,7 @@ export class E2fsTools {
   }
 
   async readLinks(
-    image: string,
+    image: FsImage,
     paths: readonly string[],
     work: string,
     signal: AbortSignal,
@@ -59,20 +70,58 @@ export class E2fsTools {
     return parseLinkTargets(result.stdout.toString('latin1'));
   }
 
+  async hasFolder(image: FsImage, path: string, signal: AbortSignal): Promise<boolean> {
+    const result = await this.#run(['debugfs', '-c', '-R', statCommand(path), nameOf(image)], READ_MS, signal);
+    return /^Inode: \d+ +Type: directory/m.test(result.stdout.toString('latin1'));
+  }
+
   /** Replays the journal, and repairs what can be repaired without asking. @throws {AppError} `wrong_state` */
-  async repair(image: string, signal: AbortSignal): Promise<void> {
-    const result = await this.#run(['e2fsck', '-p', image], CHECK_MS, signal);
+  async repair(image: FsImage, signal: AbortSignal): Promise<void> {
+    return this.#repair(image, ['e2fsck', '-p', nameOf(image)], signal);
+  }
+
+  /**
+   * Makes the file system longer, on the disk itself: a death in the middle leaves one that only e2fsck understands.
+   *
+   * @param sizeBytes as long as its place, or shorter
+   * @throws {AppError} `wrong_state` if it is damaged, or is not sound afterwards
+   */
+  async grow(image: FsImage, sizeBytes: number, signal: AbortSignal): Promise<void> {
+    // resize2fs wants to see that it was looked at.
+    await this.#repair(image, ['e2fsck', '-fp', nameOf(image)], signal);
+    const found = await stat(image.disk);
+    if (found.isBlockDevice()) await this.#resize(nameOf(image), sizeBytes, signal);
+    else await this.#resizeInFile(image, sizeBytes, signal);
+    // What is less than a block, resize2fs takes off a file.
+    if (found.isFile()) await truncate(image.disk, found.size);
+    await this.verify(image, image.disk, signal);
+  }
+
+  /** resize2fs cuts a file off at the size of its file system, wherever that begins. */
+  async #resizeInFile({ disk, at }: FsImage, sizeBytes: number, signal: AbortSignal): Promise<void> {
+    return withPieceDevice(this.#exec, { disk, at, sizeBytes }, signal, (device) =>
+      this.#resize(device, sizeBytes, signal),
+    );
+  }
+
+  async #resize(name: string, sizeBytes: number, signal: AbortSignal): Promise<void> {
+    const result = await this.#run(['resize2fs', name, `${Math.floor(sizeBytes / 512)}s`], GROW_MS, signal);
+    if (result.kind !== 'ok') throw failed('resize2fs', result);
+  }
+
+  async #repair(image: FsImage, command: readonly [string, ...string[]], signal: AbortSignal): Promise<void> {
+    const result = await this.#run(command, CHECK_MS, signal);
     const code = result.kind === 'failed' ? (result.exitCode ?? 255) : 0;
     if (code < 4) return;
-    throw wrongState(`The file system of ${image} is damaged`, {
-      hint: `e2fsck -f ${image} (it asks before it repairs), after a copy was made`,
+    throw wrongState(`The file system of ${image.disk} is damaged`, {
+      hint: `e2fsck -f '${nameOf(image)}' (it asks before it repairs), after a copy was made`,
       output: allOutputOf(result),
     });
   }
 
   /** Changes nothing. @throws {AppError} `wrong_state` if it is not clean */
-  async verify(image: string, name: string, signal: AbortSignal): Promise<void> {
-    const result = await this.#run(['e2fsck', '-fn', image], CHECK_MS, signal);
+  async verify(image: FsImage, name: string, signal: AbortSignal): Promise<void> {
+    const result = await this.#run(['e2fsck', '-fn', nameOf(image)], CHECK_MS, signal);
     if (result.kind === 'ok') return;
     throw wrongState(`The file system of ${name} does not pass e2fsck`, {
       hint: `e2fsck -f ${name}, after a copy was made`,
@@ -81,16 +130,17 @@ export class E2fsTools {
   }
 
   /** A sparse file with all of a file system's metadata and none of its data. @throws {AppError} `unavailable` (no room) */
-  async copyMetadata(image: string, to: string, signal: AbortSignal): Promise<void> {
-    const result = await this.#run(['e2image', '-r', image, to], CHECK_MS, signal);
+  async copyMetadata({ disk, at }: FsImage, to: string, signal: AbortSignal): Promise<void> {
+    const offset = at === 0 ? [] : ['-o', String(at)];
+    const result = await this.#run(['e2image', '-r', ...offset, disk, to], CHECK_MS, signal);
     if (result.kind === 'ok') return;
-    throw new AppError('unavailable', `The metadata of ${image} cannot be copied to ${to}`, {
+    throw new AppError('unavailable', `The metadata of ${disk} cannot be copied to ${to}`, {
       hint: 'is there room in the state folder of the agent?',
       output: outputOf(result),
     });
   }
 
-  /** @returns what it changed, in bytes from the beginning */
+  /** @returns what it changed, in bytes from the beginning of the file system */
   async edit(
     metadata: string,
     commands: readonly string[],
@@ -109,9 +159,9 @@ export class E2fsTools {
   }
 
   // Not even the bitmaps are read (-c), so that a guest that is writing them does not matter.
-  async #read(image: string, commands: readonly string[], work: string, signal: AbortSignal): Promise<ExecResult> {
+  async #read(image: FsImage, commands: readonly string[], work: string, signal: AbortSignal): Promise<ExecResult> {
     const script = await scriptOf(commands, work);
-    const result = await this.#run(['debugfs', '-c', '-f', script, image], READ_MS, signal);
+    const result = await this.#run(['debugfs', '-c', '-f', script, nameOf(image)], READ_MS, signal);
     if (result.kind === 'ok') return result;
     throw failed('debugfs', result);
   }
@@ -132,6 +182,11 @@ export class E2fsTools {
         return result;
     }
   }
+}
+
+/** As the programs of e2fsprogs take it, all but e2image. */
+function nameOf({ disk, at }: FsImage): string {
+  return at === 0 ? disk : `${disk}?offset=${at}`;
 }
 
 /** e2fsck says what it finds on its output, and what it thinks of that on stderr. */

@@ -1,6 +1,6 @@
 import { GUEST_FOLDERS, type GuestNode, type GuestTree, wantsText } from '../../domain/guest/guest-tree.js';
 import type { ListedEntry } from '../../domain/guest/debugfs-text.js';
-import type { E2fsTools } from './e2fs-tools.js';
+import type { E2fsTools, FsImage } from './e2fs-tools.js';
 
 /** No configuration is as large. */
 const MAX_BYTES = 256 * 1024;
@@ -8,7 +8,7 @@ const MAX_BYTES = 256 * 1024;
 /** Two commands, whatever the guest. @param work a folder that is empty but for what was read before */
 export async function readGuestTree(
   tools: E2fsTools,
-  image: string,
+  image: FsImage,
   work: string,
   signal: AbortSignal,
 ): Promise<GuestTree> {

@@ -50,6 +50,12 @@ export class SimGuestDisk implements GuestDisk {
     return [];
   }
 
+  async grow(guest: Guest, signal: AbortSignal): Promise<void> {
+    signal.throwIfAborted();
+    this.#refuseBusy(guest);
+    return Promise.resolve();
+  }
+
   forget(cfgPath: string): Promise<void> {
     return this.#world.dropGuest(cfgPath);
   }

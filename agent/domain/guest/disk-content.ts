@@ -8,7 +8,11 @@ export type DiskContent =
       readonly isClean: boolean;
       /** 32 hex digits: a file system that is made anew has another. */
       readonly uuid: string;
+      /** Of all its blocks. */
+      readonly sizeBytes: number;
     }
+  /** A whole disk with partitions; which ones, tells `parsePartitionTable`. */
+  | { readonly kind: 'table'; readonly what: string; readonly hint: string }
   /** `what` follows "it holds"; `hint` tells what to do. */
   | { readonly kind: 'other'; readonly what: string; readonly hint: string };
 
@@ -25,7 +29,7 @@ const BY_HAND = `set the address inside the guest, or give it DHCP; ${PARTITION_
 const CONVERT = `qemu-img convert -O raw makes a raw disk of it; ${PARTITION_IMAGE}`;
 const OPEN_IT = `what is encrypted cannot be written from outside: set the address inside the guest`;
 const OF_LVM = `give the VM one disk a logical volume (phy:/dev/VG/LV,xvda2,w); ${PARTITION_IMAGE}`;
-const OF_TABLE = `give the VM one disk a partition (file:/...img,xvda2,w), or set the address inside the guest`;
+const OF_TABLE = `look at its partitions with sfdisk -l, on the host; ${PARTITION_IMAGE}`;
 
 /** In the order they are looked for: a whole disk's boot code comes last, since other things hold its mark too. */
 const SIGNATURES: readonly Signature[] = [
@@ -53,9 +57,19 @@ const SIGNATURES: readonly Signature[] = [
 ];
 
 /** Of the superblock; places from the beginning of the disk. */
-const EXT = { magicAt: 0x438, stateAt: 0x43a, incompatAt: 0x460, roCompatAt: 0x464, uuidAt: 0x468, orphanAt: 0x4e8 };
+const EXT = {
+  blocksAt: 0x404,
+  blockSizeAt: 0x418,
+  blocksHighAt: 0x550,
+  magicAt: 0x438,
+  stateAt: 0x43a,
+  incompatAt: 0x460,
+  roCompatAt: 0x464,
+  uuidAt: 0x468,
+  orphanAt: 0x4e8,
+};
 const UUID_BYTES = 16;
-const INCOMPAT = { needsRecovery: 0x4, journalDevice: 0x8 };
+const INCOMPAT = { needsRecovery: 0x4, journalDevice: 0x8, has64Bit: 0x80 };
 const RO_COMPAT = { orphanPresent: 0x10000 };
 
 /** What a disk is, by the marks in its first {@link DISK_HEAD_BYTES}; a shorter disk is given whole. */
@@ -65,6 +79,7 @@ export function diskContent(head: Uint8Array): DiskContent {
   // A mark of something else may be left from before mkfs; the other way round mkfs takes it away.
   if (hasBytes(head, { at: EXT.magicAt, bytes: '\x53\xef' })) return extContent(head);
   const found = SIGNATURES.find((signature) => hasBytes(head, signature));
+  if (found?.hint === OF_TABLE) return { kind: 'table', what: found.what, hint: found.hint };
   if (found !== undefined) return { kind: 'other', what: found.what, hint: found.hint };
   const isBlank = head.every((byte) => byte === 0);
   return { kind: 'other', what: isBlank ? 'nothing' : 'no file system that domherd knows', hint: BY_HAND };
@@ -84,11 +99,14 @@ function extContent(head: Uint8Array): DiskContent {
   // Bit 0: unmounted; bit 1: an error was found.
   const isUnmounted = (field(EXT.stateAt) & 3) === 1;
   const hasOrphans = field(EXT.orphanAt) !== 0 || (field(EXT.roCompatAt) & RO_COMPAT.orphanPresent) !== 0;
+  const high = (incompat & INCOMPAT.has64Bit) === 0 ? 0 : field(EXT.blocksHighAt);
+  const blocks = high * 2 ** 32 + field(EXT.blocksAt);
   const uuid = [...head.subarray(EXT.uuidAt, EXT.uuidAt + UUID_BYTES)];
   return {
     kind: 'ext',
     isClean: isUnmounted && !hasOrphans && (incompat & INCOMPAT.needsRecovery) === 0,
     uuid: uuid.map((byte) => byte.toString(16).padStart(2, '0')).join(''),
+    sizeBytes: blocks * 1_024 * 2 ** Math.min(field(EXT.blockSizeAt), 6),
   };
 }
 

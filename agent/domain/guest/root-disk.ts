@@ -3,23 +3,37 @@ import { type Disk, listDisks } from '../xl-cfg/disk.js';
 import type { XlCfg } from '../xl-cfg/syntax.js';
 import { getString } from '../xl-cfg/xl-cfg.js';
 
+/** Where a guest's root may be. */
+export interface RootPlace {
+  /** A file or block device of dom0. */
+  readonly target: string;
+  /** Of a whole disk, the number that the kernel is told; `undefined`: it is to be looked for, if there are partitions. */
+  readonly partition: number | undefined;
+}
+
 /**
  * The disks of dom0 that may hold the guest's root: the one that the kernel is told of, or all that can be it, in the order
  * of the cfg, if the kernel looks for it by label.
  *
  * @throws {AppError} `invalid`, with a hint, if there is none that could be edited
  */
-export function rootDisks(cfg: XlCfg): readonly Disk[] {
+export function rootDisks(cfg: XlCfg): readonly RootPlace[] {
   const disks = listDisks(cfg).filter((disk) => !disk.isCdrom);
   if (disks.length === 0) throw invalid('The cfg has no disk', { hint: "disk = ['file:/path/disk.img,xvda2,w']" });
   const device = rootDevice(cfg);
   const named = device === undefined ? undefined : disks.find(({ vdev }) => vdev === device);
-  if (named !== undefined) return [checked(named)];
-  if (device !== undefined) throw noSuchDisk(device, disks);
+  if (named !== undefined) return [placeIn(named)];
+  if (device !== undefined) return [wholeDisk(device, disks)];
   const candidates = disks.filter((disk) => refusalOf(disk) === undefined);
   const [first] = disks;
-  if (candidates.length === 0 && first !== undefined) return [checked(first)];
-  return candidates;
+  if (candidates.length === 0 && first !== undefined) return [placeIn(first)];
+  return candidates.map((disk) => placeIn(disk));
+}
+
+function placeIn(disk: Disk, partition?: number): RootPlace {
+  const refusal = refusalOf(disk);
+  if (refusal !== undefined) throw refusal;
+  return { target: disk.target, partition };
 }
 
 /** `xvda2` of `root=/dev/xvda2 ro`; `undefined` if the kernel is told a label, or nothing here. */
@@ -30,21 +44,12 @@ function rootDevice(cfg: XlCfg): string | undefined {
   return /^\/dev\/([a-z]+\d*)$/.exec(device ?? '')?.[1];
 }
 
-function noSuchDisk(device: string, disks: readonly Disk[]): AppError {
-  const whole = disks.find(({ vdev }) => device.startsWith(vdev) && /^\d+$/.test(device.slice(vdev.length)));
-  if (whole !== undefined) {
-    return invalid(`The root /dev/${device} is a partition of the whole disk ${whole.target}`, {
-      hint: 'domherd edits a disk that is one file system: give the VM one disk a partition, or set the address inside it',
-    });
-  }
+/** The disk that `xvda2` is a partition of. */
+function wholeDisk(device: string, disks: readonly Disk[]): RootPlace {
+  const whole = disks.find(({ vdev }) => device.startsWith(vdev) && /^[1-9]\d*$/.test(device.slice(vdev.length)));
+  if (whole !== undefined) return placeIn(whole, Number(device.slice(whole.vdev.length)));
   const known = disks.map(({ vdev }) => vdev).join(', ');
-  return invalid(`The root is /dev/${device}, and the cfg has no such disk`, { hint: `its disks are ${known}` });
-}
-
-function checked(disk: Disk): Disk {
-  const refusal = refusalOf(disk);
-  if (refusal !== undefined) throw refusal;
-  return disk;
+  throw invalid(`The root is /dev/${device}, and the cfg has no such disk`, { hint: `its disks are ${known}` });
 }
 
 function refusalOf({ target, format, script, access, vdev }: Disk): AppError | undefined {
@@ -55,6 +60,8 @@ function refusalOf({ target, format, script, access, vdev }: Disk): AppError | u
   if (!/^\/(?!.*(^|\/)\.\.(\/|$))/.test(target) || /[\p{Cc}]/u.test(target)) {
     return refuse(`has the path "${target}"`, 'write an absolute path without ".."');
   }
+  // The programs of e2fsprogs take what follows for options of theirs.
+  if (target.includes('?')) return refuse(`has a question mark in its path "${target}"`, 'give the file another name');
   if (access === 'r') return refuse('is read only, others may read it too', 'attach it with w');
   return undefined;
 }

@@ -169,6 +169,11 @@ export class FakeHost implements Toolstack, CfgFolder, GuestDisk, WireProbe, Hos
     return this.warnings;
   }
 
+  async grow(): Promise<void> {
+    this.#call('grow');
+    return Promise.resolve();
+  }
+
   async forget(cfgPath: string): Promise<void> {
     this.#call('forget');
     this.guests.delete(cfgPath);

@@ -175,7 +175,7 @@ t.test('which disk holds the root', (t) => {
   const disks = (text: string): string => {
     try {
       return rootDisks(parseXlCfg(text))
-        .map(({ target }) => target)
+        .map(({ target, partition }) => (partition === undefined ? target : `${target}:${String(partition)}`))
         .join(' ');
     } catch (error) {
       return error instanceof Error ? error.message : '';
@@ -194,7 +194,7 @@ t.test('which disk holds the root', (t) => {
     {
       name: 'a partition of a whole disk',
       cfg: `root = '/dev/xvda1'\ndisk = ['/vm/a.img,raw,xvda,rw']`,
-      want: 'The root /dev/xvda1 is a partition of the whole disk /vm/a.img',
+      want: '/vm/a.img:1',
     },
     {
       name: 'none of that name',
@@ -223,10 +223,14 @@ t.test('what a disk is', (t) => {
     return bytes;
   };
   const EXT = [0x438, '\x53\xef\x01'] as const;
-  const ext = (isClean: boolean) => ({ kind: 'ext', isClean, uuid: '0'.repeat(32) });
+  const ext = (isClean: boolean) => ({ kind: 'ext', isClean, uuid: '0'.repeat(32), sizeBytes: 0 });
   const marked = diskContent(head(EXT, [0x468, '\x01\xab'], [0x477, '\xff']));
   t.match(marked, { uuid: `01ab${'0'.repeat(26)}ff` });
   t.strictSame(diskContent(head(EXT)), ext(true));
+  const sized = head(EXT, [0x404, '\x00\x10'], [0x418, '\x02'], [0x550, '\x01']);
+  t.match(diskContent(sized), { sizeBytes: 4_096 * 4_096 }, 'the high half counts with a feature only');
+  sized.write('\x80', 0x460, 'latin1');
+  t.match(diskContent(sized), { sizeBytes: (2 ** 32 + 4_096) * 4_096 });
   t.strictSame(diskContent(head(EXT, [510, '\x55\xaa'])), ext(true), 'with a boot sector');
   t.strictSame(diskContent(head(EXT, [0x460, '\x04'])), ext(false), 'a journal to replay');
   t.strictSame(diskContent(head([0x438, '\x53\xef\x02'])), ext(false), 'an error was found');
@@ -248,7 +252,7 @@ t.test('what a disk is', (t) => {
     { marks: [[7, 'junk']] as const, what: /no file system/ },
     { marks: [] as const, what: /^nothing$/ },
   ];
-  for (const c of others) t.match(diskContent(head(...c.marks)), { kind: 'other', what: c.what, hint: /./ });
+  for (const c of others) t.match(diskContent(head(...c.marks)), { kind: /other|table/, what: c.what, hint: /./ });
   t.match(diskContent(Buffer.alloc(3)), { kind: 'other' }, 'a short one');
   t.end();
 });
