@@ -18,6 +18,7 @@ import type { FormerCfgs } from './ports/former-cfgs.js';
 import type { DiskStore } from './ports/disk-store.js';
 import type { GuestDisk } from './ports/guest-disk.js';
 import type { DeploymentSource, HostReport } from './ports/host-report.js';
+import type { HostStores } from './ports/host-stores.js';
 import type { IdentityStore } from './ports/identity-store.js';
 import type { IntentLog } from './ports/intent-log.js';
 import type { Joiner } from './ports/joiner.js';
@@ -39,6 +40,7 @@ import { JOIN_HINT, Renewal } from './services/renewal.js';
 import { ResultOutbox } from './services/result-outbox.js';
 import { SessionKeeper } from './services/session-keeper.js';
 import { sleep } from './services/sleep.js';
+import { StoreWatch } from './services/store-watch.js';
 
 /** Of the 10 s that a stop may take; the rest is for saying goodbye. */
 const FINISH_MS = 8000;
@@ -49,6 +51,8 @@ export interface AgentParts {
   readonly cfgFolder: CfgFolder;
   readonly guestDisk: GuestDisk;
   readonly disks: DiskStore;
+  /** What they are kept in. */
+  readonly stores: HostStores;
   /** What VMs were made of here. */
   readonly copies: CopyLog;
   readonly wire: WireProbe;
@@ -104,7 +108,8 @@ export class AgentApp {
     const { toolstack, bridges } = parts;
     const copier = new VmCopier(parts.cfgFolder, parts.disks, this.#maker);
     const means = { toolstack, bridges, configurer: this.#configurer, copier, maker: this.#maker };
-    const carryOut = makeCarryOut({ observer, ...means, consoles: this.#consoles });
+    const storeWatch = new StoreWatch(parts);
+    const carryOut = storeWatch.noting(makeCarryOut({ observer, ...means, consoles: this.#consoles }));
     this.#orders = new OrderRunner({
       ...parts,
       carryOut: leaseMemory.noting(carryOut),
@@ -122,6 +127,7 @@ export class AgentApp {
       outbox: new ResultOutbox(),
       news: new BacklogNews(parts),
       leaseMemory,
+      storeWatch,
       renewal: new Renewal(parts),
       about: { version: VERSION, pid: parts.pid, startedAtMs: parts.clock.nowMs() },
     });

@@ -14,6 +14,7 @@ import { GrpcControllerLink } from './adapters/grpc/grpc-controller-link.js';
 import { GrpcJoiner } from './adapters/grpc/grpc-joiner.js';
 import { LazyTransferLink } from './adapters/grpc/lazy-transfer-link.js';
 import { SimDiskStore } from './adapters/sim/sim-disk-store.js';
+import { SimStores } from './adapters/sim/sim-stores.js';
 import { openSimHost } from './adapters/sim/sim-host.js';
 import { nodeKeyMaker } from './adapters/system/node-key-maker.js';
 import { systemClock } from './adapters/system/system-clock.js';
@@ -53,6 +54,7 @@ export async function openSimParts(options: SimAgentOptions): Promise<AgentParts
     ...host,
     cfgFolder,
     disks: new SimDiskStore(join(simDir, 'disks'), sim.copyMs),
+    stores: new SimStores(),
     copies: new RecordCopyLog(new DirRecordStore(join(stateDir, 'copies'))),
     clock,
     link: new GrpcControllerLink(clock),

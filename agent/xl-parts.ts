@@ -10,6 +10,7 @@ import { DirIdentityStore } from './adapters/disk/dir-identity-store.js';
 import { DirRecordStore } from './adapters/disk/dir-record-store.js';
 import { FileAgentRecord } from './adapters/disk/file-agent-record.js';
 import { HostDiskStore } from './adapters/disk/host-disk-store.js';
+import { SystemStores } from './adapters/disk/system-stores.js';
 import { FileOrderJournal } from './adapters/disk/file-order-journal.js';
 import { RecordFormerCfgs } from './adapters/disk/record-former-cfgs.js';
 import { RecordCopyLog } from './adapters/disk/record-copy-log.js';
@@ -73,6 +74,7 @@ export async function openXlParts(options: XlAgentOptions): Promise<AgentParts> 
       workFolder,
     }),
     disks: new HostDiskStore(exec),
+    stores: new SystemStores({ exec }),
     copies: new RecordCopyLog(new DirRecordStore(join(stateDir, 'copies'))),
     wire: new ArpingProbe(exec, noBridge),
     bridges: new SysfsBridges({ xlConfPath: join(xenDir, 'xl.conf') }),

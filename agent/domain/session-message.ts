@@ -1,4 +1,5 @@
 import type { HostBridges } from '../../shared/domain/bridge.js';
+import type { HostStore } from '../../shared/domain/host-store.js';
 import type { HostEvent } from './host-event.js';
 import type { VifLease } from './lease-record.js';
 import type { Order, OrderProgress, OrderResult } from './order.js';
@@ -42,6 +43,8 @@ export interface StateChange {
   readonly gone: readonly string[];
   /** All of them, if anything of them changed. */
   readonly bridges?: HostBridges | undefined;
+  /** As the bridges. */
+  readonly stores?: readonly HostStore[] | undefined;
 }
 
 export interface Heartbeat {
@@ -56,6 +59,8 @@ export interface FullState {
   readonly vms: readonly ObservedVm[];
   /** `undefined`: they could not be read. */
   readonly bridges: HostBridges | undefined;
+  /** As the bridges. */
+  readonly stores?: readonly HostStore[] | undefined;
 }
 
 export type UpMessage =

@@ -1,4 +1,5 @@
 import type { HostBridges } from '../../shared/domain/bridge.js';
+import type { HostStore } from '../../shared/domain/host-store.js';
 import type { StateChange } from './session-message.js';
 import type { ObservedVif, ObservedVm } from './vm.js';
 
@@ -19,6 +20,16 @@ export function withBridges(
 ): StateChange | undefined {
   if (after === undefined || JSON.stringify(before) === JSON.stringify(after)) return change;
   return { ...(change ?? { changed: [], gone: [] }), bridges: after };
+}
+
+/** As {@link withBridges}, with the stores. */
+export function withStores(
+  change: StateChange | undefined,
+  before: readonly HostStore[] | undefined,
+  after: readonly HostStore[] | undefined,
+): StateChange | undefined {
+  if (after === undefined || JSON.stringify(before) === JSON.stringify(after)) return change;
+  return { ...(change ?? { changed: [], gone: [] }), stores: after };
 }
 
 function isSameVm(a: ObservedVm | undefined, b: ObservedVm): boolean {

@@ -5,8 +5,9 @@
 import type { Logger } from 'pino';
 import { messageOf, toAppError } from '../../shared/errors.js';
 import type { HostBridges } from '../../shared/domain/bridge.js';
+import type { HostStore } from '../../shared/domain/host-store.js';
 import type { OrderProgress, OrderResult } from '../domain/order.js';
-import { diffState, withBridges } from '../domain/state-diff.js';
+import { diffState, withBridges, withStores } from '../domain/state-diff.js';
 import type { DownMessage } from '../domain/session-message.js';
 import type { ObservedVm, VmMetrics } from '../domain/vm.js';
 import type { Bridges } from '../ports/bridges.js';
@@ -20,6 +21,7 @@ import type { Observer } from './observe.js';
 import type { OrderRunner } from './order-runner.js';
 import type { ResultOutbox } from './result-outbox.js';
 import { sleep } from './sleep.js';
+import type { StoreWatch } from './store-watch.js';
 
 /** Changes within this time go as one message. */
 export const COALESCE_MS = 100;
@@ -31,6 +33,7 @@ export interface SessionParts {
   readonly observer: Observer;
   readonly toolstack: Toolstack;
   readonly bridges: Bridges;
+  readonly storeWatch: StoreWatch;
   readonly hostReport: HostReport;
   readonly orders: Pick<OrderRunner, 'submit' | 'cancel'>;
   readonly outbox: ResultOutbox;
@@ -45,6 +48,7 @@ export class Session {
   readonly #parts: SessionParts;
   #sentVms: readonly ObservedVm[] = [];
   #sentBridges: HostBridges | undefined;
+  #sentStores: readonly HostStore[] | undefined;
   #observedAtMs = 0;
   #wake: (() => void) | undefined;
   #isDirty = false;
@@ -112,7 +116,10 @@ export class Session {
   async #sendFullState(): Promise<void> {
     this.#sentVms = await this.#observe();
     this.#sentBridges = await this.#readBridges();
-    await this.#channel.send({ kind: 'fullState', vms: this.#sentVms, bridges: this.#sentBridges });
+    this.#parts.storeWatch.markStale();
+    this.#sentStores = await this.#parts.storeWatch.read();
+    const [vms, bridges, stores] = [this.#sentVms, this.#sentBridges, this.#sentStores];
+    await this.#channel.send({ kind: 'fullState', vms, bridges, stores });
     for (const result of this.#parts.outbox.reopen()) this.sendAgain(result);
     await this.#parts.news.tell(this.#channel);
   }
@@ -141,11 +148,14 @@ export class Session {
       this.#isDirty = false;
       const vms = await this.#observe();
       const bridges = await this.#readBridges();
-      const change = withBridges(diffState(this.#sentVms, vms), this.#sentBridges, bridges);
+      const stores = await this.#parts.storeWatch.read();
+      const withoutStores = withBridges(diffState(this.#sentVms, vms), this.#sentBridges, bridges);
+      const change = withStores(withoutStores, this.#sentStores, stores);
       if (change === undefined) continue;
       await this.#channel.send({ kind: 'change', change });
       this.#sentVms = vms;
       this.#sentBridges = bridges ?? this.#sentBridges;
+      this.#sentStores = stores ?? this.#sentStores;
     }
   }
 

@@ -5,6 +5,7 @@ import { BRIDGE } from './bridge-command.js';
 import { CERTIFICATE } from './certificate-command.js';
 import { COMPLETION } from './completion-command.js';
 import { CONFLICT } from './conflict-command.js';
+import { DISK } from './disk-command.js';
 import { EVENT } from './event-command.js';
 import { formatUsageFailure } from './failure.js';
 import { dataWriter, parseFormat } from './format.js';
@@ -31,6 +32,7 @@ export const NOUNS: readonly Noun[] = [
   IMAGE,
   KEYS,
   BRIDGE,
+  DISK,
   MAC,
   EVENT,
   CONFLICT,

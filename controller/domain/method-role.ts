@@ -18,6 +18,7 @@ export const METHOD_ROLES: Readonly<Record<string, readonly Role[]>> = {
   '/domherd.v1.ControllerService/IssueCertificate': ADMIN,
   '/domherd.v1.ControllerService/ListConflicts': ADMIN,
   '/domherd.v1.ControllerService/RevokeCertificate': ADMIN,
+  '/domherd.v1.DiskService/ListStores': ADMIN,
   '/domherd.v1.EventService/List': ADMIN,
   '/domherd.v1.EventService/Watch': ADMIN,
   '/domherd.v1.HostService/CreateToken': ADMIN,

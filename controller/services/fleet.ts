@@ -1,5 +1,6 @@
 import type { Logger } from 'pino';
 import type { HostBridges } from '../../shared/domain/bridge.js';
+import type { HostStore } from '../../shared/domain/host-store.js';
 import { formatDuration } from '../../shared/domain/duration.js';
 import type { Mac } from '../../shared/domain/mac.js';
 import { notFound, type AppError } from '../../shared/errors.js';
@@ -70,6 +71,7 @@ export class Fleet implements VmKnowledge {
   private readonly sessions = new Map<HostId, HostSession>();
   /** As they were last told; a host tells them anew in each session. */
   private readonly bridges = new Map<HostId, HostBridges>();
+  private readonly stores = new Map<HostId, readonly HostStore[]>();
   private readonly listeners = new Set<(hostId: HostId) => void>();
   private readonly observations: ObservationRecorder;
   private readonly history: HostJournal;
@@ -111,6 +113,7 @@ export class Fleet implements VmKnowledge {
       isCurrent: (other) => this.sessions.get(other.hostId) === other,
       onReachable: (other) => this.tellChanged(other.hostId),
       onBridges: (other, bridges) => this.keepBridges(other.hostId, bridges),
+      onStores: (other, stores) => this.keepStores(other.hostId, stores),
       onClosed: (other) => this.closed(other),
       record: (other, event, vmKey) =>
         this.history.report(other.hostName, event, vmKey === undefined ? undefined : this.vms.byKey(hostId, vmKey)?.id),
@@ -209,6 +212,11 @@ export class Fleet implements VmKnowledge {
     return this.bridges.get(hostId);
   }
 
+  /** What its VMs' disks are kept in; as {@link bridgesOf}. */
+  storesOf(hostId: HostId): readonly HostStore[] | undefined {
+    return this.stores.get(hostId);
+  }
+
   /** `undefined`: none were told, or they are of a domain that is no more. */
   metricsOf(vm: Vm): VmMetrics | undefined {
     if (vm.state === 'stopped') return undefined;
@@ -278,6 +286,11 @@ export class Fleet implements VmKnowledge {
   private keepBridges(hostId: HostId, bridges: HostBridges | undefined): void {
     if (bridges) this.bridges.set(hostId, bridges);
     else this.bridges.delete(hostId);
+  }
+
+  private keepStores(hostId: HostId, stores: readonly HostStore[] | undefined): void {
+    if (stores) this.stores.set(hostId, stores);
+    else this.stores.delete(hostId);
   }
 
   private replaceSession(session: HostSession): void {

@@ -1,5 +1,6 @@
 import type { Logger } from 'pino';
 import type { HostBridges } from '../../shared/domain/bridge.js';
+import type { HostStore } from '../../shared/domain/host-store.js';
 import type { NewEvent } from '../domain/event.js';
 import type { Host } from '../domain/host.js';
 import type { HostId, ObservedVm } from '../domain/vm.js';
@@ -21,10 +22,12 @@ export interface HostReport {
 /** One connected host, as the reader of its stream sees it. Messages are passed on one after the other, each awaited. */
 export interface SessionHandle {
   readonly hostId: HostId;
-  /** Everything that the host has. @param bridges `undefined`: not known */
-  fullState(vms: readonly ObservedVm[], bridges?: HostBridges): Promise<void>;
+  /** Everything that the host has. @param bridges, stores `undefined`: not known */
+  fullState(vms: readonly ObservedVm[], bridges?: HostBridges, stores?: readonly HostStore[]): Promise<void>;
   change(changed: readonly ObservedVm[], goneKeys: readonly string[]): Promise<void>;
   bridges(bridges: HostBridges): void;
+  /** As {@link bridges}. */
+  stores(stores: readonly HostStore[]): void;
   heartbeat(heartbeat: Heartbeat): void;
   progress(orderId: string, progress: OrderProgress): void;
   /** The VM is kept as it is after the order before anybody hears of the outcome. */
@@ -45,6 +48,7 @@ export interface HostSessionOptions {
   /** Its first full state is known. */
   readonly onReachable: (session: HostSession) => void;
   readonly onBridges: (session: HostSession, bridges: HostBridges | undefined) => void;
+  readonly onStores: (session: HostSession, stores: readonly HostStore[] | undefined) => void;
   readonly onClosed: (session: HostSession) => void;
   readonly record: (
     session: HostSession,
@@ -90,9 +94,12 @@ export class HostSession implements SessionHandle, Observer {
     return this.options.isCurrent(this);
   }
 
-  async fullState(vms: readonly ObservedVm[], bridges?: HostBridges): Promise<void> {
+  async fullState(vms: readonly ObservedVm[], bridges?: HostBridges, stores?: readonly HostStore[]): Promise<void> {
     this.heard();
-    if (this.isCurrent()) this.options.onBridges(this, bridges);
+    if (this.isCurrent()) {
+      this.options.onBridges(this, bridges);
+      this.options.onStores(this, stores);
+    }
     await this.options.observations.fullState(this, vms);
     if (this.hasState) return;
     this.hasState = true;
@@ -107,6 +114,11 @@ export class HostSession implements SessionHandle, Observer {
   bridges(bridges: HostBridges): void {
     this.heard();
     if (this.isCurrent()) this.options.onBridges(this, bridges);
+  }
+
+  stores(stores: readonly HostStore[]): void {
+    this.heard();
+    if (this.isCurrent()) this.options.onStores(this, stores);
   }
 
   heartbeat(heartbeat: Heartbeat): void {

@@ -1,4 +1,5 @@
 import type { HostBridges } from '../../shared/domain/bridge.js';
+import type { HostStore } from '../../shared/domain/host-store.js';
 import type { AgentLink, Order, OrderAction, OrderOutcome, VifLease } from '../../controller/ports/agent-link.js';
 import type { Hello } from '../../controller/domain/hello.js';
 import type { HostId, ObservedVm } from '../../controller/domain/vm.js';
@@ -33,6 +34,8 @@ export class FakeAgent implements AgentLink {
   behave: Behaviour = obey;
   /** `undefined`: an agent that does not tell of them. */
   bridges: HostBridges | undefined;
+  /** As the bridges. */
+  stores: readonly HostStore[] | undefined;
   /** While false, outcomes are kept back: the link is dead, the agent is not. */
   answers = true;
   sessionCounter = 0;
@@ -74,7 +77,7 @@ export class FakeAgent implements AgentLink {
   async connect(change: Partial<Hello> = {}): Promise<this> {
     this.endedWith = undefined;
     this.session = await this.fleet.connect(this.options.hostId, this.hello(change), this);
-    await this.session.fullState([...this.vms.values()], this.bridges);
+    await this.session.fullState([...this.vms.values()], this.bridges, this.stores);
     for (const order of this.#early.splice(0)) void this.run(order);
     return this;
   }

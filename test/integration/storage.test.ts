@@ -1,13 +1,15 @@
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, statfsSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { pino } from 'pino';
 import t, { type Test } from 'tap';
 import { DirRecordStore } from '../../agent/adapters/disk/dir-record-store.js';
 import { HostDiskStore } from '../../agent/adapters/disk/host-disk-store.js';
 import { parseGroups, parseVolumes } from '../../agent/adapters/disk/lvm-report.js';
+import { SystemStores } from '../../agent/adapters/disk/system-stores.js';
 import { RecordCopyLog } from '../../agent/adapters/disk/record-copy-log.js';
 import { RecordFormerCfgs } from '../../agent/adapters/disk/record-former-cfgs.js';
+import { mountOf, parseMountinfo, storeNameOf } from '../../agent/domain/host-store.js';
 import type { DiskSource, KeptAs, StoredDisk } from '../../agent/domain/new-disk.js';
 import { parseQcow2Header } from '../../agent/domain/qcow2-header.js';
 import { chooseStorage, type DiskKind, type StorageFacts } from '../../agent/domain/storage-choice.js';
@@ -196,6 +198,88 @@ t.test('logical volumes', async (t) => {
   t.notOk(lvm.volumes.has('thin-3'));
   const bare = new HostDiskStore(createExec({ PATH: root }));
   t.equal(await bare.find('/dev/vg0/a'), undefined, 'without LVM there are no volumes');
+});
+
+t.test('the stores of a host', async (t) => {
+  const root = t.testdir({});
+  const lvm = new FakeLvm(EXEC, root);
+  t.teardown(() => lvm.close());
+  lvm.add({ name: 'pool', type: 'thin-pool', sizeBytes: 200 * MIB, dataPercent: 25 });
+  lvm.add({ name: 'thin', type: 'thin', sizeBytes: 80 * MIB, pool: 'pool', dataPercent: 50 });
+  const image = join(root, 'disk.img');
+  writeFileSync(image, Buffer.alloc(3 * MIB, 'x'));
+  const mountinfoPath = join(root, 'mountinfo');
+  writeFileSync(
+    mountinfoPath,
+    `22 1 8:3 / / rw,relatime shared:1 - ext4 /dev/sda3 rw
+23 22 8:5 / /tmp rw - xfs /dev/sda5 rw
+24 22 8:6 / ${root.replaceAll(' ', '\\040')} rw shared:3 master:1 - btrfs /dev/sdb rw
+`,
+  );
+  const stores = new SystemStores({ exec: lvm, mountinfoPath });
+  const disk = { vmKey: '/etc/xen/a.cfg', format: 'raw' } as const;
+  const disks = [
+    { ...disk, path: image },
+    { ...disk, path: '/dev/vg0/thin' },
+    { ...disk, path: '/dev/sdz' },
+    { ...disk, path: join(root, 'none.img') },
+  ];
+  const read = (isFresh = false) => stores.readStores(disks, isFresh);
+  const found = await read();
+  const { blocks, bsize } = statfsSync('/');
+  const isShared = found.find(({ name }) => name === root)?.sharesBlocks ?? false;
+  const lvmNote = { isRecorded: false, recordedReason: 'an environment is recorded as files, without volumes' };
+  const none = { metadataPercent: undefined, disks: [] };
+  t.strictSame(
+    found.map(({ kind, name, type, metadataPercent, sharesBlocks, isRecorded, recordedReason, disks: own }) => ({
+      ...{ kind, name, type, metadataPercent, sharesBlocks, isRecorded, recordedReason },
+      disks: own,
+    })),
+    [
+      {
+        ...none,
+        kind: 'file-system',
+        name: '/',
+        type: 'ext4',
+        sharesBlocks: false,
+        isRecorded: true,
+        recordedReason: 'it is the root file system, without /tmp',
+      },
+      {
+        ...none,
+        kind: 'file-system',
+        name: '/tmp',
+        type: 'xfs',
+        sharesBlocks: false,
+        isRecorded: false,
+        recordedReason: '/tmp is left out',
+      },
+      {
+        ...{ ...none, kind: 'file-system', name: root, type: 'btrfs', sharesBlocks: isShared, isRecorded: false },
+        recordedReason: 'the root file system alone is recorded',
+        disks: [{ vmKey: '/etc/xen/a.cfg', path: image, sizeBytes: 3 * MIB, usedBytes: 16 * MIB }],
+      },
+      { ...none, kind: 'volume-group', name: 'vg0', type: 'lvm', sharesBlocks: false, ...lvmNote },
+      {
+        ...{ ...none, kind: 'thin-pool', name: 'vg0/pool', type: 'lvm', sharesBlocks: true, ...lvmNote },
+        disks: [{ vmKey: '/etc/xen/a.cfg', path: '/dev/vg0/thin', sizeBytes: 80 * MIB, usedBytes: 48 * MIB }],
+      },
+    ],
+  );
+  t.equal(found[0]?.sizeBytes, blocks * bsize);
+  t.equal(found[4]?.sizeBytes, 200 * MIB);
+  lvm.volumes.delete('pool');
+  t.equal((await read()).length, 5, 'LVM is not asked each time');
+  t.equal((await read(true)).length, 4);
+  const broken = new SystemStores({ exec: lvm, mountinfoPath: join(root, 'none') });
+  await t.rejects(broken.readStores([], false), { code: 'unavailable' });
+  t.equal(storeNameOf('/tmp/a.img', '/'), '/tmp', 'which is no mount of its own, but left out all the same');
+  t.equal(storeNameOf('/tmpfoo/a.img', '/'), '/');
+  const mounts = parseMountinfo(
+    '1 0 0:1 / / rw - ext4 a rw\n2 1 0:2 / /a\\040b rw - xfs b rw\n3 1 0:3 / /a\\040b rw - btrfs c rw\nx\n',
+  );
+  t.strictSame(mountOf('/a b/c', mounts), { path: '/a b', type: 'btrfs' }, 'the later one hides the earlier');
+  t.strictSame(mountOf('/a bc', mounts), { path: '/', type: 'ext4' });
 });
 
 /** The real programs, as far as they go without the kernel's device mapper. */

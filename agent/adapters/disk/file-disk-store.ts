@@ -150,7 +150,7 @@ async function folderOf(path: string): Promise<string> {
 }
 
 /** Tried, since not every xfs can. */
-async function canReflink(path: string): Promise<boolean> {
+export async function canReflink(path: string): Promise<boolean> {
   const probe = await mkdtemp(join(dirname(path), '.domherd-'));
   try {
     await writeFile(join(probe, 'a'), Buffer.alloc(4096, 1));

@@ -1,14 +1,17 @@
 import { AppError, invalid, toAppError } from '../../../shared/errors.js';
 import { shapeFromWire } from '../../../shared/grpc/vm-shape.js';
 import type { HostBridges } from '../../../shared/domain/bridge.js';
+import type { HostStore } from '../../../shared/domain/host-store.js';
 import { formatIpv4, parseIpv4, type Ipv4 } from '../../../shared/domain/ipv4.js';
 import { formatMac, parseMac } from '../../../shared/domain/mac.js';
 import { parseVmName } from '../../../shared/domain/name.js';
 import type * as wire from '../../../shared/gen/domherd/v1/agent.js';
 import type { OpenConsole as WireConsole } from '../../../shared/gen/domherd/v1/console.js';
+import type { HostStores as WireStores } from '../../../shared/gen/domherd/v1/disk.js';
 import type { HostBridges as WireBridges } from '../../../shared/gen/domherd/v1/host.js';
 import type { InterfaceSettings as WireSettings } from '../../../shared/gen/domherd/v1/reservation.js';
 import { VmState as WireState, type VmMetrics as WireMetrics } from '../../../shared/gen/domherd/v1/vm.js';
+import { storeToWire } from '../../../shared/grpc/host-store.js';
 import { PROTOCOL } from '../../../shared/version.js';
 import type { HostEvent } from '../../domain/host-event.js';
 import type { VifLease } from '../../domain/lease-record.js';
@@ -62,12 +65,17 @@ export function upToWire(message: UpMessage): wire.AgentMessage {
   }
 }
 
-function fullStateToWire({ vms, bridges }: FullState): wire.FullState {
-  return { vms: vms.map(vmToWire), bridges: bridges && bridgesToWire(bridges) };
+function fullStateToWire({ vms, bridges, stores }: FullState): wire.FullState {
+  return { vms: vms.map(vmToWire), bridges: bridges && bridgesToWire(bridges), stores: stores && storesToWire(stores) };
 }
 
-function changeToWire({ changed, gone, bridges }: StateChange): wire.StateChange {
-  return { changed: changed.map(vmToWire), gone: [...gone], bridges: bridges && bridgesToWire(bridges) };
+function changeToWire({ changed, gone, bridges, stores }: StateChange): wire.StateChange {
+  const other = { bridges: bridges && bridgesToWire(bridges), stores: stores && storesToWire(stores) };
+  return { changed: changed.map(vmToWire), gone: [...gone], ...other };
+}
+
+function storesToWire(stores: readonly HostStore[]): WireStores {
+  return { stores: stores.map(storeToWire) };
 }
 
 function bridgesToWire({ bridges, xlBridge, xlScript }: HostBridges): WireBridges {

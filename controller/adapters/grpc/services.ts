@@ -1,5 +1,6 @@
 import { AgentServiceService, JoinServiceService } from '../../../shared/gen/domherd/v1/agent.js';
 import { ControllerServiceService } from '../../../shared/gen/domherd/v1/controller.js';
+import { DiskServiceService } from '../../../shared/gen/domherd/v1/disk.js';
 import { EventServiceService } from '../../../shared/gen/domherd/v1/event.js';
 import { HostServiceService } from '../../../shared/gen/domherd/v1/host.js';
 import { ImageServiceService } from '../../../shared/gen/domherd/v1/image.js';
@@ -22,6 +23,7 @@ import type { JoinService } from '../../services/join-service.js';
 import type { LeaseService } from '../../services/lease-service.js';
 import type { MacService } from '../../services/mac-service.js';
 import type { ReservationService } from '../../services/reservation-service.js';
+import { StoreQuery } from '../../services/store-query.js';
 import type { TokenService } from '../../services/token-service.js';
 import type { TransferHub } from '../../services/transfer-hub.js';
 import type { VmAddresser } from '../../services/vm-addresser.js';
@@ -38,6 +40,7 @@ import { conflictHandlers } from './conflict-rpc.js';
 import { infoHandlers, type ControllerInfo } from './controller-rpc.js';
 import { leaseToWire } from './convert-lease.js';
 import { hostConsoleHandlers } from './console-rpc.js';
+import { diskHandlers } from './disk-rpc.js';
 import { eventHandlers } from './event-rpc.js';
 import { healthHandlers } from './health-rpc.js';
 import { bridgeHandlers, hostQueryHandlers } from './host-rpc.js';
@@ -106,6 +109,7 @@ export function adminServices(answerers: Answerers): readonly ServedService[] {
     { definition: MacServiceService, handlers: macHandlers(answerers.macs) },
     { definition: EventServiceService, handlers: eventHandlers(answerers.events) },
     { definition: HostServiceService, handlers: host },
+    { definition: DiskServiceService, handlers: diskHandlers(new StoreQuery({ fleet })) },
     { definition: VmServiceService, handlers: vm },
     { definition: ImageServiceService, handlers: imageHandlers(answerers.images) },
     { definition: ControllerServiceService, handlers: controller },

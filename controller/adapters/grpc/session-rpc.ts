@@ -14,6 +14,7 @@ import type { SessionHandle } from '../../services/host-session.js';
 import type { Bidi, CallInfo, Handlers } from './call.js';
 import { timestampFromMs } from './convert.js';
 import { bridgesFrom } from './convert-bridge.js';
+import { storesFrom } from './convert-store.js';
 import { helloFrom, reportFrom } from './convert-host.js';
 import { fullStateFrom, heartbeatFrom, keyFrom, observedVmsFrom, textFrom } from './convert-observation.js';
 import { orderToWire, outcomeFrom, vifLeaseToWire } from './convert-order.js';
@@ -111,11 +112,17 @@ async function pump(
 async function receive({ message }: AgentMessage, session: SessionHandle): Promise<void> {
   switch (message?.$case) {
     case 'fullState':
-      return session.fullState(fullStateFrom(message.value), bridgesFrom(message.value.bridges, 'full_state.bridges'));
+      return session.fullState(
+        fullStateFrom(message.value),
+        bridgesFrom(message.value.bridges, 'full_state.bridges'),
+        storesFrom(message.value.stores, 'full_state.stores'),
+      );
     case 'change': {
       const { changed, gone } = message.value;
       const bridges = bridgesFrom(message.value.bridges, 'change.bridges');
       if (bridges) session.bridges(bridges);
+      const stores = storesFrom(message.value.stores, 'change.stores');
+      if (stores) session.stores(stores);
       return session.change(observedVmsFrom(changed, 'change.changed'), gone);
     }
     case 'heartbeat':

@@ -13,6 +13,8 @@ import type { CarryOut } from '../../../agent/services/order-runner.js';
 import { MemoryRecordStore } from '../../fakes/memory-record-store.js';
 import { AppError, notFound } from '../../../shared/errors.js';
 import type { HostBridges } from '../../../shared/domain/bridge.js';
+import type { HostStore } from '../../../shared/domain/host-store.js';
+import type { DiskOfVm, HostStores } from '../../../agent/ports/host-stores.js';
 import type { Ipv4 } from '../../../shared/domain/ipv4.js';
 import type { Mac } from '../../../shared/domain/mac.js';
 import type { GuestSettings, OrderResult } from '../../../agent/domain/order.js';
@@ -29,7 +31,7 @@ import type { DomainSample, Toolstack } from '../../../agent/ports/toolstack.js'
 import type { WireAnswer, WireProbe } from '../../../agent/ports/wire-probe.js';
 
 /** A host in memory; each part does what it is told, at once, and keeps a list of what it was asked. */
-export class FakeHost implements Toolstack, CfgFolder, GuestDisk, WireProbe, HostReport, Bridges {
+export class FakeHost implements Toolstack, CfgFolder, GuestDisk, WireProbe, HostReport, Bridges, HostStores {
   readonly isSimulated = true;
   readonly calls: string[] = [];
   readonly files = new Map<string, string>();
@@ -47,6 +49,7 @@ export class FakeHost implements Toolstack, CfgFolder, GuestDisk, WireProbe, Hos
   isDiskDeaf = false;
   warnings: readonly string[] = [];
   bridges = bridgesOf('eth0');
+  stores: readonly HostStore[] = [];
   /** Where the wire was asked. */
   readonly probed: (string | undefined)[] = [];
 
@@ -238,6 +241,13 @@ export class FakeHost implements Toolstack, CfgFolder, GuestDisk, WireProbe, Hos
     const fault = this.faults.get('readBridges');
     if (fault !== undefined) throw fault;
     return this.bridges;
+  }
+
+  async readStores(disks: readonly DiskOfVm[], isFresh: boolean): Promise<readonly HostStore[]> {
+    this.#fail('readStores');
+    if (isFresh) this.calls.push('ask LVM');
+    const found = disks.map(({ vmKey, path }) => ({ vmKey, path, sizeBytes: 1, usedBytes: 1 }));
+    return this.stores.map((store) => ({ ...store, disks: found }));
   }
 
   async readFacts(): ReturnType<HostReport['readFacts']> {

@@ -27,6 +27,7 @@ import {
 import { Timestamp } from "../../google/protobuf/timestamp.js";
 import { AgentConsoleMessage, ControllerConsoleMessage, OpenConsole } from "./console.js";
 import { ProtocolVersion } from "./controller.js";
+import { HostStores } from "./disk.js";
 import { HostBridges, HostFacts } from "./host.js";
 import { ImageChunk } from "./image.js";
 import { InterfaceSettings } from "./reservation.js";
@@ -124,7 +125,11 @@ export interface Heartbeat_MetricsEntry {
 export interface FullState {
   vms: ObservedVm[];
   /** Unset: they could not be read, or the agent is older. */
-  bridges: HostBridges | undefined;
+  bridges:
+    | HostBridges
+    | undefined;
+  /** As bridges. */
+  stores: HostStores | undefined;
 }
 
 export interface StateChange {
@@ -132,7 +137,11 @@ export interface StateChange {
   /** Keys of VMs that are gone. */
   gone: string[];
   /** All of them, when anything of them changed; else unset. */
-  bridges: HostBridges | undefined;
+  bridges:
+    | HostBridges
+    | undefined;
+  /** As bridges. */
+  stores: HostStores | undefined;
 }
 
 /** What the host sees; claims nothing. */
@@ -1264,7 +1273,7 @@ export const Heartbeat_MetricsEntry: MessageFns<Heartbeat_MetricsEntry> = {
 };
 
 function createBaseFullState(): FullState {
-  return { vms: [], bridges: undefined };
+  return { vms: [], bridges: undefined, stores: undefined };
 }
 
 export const FullState: MessageFns<FullState> = {
@@ -1274,6 +1283,9 @@ export const FullState: MessageFns<FullState> = {
     }
     if (message.bridges !== undefined) {
       HostBridges.encode(message.bridges, writer.uint32(18).fork()).join();
+    }
+    if (message.stores !== undefined) {
+      HostStores.encode(message.stores, writer.uint32(34).fork()).join();
     }
     return writer;
   },
@@ -1307,6 +1319,14 @@ export const FullState: MessageFns<FullState> = {
             message.bridges = HostBridges.decode(reader, reader.uint32());
             continue;
           }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.stores = HostStores.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1328,12 +1348,15 @@ export const FullState: MessageFns<FullState> = {
     message.bridges = (object.bridges !== undefined && object.bridges !== null)
       ? HostBridges.fromPartial(object.bridges)
       : undefined;
+    message.stores = (object.stores !== undefined && object.stores !== null)
+      ? HostStores.fromPartial(object.stores)
+      : undefined;
     return message;
   },
 };
 
 function createBaseStateChange(): StateChange {
-  return { changed: [], gone: [], bridges: undefined };
+  return { changed: [], gone: [], bridges: undefined, stores: undefined };
 }
 
 export const StateChange: MessageFns<StateChange> = {
@@ -1346,6 +1369,9 @@ export const StateChange: MessageFns<StateChange> = {
     }
     if (message.bridges !== undefined) {
       HostBridges.encode(message.bridges, writer.uint32(26).fork()).join();
+    }
+    if (message.stores !== undefined) {
+      HostStores.encode(message.stores, writer.uint32(34).fork()).join();
     }
     return writer;
   },
@@ -1387,6 +1413,14 @@ export const StateChange: MessageFns<StateChange> = {
             message.bridges = HostBridges.decode(reader, reader.uint32());
             continue;
           }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.stores = HostStores.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1408,6 +1442,9 @@ export const StateChange: MessageFns<StateChange> = {
     message.gone = object.gone?.map((e) => e) || [];
     message.bridges = (object.bridges !== undefined && object.bridges !== null)
       ? HostBridges.fromPartial(object.bridges)
+      : undefined;
+    message.stores = (object.stores !== undefined && object.stores !== null)
+      ? HostStores.fromPartial(object.stores)
       : undefined;
     return message;
   },

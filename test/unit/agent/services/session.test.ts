@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { pino } from 'pino';
 import t, { type Test } from 'tap';
 import { AppError } from '../../../../shared/errors.js';
+import type { HostStore } from '../../../../shared/domain/host-store.js';
 import type { Identity } from '../../../../agent/domain/identity.js';
 import type { HostEvent } from '../../../../agent/domain/host-event.js';
 import type { Order, OrderResult } from '../../../../agent/domain/order.js';
@@ -24,6 +25,7 @@ import { Observer } from '../../../../agent/services/observe.js';
 import { Renewal } from '../../../../agent/services/renewal.js';
 import { ResultOutbox } from '../../../../agent/services/result-outbox.js';
 import { SessionKeeper } from '../../../../agent/services/session-keeper.js';
+import { StoreWatch } from '../../../../agent/services/store-watch.js';
 import { bridgesOf, FakeHost } from '../fake-host.js';
 import { ManualClock, settle } from '../manual-clock.js';
 
@@ -177,11 +179,13 @@ function makeKeeper(t: Test, prepare: (identities: MemoryIdentities, clock: Manu
   prepare(identities, clock);
   let counter = 0;
   let records: readonly LeaseRecord[] = [];
+  const storeWatch = new StoreWatch({ cfgFolder: host, stores: host, log: LOG });
   const keeper = new SessionKeeper({
     clock,
     observer: new Observer(host, host, host),
     toolstack: host,
     bridges: host,
+    storeWatch,
     hostReport: host,
     orders: { submit: (one) => void submitted.push(one), cancel: (id) => void host.calls.push(`cancel ${id}`) },
     outbox: new ResultOutbox(),
@@ -214,6 +218,7 @@ function makeKeeper(t: Test, prepare: (identities: MemoryIdentities, clock: Manu
     if (clock.timers !== 0) throw new Error(`${clock.timers} timers are left`);
   });
   return {
+    storeWatch,
     backlog,
     records: () => records,
     clock,
@@ -277,6 +282,48 @@ t.test('the session', async (t) => {
     channels[1]?.say(new AppError('unavailable', 'cut'));
     await clock.advance(1000);
     t.match(channels[2]?.sent[1], { kind: 'event', event: event(3) });
+  });
+
+  t.test('tells of stores, again when they changed; LVM is asked at the start and after what made disks', async (t) => {
+    const { host, channels, clock, keeper, storeWatch } = makeKeeper(t);
+    const root: HostStore = {
+      ...{ kind: 'file-system', name: '/', type: 'ext4', sizeBytes: 6, freeBytes: 5, metadataPercent: undefined },
+      ...{ sharesBlocks: false, isRecorded: true, recordedReason: '', disks: [] },
+    };
+    host.stores = [root];
+    host.files.set('/xen/domU.cfg', "name='domU'\ndisk=['phy:/a,xvda,w','file:/cd,hdc:cdrom,r']\n");
+    host.files.set('/xen/bad.cfg', "name='bad'\ndisk=['?']\n");
+    await clock.advance(0);
+    const disks = [{ vmKey: '/xen/domU.cfg', path: '/a' }];
+    t.match(channels[0]?.sent[0], { kind: 'fullState', stores: [{ name: '/', freeBytes: 5, disks }] });
+    const change = async (): Promise<UpMessage | undefined> => {
+      keeper.stateChanged();
+      await clock.advance(100);
+      return channels[0]?.sent.at(-1);
+    };
+    const sent = channels[0]?.sent.length;
+    await change();
+    t.equal(channels[0]?.sent.length, sent, 'the same is not told');
+    host.stores = [{ ...root, freeBytes: 4 }];
+    t.match(await change(), { change: { changed: [], stores: [{ freeBytes: 4 }] } });
+    host.faults.set('readStores', new AppError('unavailable', 'no statfs'));
+    host.addVm('domU2');
+    const last = await change();
+    t.match(last, { change: { changed: [{ name: 'domU2' }] } });
+    t.equal(last?.kind === 'change' && last.change.stores, undefined);
+    host.faults.clear();
+    const asked = (): number => host.calls.filter((call) => call === 'ask LVM').length;
+    const before = asked();
+    await change();
+    t.equal(asked(), before);
+    const outcome = { vm: undefined, warnings: [] };
+    const carryOut = storeWatch.noting(() => Promise.resolve(outcome));
+    for (const kind of ['start', 'remove'] as const) {
+      const order: Order = { orderId: kind, vmKey: 'a', timeoutMs: 1000, action: { kind } };
+      await carryOut(order, () => undefined, new AbortController().signal);
+      await change();
+    }
+    t.equal(asked(), before + 1);
   });
 
   t.test('tells of bridges, again when they changed, and of VMs though they cannot be read', async (t) => {

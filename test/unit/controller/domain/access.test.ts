@@ -23,6 +23,7 @@ import { fullBucket, takeToken, type Bucket } from '../../../../controller/domai
 import { AppError } from '../../../../shared/errors.js';
 import { AgentServiceService, JoinServiceService } from '../../../../shared/gen/domherd/v1/agent.js';
 import { ControllerServiceService } from '../../../../shared/gen/domherd/v1/controller.js';
+import { DiskServiceService } from '../../../../shared/gen/domherd/v1/disk.js';
 import { EventServiceService } from '../../../../shared/gen/domherd/v1/event.js';
 import { HostServiceService } from '../../../../shared/gen/domherd/v1/host.js';
 import { ImageServiceService } from '../../../../shared/gen/domherd/v1/image.js';
@@ -53,6 +54,7 @@ t.test('who may call what', (t) => {
     AgentServiceService,
     JoinServiceService,
     ControllerServiceService,
+    DiskServiceService,
     EventServiceService,
     HostServiceService,
     ImageServiceService,

@@ -86,7 +86,7 @@ const vm: ObservedVm = {
 };
 const change = (...changed: ObservedVm[]): Message => ({
   $case: 'change',
-  value: { changed, gone: [], bridges: undefined },
+  value: { changed, gone: [], bridges: undefined, stores: undefined },
 });
 
 async function connected() {
@@ -94,7 +94,7 @@ async function connected() {
   world.host('h', []);
   const wire = new Wire(world, 'h');
   wire.send(hello(world));
-  wire.send({ $case: 'fullState', value: { vms: [vm], bridges: undefined } });
+  wire.send({ $case: 'fullState', value: { vms: [vm], bridges: undefined, stores: undefined } });
   await settle();
   return { world, wire };
 }
