@@ -8,6 +8,7 @@ import { isNewDeployment } from './domain/deployment.js';
 import type { Identity } from './domain/identity.js';
 import type { AgentRecord } from './ports/agent-record.js';
 import type { DeploymentRecord, EventBacklog, LeaseBook } from './ports/boot-record.js';
+import type { BootFiles } from './ports/boot-files.js';
 import type { Bridges } from './ports/bridges.js';
 import type { CfgFolder } from './ports/cfg-folder.js';
 import type { Clock } from './ports/clock.js';
@@ -17,6 +18,7 @@ import type { ControllerLink } from './ports/controller-link.js';
 import type { FormerCfgs } from './ports/former-cfgs.js';
 import type { DiskStore } from './ports/disk-store.js';
 import type { GuestDisk } from './ports/guest-disk.js';
+import type { HostImages } from './ports/host-images.js';
 import type { DeploymentSource, HostReport } from './ports/host-report.js';
 import type { HostStores } from './ports/host-stores.js';
 import type { IdentityStore } from './ports/identity-store.js';
@@ -24,6 +26,7 @@ import type { IntentLog } from './ports/intent-log.js';
 import type { Joiner } from './ports/joiner.js';
 import type { KeyMaker } from './ports/key-maker.js';
 import type { OrderJournal } from './ports/order-journal.js';
+import type { SeedMaker } from './ports/seed-maker.js';
 import type { Toolstack } from './ports/toolstack.js';
 import type { TransferLink } from './ports/transfer-link.js';
 import type { WireProbe } from './ports/wire-probe.js';
@@ -32,6 +35,7 @@ import { makeCarryOut } from './services/carry-out.js';
 import { VmConfigurer } from './services/configure-vm.js';
 import { ConsoleServer } from './services/console-server.js';
 import { VmCopier } from './services/copy-vm.js';
+import { VmImager } from './services/vm-imager.js';
 import { VmMaker } from './services/vm-maker.js';
 import { LeaseMemory } from './services/lease-memory.js';
 import { Observer } from './services/observe.js';
@@ -53,6 +57,9 @@ export interface AgentParts {
   readonly disks: DiskStore;
   /** What they are kept in. */
   readonly stores: HostStores;
+  readonly images: HostImages;
+  readonly bootFiles: BootFiles;
+  readonly seeds: SeedMaker;
   /** What VMs were made of here. */
   readonly copies: CopyLog;
   readonly wire: WireProbe;
@@ -87,6 +94,7 @@ export class AgentApp {
   readonly #configurer: VmConfigurer;
   readonly #maker: VmMaker;
   readonly #consoles: ConsoleServer;
+  readonly #imager: VmImager;
   readonly #orders: OrderRunner;
   readonly #keeper: SessionKeeper;
   readonly #end = new AbortController();
@@ -100,6 +108,7 @@ export class AgentApp {
     const observer = new Observer(parts.toolstack, parts.cfgFolder, parts.guestDisk);
     this.#configurer = new VmConfigurer(parts);
     this.#maker = new VmMaker(parts);
+    this.#imager = new VmImager(parts, this.#maker);
     const leaseMemory = new LeaseMemory(parts);
     this.#consoles = new ConsoleServer({
       ...parts,
@@ -107,7 +116,8 @@ export class AgentApp {
     });
     const { toolstack, bridges } = parts;
     const copier = new VmCopier(parts.cfgFolder, parts.disks, this.#maker);
-    const means = { toolstack, bridges, configurer: this.#configurer, copier, maker: this.#maker };
+    const imager = this.#imager;
+    const means = { toolstack, bridges, configurer: this.#configurer, copier, imager, maker: this.#maker };
     const storeWatch = new StoreWatch(parts);
     const carryOut = storeWatch.noting(makeCarryOut({ observer, ...means, consoles: this.#consoles }));
     this.#orders = new OrderRunner({
@@ -143,6 +153,7 @@ export class AgentApp {
     const { toolstack, cfgFolder } = this.#parts;
     const { host, deploymentId } = await this.#boundIdentity();
     await this.#maker.recover();
+    await this.#imager.recover();
     await this.#configurer.recover();
     await this.#orders.start();
     const changed = (): void => this.#keeper.stateChanged();

@@ -11,11 +11,13 @@ import { RecordFormerCfgs } from './adapters/disk/record-former-cfgs.js';
 import { RecordCopyLog } from './adapters/disk/record-copy-log.js';
 import { RecordIntentLog } from './adapters/disk/record-intent-log.js';
 import { GrpcControllerLink } from './adapters/grpc/grpc-controller-link.js';
+import { GrpcImageFeed } from './adapters/grpc/grpc-image-feed.js';
 import { GrpcJoiner } from './adapters/grpc/grpc-joiner.js';
 import { LazyTransferLink } from './adapters/grpc/lazy-transfer-link.js';
 import { SimDiskStore } from './adapters/sim/sim-disk-store.js';
 import { SimStores } from './adapters/sim/sim-stores.js';
 import { openSimHost } from './adapters/sim/sim-host.js';
+import { simBootFiles, SimImages, simSeeds } from './adapters/sim/sim-images.js';
 import { nodeKeyMaker } from './adapters/system/node-key-maker.js';
 import { systemClock } from './adapters/system/system-clock.js';
 import { SystemHostReport } from './adapters/system/system-host-report.js';
@@ -55,6 +57,9 @@ export async function openSimParts(options: SimAgentOptions): Promise<AgentParts
     cfgFolder,
     disks: new SimDiskStore(join(simDir, 'disks'), sim.copyMs),
     stores: new SimStores(),
+    images: new SimImages(new GrpcImageFeed(identities)),
+    bootFiles: simBootFiles,
+    seeds: simSeeds,
     copies: new RecordCopyLog(new DirRecordStore(join(stateDir, 'copies'))),
     clock,
     link: new GrpcControllerLink(clock),

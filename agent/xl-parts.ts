@@ -16,15 +16,20 @@ import { RecordFormerCfgs } from './adapters/disk/record-former-cfgs.js';
 import { RecordCopyLog } from './adapters/disk/record-copy-log.js';
 import { RecordIntentLog } from './adapters/disk/record-intent-log.js';
 import { GrpcControllerLink } from './adapters/grpc/grpc-controller-link.js';
+import { GrpcImageFeed } from './adapters/grpc/grpc-image-feed.js';
 import { GrpcJoiner } from './adapters/grpc/grpc-joiner.js';
 import { LazyTransferLink } from './adapters/grpc/lazy-transfer-link.js';
 import { KernelDiskUse } from './adapters/guest/disk-use.js';
 import { E2fsGuestDisk } from './adapters/guest/e2fs-guest-disk.js';
+import { SeedGuestDisk } from './adapters/guest/seed-guest-disk.js';
+import { SeedTools } from './adapters/guest/seed-tools.js';
+import { FeedHostImages } from './adapters/image/feed-host-images.js';
 import { SystemDeployment } from './adapters/system/deployment.js';
 import { nodeKeyMaker } from './adapters/system/node-key-maker.js';
 import { systemClock } from './adapters/system/system-clock.js';
 import { ArpingProbe } from './adapters/wire/arping-probe.js';
 import { usualConsolePlaces, XlConsoles } from './adapters/xl/xl-consoles.js';
+import { Dom0BootFiles } from './adapters/xl/dom0-boot-files.js';
 import { findXenHost, type XenPlaces } from './adapters/xl/xen-host.js';
 import { XlHostReport } from './adapters/xl/xl-host-report.js';
 import { XlToolstack } from './adapters/xl/xl-toolstack.js';
@@ -63,18 +68,32 @@ export async function openXlParts(options: XlAgentOptions): Promise<AgentParts> 
   const toolstack = new XlToolstack({ host, exec, follow, cfgFolder, clock, log });
   toolstack.onDomains = () => hostReport.domainsChanged();
   const identities = new DirIdentityStore(stateDir, nodeKeyMaker);
+  const use = new KernelDiskUse();
+  const seeds = new SeedTools(exec, workFolder);
   return {
     toolstack,
     cfgFolder,
-    guestDisk: new E2fsGuestDisk({
-      exec,
-      use: new KernelDiskUse(),
-      changes: new DirRecordStore(join(stateDir, 'guest-changes')),
-      originals: new DirRecordStore(join(stateDir, 'guest-originals')),
-      workFolder,
+    guestDisk: new SeedGuestDisk({
+      files: new E2fsGuestDisk({
+        exec,
+        use,
+        changes: new DirRecordStore(join(stateDir, 'guest-changes')),
+        originals: new DirRecordStore(join(stateDir, 'guest-originals')),
+        workFolder,
+      }),
+      tools: seeds,
+      use,
+      changes: new DirRecordStore(join(stateDir, 'seed-changes')),
+      originals: new DirRecordStore(join(stateDir, 'seed-originals')),
     }),
     disks: new HostDiskStore(exec),
     stores: new SystemStores({ exec }),
+    images: new FeedHostImages({
+      ...{ feed: new GrpcImageFeed(identities), exec, clock, log },
+      folder: join(stateDir, 'images'),
+    }),
+    bootFiles: new Dom0BootFiles(),
+    seeds,
     copies: new RecordCopyLog(new DirRecordStore(join(stateDir, 'copies'))),
     wire: new ArpingProbe(exec, noBridge),
     bridges: new SysfsBridges({ xlConfPath: join(xenDir, 'xl.conf') }),

@@ -189,9 +189,10 @@ function makeServices(
   });
   const macs = new MacService(common);
   const holdings = new VmHoldings({ leases, macs });
-  const images = new ImageService({
+  const images: ImageService = new ImageService({
     store: new DirImageStore(join(config.dataDir, IMAGE_FOLDER)),
     urls: new FetchUrlSource(),
+    mayRead: (hostId, sha256) => answerers.vms.maker.isMakingOf(hostId, sha256),
   });
   const streams = new HostStreams({ fleet, orders, timers, random });
   const answerers: Answerers = {
@@ -239,6 +240,7 @@ function makeVmServices({ clock, random, timers, log }: AppWorld, parts: VmParts
   return {
     query,
     addresser,
+    maker,
     creator: new VmCreator({ ...parts, operator, maker, placer, clock, random }),
     deleter: new VmDeleter({ ...parts, query, operator, clock, log, turns }),
     labeler: new VmLabeler({ ...parts, query, operator }),

@@ -2,6 +2,7 @@ import { invalid, wrongState } from '../../shared/errors.js';
 import type { VmShape } from '../../shared/domain/vm-shape.js';
 import type { DiskFormat, NewDisk } from './new-disk.js';
 import { chooseStorage, ownPlace, placeBeside, type StorageFacts } from './storage-choice.js';
+import { SEED_VDEV } from './seed/seed-files.js';
 import type { ObservedVm } from './vm.js';
 import type { VmPlan } from './vm-plan.js';
 import { addDisk, freeVdevs, listDisks, setDisk, type Disk } from './xl-cfg/disk.js';
@@ -76,7 +77,9 @@ function copiesOf(
   return disks.map((disk, n): DiskCopy => {
     const sizeBytes = n === 0 && shape.diskMib !== undefined ? shape.diskMib * MIB : undefined;
     const copy = { disk, fromVm: source.name, toVm: name, isGrown: sizeBytes !== undefined };
-    const { place, format, reason } = chooseStorage(copy, shape.storage, facts);
+    // It is written anew for each VM.
+    const storage = disk.vdev === SEED_VDEV ? 'copy' : shape.storage;
+    const { place, format, reason } = chooseStorage(copy, storage, facts);
     if (disk === swap) {
       return {
         disk,

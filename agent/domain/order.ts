@@ -2,6 +2,7 @@ import type { ErrorCode, ErrorDetails } from '../../shared/errors.js';
 import type { Ipv4 } from '../../shared/domain/ipv4.js';
 import type { Mac } from '../../shared/domain/mac.js';
 import type { CopySettings } from './copy-plan.js';
+import type { MakeSettings } from './image/image-plan.js';
 import type { ObservedVm } from './vm.js';
 
 /** What a guest needs besides its address. */
@@ -47,6 +48,8 @@ export type OrderAction =
   | { readonly kind: 'restoreFiles' }
   /** Makes the VM, of another one on this host. */
   | ({ readonly kind: 'copy' } & CopyOrder)
+  /** Makes the VM, of something that is no VM. */
+  | ({ readonly kind: 'make' } & MakeSettings)
   /** Takes away a VM that was made so. */
   | { readonly kind: 'remove' }
   /** Hands its console on, or its log. */

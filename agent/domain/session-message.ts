@@ -16,6 +16,8 @@ export interface HostFacts {
   readonly memoryFreeMib: number;
   /** New at each boot of the host. */
   readonly bootId: string;
+  /** Where the cfg files are, absolute. */
+  readonly cfgFolder?: string | undefined;
 }
 
 export interface Hello {

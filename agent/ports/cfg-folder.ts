@@ -8,6 +8,9 @@ export type CfgFile =
 
 /** The folder of the domUs' cfg files, on Xen /etc/xen. */
 export interface CfgFolder {
+  /** Absolute. */
+  readonly path: string;
+
   /** All `*.cfg` files, by path, absolute. A folder that does not exist is empty. @throws {AppError} `unavailable` */
   list(): Promise<readonly CfgFile[]>;
 

@@ -9,6 +9,7 @@ import type { ConsoleServer } from './console-server.js';
 import type { VmCopier } from './copy-vm.js';
 import type { Observer } from './observe.js';
 import type { CarryOut, ReportProgress } from './order-runner.js';
+import type { VmImager } from './vm-imager.js';
 import type { VmMaker } from './vm-maker.js';
 
 export interface CarryOutParts {
@@ -18,6 +19,7 @@ export interface CarryOutParts {
   readonly copier: VmCopier;
   readonly maker: VmMaker;
   readonly consoles: Pick<ConsoleServer, 'open'>;
+  readonly imager: VmImager;
   readonly bridges: Bridges;
 }
 
@@ -27,12 +29,16 @@ export interface CarryOutParts {
  */
 export function makeCarryOut({ observer, ...parts }: CarryOutParts): CarryOut {
   return async (order, progress, signal) => {
+    if (order.action.kind === 'make') {
+      const warnings = await parts.imager.make(order.vmKey, order.action, progress, signal);
+      return { vm: await observer.find(order.vmKey), warnings };
+    }
     // Of a VM that is to be made there is only the one that it is made of.
     const key = order.action.kind === 'copy' ? order.action.sourceKey : order.vmKey;
     const vm = await observer.find(key);
     if (vm === undefined) throw notFound(`There is no VM ${key} on this host`, { vmKey: key });
     const warnings: string[] = [];
-    await act(order, vm, { ...parts, progress, signal, warnings });
+    await act({ ...order, action: order.action }, vm, { ...parts, progress, signal, warnings });
     return { vm: await observer.find(order.vmKey), warnings };
   };
 }
@@ -44,9 +50,11 @@ interface Means extends Omit<CarryOutParts, 'observer'> {
   readonly warnings: string[];
 }
 
+/** Of a VM that is there. */
+type ActOrder = Omit<Order, 'action'> & { readonly action: Exclude<OrderAction, { kind: 'make' }> };
 type ShutdownAction = Extract<OrderAction, { kind: 'shutdown' }>;
 
-async function act({ action, vmKey }: Order, vm: ObservedVm, means: Means): Promise<void> {
+async function act({ action, vmKey }: ActOrder, vm: ObservedVm, means: Means): Promise<void> {
   const { toolstack, progress, signal } = means;
   switch (action.kind) {
     case 'configure':

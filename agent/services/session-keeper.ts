@@ -6,6 +6,7 @@ import type { OrderProgress, OrderResult } from '../domain/order.js';
 import type { Hello } from '../domain/session-message.js';
 import type { AgentRecord, AgentStatus } from '../ports/agent-record.js';
 import type { ConsoleStream, ControllerLink, SessionChannel } from '../ports/controller-link.js';
+import type { CfgFolder } from '../ports/cfg-folder.js';
 import type { Renewal } from './renewal.js';
 import { Session, type SessionParts } from './session.js';
 import { sleep } from './sleep.js';
@@ -14,6 +15,7 @@ import { sleep } from './sleep.js';
 export const STABLE_MS = 30_000;
 
 export interface SessionKeeperParts extends SessionParts {
+  readonly cfgFolder: Pick<CfgFolder, 'path'>;
   readonly link: ControllerLink;
   readonly renewal: Renewal;
   readonly record: AgentRecord;
@@ -117,8 +119,8 @@ export class SessionKeeper {
   }
 
   async #makeHello(identity: Identity): Promise<Hello> {
-    const { hostReport, record, toolstack, clock } = this.#parts;
-    const facts = await hostReport.readFacts();
+    const { hostReport, record, toolstack, clock, cfgFolder } = this.#parts;
+    const facts = { ...(await hostReport.readFacts()), cfgFolder: cfgFolder.path };
     const sessionCounter = await record.nextSessionCounter();
     const { deploymentId } = identity;
     return { facts, sessionCounter, deploymentId, isSimulated: toolstack.isSimulated, nowMs: clock.nowMs() };

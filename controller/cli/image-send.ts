@@ -35,10 +35,25 @@ export interface ImageOptions {
 export function sendImage(call: Invocation, source: string, { sha256 }: ImageOptions): Promise<Image> {
   const wanted = sha256 === undefined ? undefined : parseSha256(sha256);
   return withClient(call, ImageServiceClient, (client) =>
-    /^[a-z][a-z0-9+.-]*:\/\//i.test(source)
-      ? fetchByController(call, client, source, wanted)
-      : sendFile(call, client, source, wanted),
+    isUrl(source) ? fetchByController(call, client, source, wanted) : sendFile(call, client, source, wanted),
   );
+}
+
+/**
+ * What an image is for a plan: nothing is sent or fetched. What only its bytes could tell is made up for a URL.
+ *
+ * @throws {AppError} as {@link sendImage}, for a file
+ */
+export async function knownImage(call: Invocation, source: string, { sha256 }: ImageOptions): Promise<Image> {
+  if (isUrl(source)) {
+    const hash = sha256 === undefined ? '0'.repeat(64) : parseSha256(sha256);
+    return { sha256: hash, sizeBytes: 1n, name: source };
+  }
+  return describeFile(source, sha256 === undefined ? undefined : parseSha256(sha256));
+}
+
+function isUrl(source: string): boolean {
+  return /^[a-z][a-z0-9+.-]*:\/\//i.test(source);
 }
 
 async function fetchByController(
@@ -66,18 +81,14 @@ async function sendFile(
   path: string,
   wanted: Sha256 | undefined,
 ): Promise<Image> {
-  const sizeBytes = await lookAt(path);
-  const sha256 = await hashOf(path);
-  if (wanted !== undefined && wanted !== sha256) {
-    throw invalid(`${path} is not what --sha256 says: its SHA-256 is ${sha256}`, { sha256 });
-  }
+  const image = await describeFile(path, wanted);
   const stream = client.put(new Metadata());
   const cancel = (): void => stream.cancel();
   call.world.signal.addEventListener('abort', cancel, { once: true });
   if (call.world.signal.aborted) cancel();
   const bar = new ProgressLine(call, `sending ${path}`);
   try {
-    return await put(stream, path, { sha256, sizeBytes: BigInt(sizeBytes), name: basename(path) }, bar);
+    return await put(stream, path, image, bar);
   } catch (error) {
     throw isServiceError(error) ? fromServiceError(error) : toAppError(error);
   } finally {
@@ -86,6 +97,14 @@ async function sendFile(
     stream.on('error', () => undefined);
     stream.cancel();
   }
+}
+
+/** @throws {AppError} `not_found`, `invalid` */
+async function describeFile(path: string, wanted: Sha256 | undefined): Promise<Image> {
+  const sizeBytes = await lookAt(path);
+  const sha256 = await hashOf(path);
+  if (wanted === undefined || wanted === sha256) return { sha256, sizeBytes: BigInt(sizeBytes), name: basename(path) };
+  throw invalid(`${path} is not what --sha256 says: its SHA-256 is ${sha256}`, { sha256 });
 }
 
 /** @returns its length. @throws {AppError} what the controller would say of it after all of it was sent */

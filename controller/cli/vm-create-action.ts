@@ -1,18 +1,30 @@
 import { parseLabels } from '../../shared/domain/label.js';
-import type { Storage, VmShape } from '../../shared/domain/vm-shape.js';
-import { notFound } from '../../shared/errors.js';
+import type { Bootloader, BootMethod, Storage, VmShape } from '../../shared/domain/vm-shape.js';
+import { invalid, messageOf, notFound } from '../../shared/errors.js';
+import type { ImageSource } from '../../shared/gen/domherd/v1/image.js';
 import { Placement, VmServiceClient, type CreateVmsRequest } from '../../shared/gen/domherd/v1/vm.js';
 import { callUnary } from '../../shared/grpc/client.js';
 import { shapeToWire } from '../../shared/grpc/vm-shape.js';
 import { followCreate } from './create-follow.js';
 import { withClient } from './connection.js';
+import { knownImage, sendImage, type ImageOptions } from './image-send.js';
 import { userKeys, type KeyOptions } from './guest/user-key.js';
 import type { Invocation } from './invocation.js';
 import { CALL } from './limit.js';
 import { vmName } from './view/vm-view.js';
 
-export interface CreateOptions extends KeyOptions {
+const MAX_USER_DATA = 1024 * 1024;
+
+export interface CreateOptions extends KeyOptions, ImageOptions {
   readonly like?: string;
+  /** A file of this machine, or a URL. */
+  readonly image?: string;
+  readonly cloudInit?: boolean;
+  readonly userData?: string;
+  readonly kernel?: string;
+  readonly ramdisk?: string;
+  readonly cmdline?: string;
+  readonly bootloader?: Bootloader;
   readonly count?: number | 'max';
   readonly on?: readonly string[];
   readonly pack?: boolean;
@@ -41,7 +53,11 @@ export async function createVms(
 
 export async function createRequest(call: Invocation, name: string, options: CreateOptions): Promise<CreateVmsRequest> {
   const { count, apart } = options;
+  refuseSource(options);
+  const boot = bootOf(options);
+  const userData = await userDataOf(options);
   const authorizedKeys = await userKeys(call, options);
+  const image = options.image === undefined ? undefined : await imageOf(call, options.image, options);
   return {
     requestId: call.requestId,
     name,
@@ -52,7 +68,8 @@ export async function createRequest(call: Invocation, name: string, options: Cre
     placement: options.pack ? Placement.PACK : Placement.SPREAD,
     apart: apart === true ? '' : apart,
     labels: { ...parseLabels(options.label ?? []) },
-    shape: shapeToWire({ ...shapeOf(options), authorizedKeys }),
+    image,
+    shape: shapeToWire({ ...shapeOf(options), authorizedKeys, userData, boot }),
     reservation: options.reservation ?? '',
     bridge: options.bridge ?? '',
     start: options.start ?? false,
@@ -62,6 +79,61 @@ export async function createRequest(call: Invocation, name: string, options: Cre
 
 function shapeOf({ memory, vcpus, storage, disk, swap, extraDisk }: CreateOptions): VmShape {
   return { memoryMib: memory, vcpus, storage, diskMib: disk, swapMib: swap, extraDisksMib: extraDisk };
+}
+
+/** @throws {AppError} `invalid` for options that make no sense together */
+function refuseSource(options: CreateOptions): void {
+  const { like, image, sha256, cloudInit, userData } = options;
+  if (like !== undefined && image !== undefined) {
+    throw invalid('--like and --image are two sources: VMs are made of one', { hint: 'leave one of them out' });
+  }
+  if (like === undefined && image === undefined) {
+    throw invalid('there is nothing to make VMs of', { hint: 'give --like VM, or --image FILE or URL' });
+  }
+  const ofImages = { '--sha256': sha256, '--cloud-init': cloudInit, '--user-data': userData };
+  const [alone] = Object.entries(ofImages).find(([, value]) => value !== undefined) ?? [];
+  if (image === undefined && alone !== undefined) throw invalid(`${alone} is for VMs of an --image`);
+  if (cloudInit === false && userData !== undefined) {
+    throw invalid('--user-data is for cloud-init, and --no-cloud-init wants none of it');
+  }
+}
+
+/** @throws {AppError} `invalid` */
+function bootOf({ like, kernel, ramdisk, cmdline, bootloader }: CreateOptions): BootMethod | undefined {
+  const isAsked = kernel !== undefined || bootloader !== undefined;
+  if (like !== undefined && isAsked) {
+    throw invalid('a copy boots as its source: --kernel and --bootloader are for VMs of an --image');
+  }
+  if (kernel !== undefined && bootloader !== undefined) {
+    throw invalid('--kernel and --bootloader are two ways to boot: a VM has one');
+  }
+  if (kernel === undefined && (ramdisk !== undefined || cmdline !== undefined)) {
+    throw invalid(`${ramdisk === undefined ? '--cmdline' : '--ramdisk'} goes with --kernel`);
+  }
+  for (const path of [kernel, ramdisk]) {
+    if (path === undefined || path.startsWith('/')) continue;
+    throw invalid(`${path} is no absolute path of the dom0`, { hint: 'such as /boot/vmlinuz-6.1.0-18-amd64' });
+  }
+  if (bootloader !== undefined) return { kind: 'bootloader', bootloader };
+  return kernel === undefined ? undefined : { kind: 'direct', kernel, ramdisk, cmdline };
+}
+
+async function userDataOf({ userData: path }: CreateOptions): Promise<string | undefined> {
+  if (path === undefined) return undefined;
+  const { readFile } = await import('node:fs/promises');
+  const text = await readFile(path, 'utf8').catch((error: unknown) => {
+    throw notFound(`the user data cannot be read: ${messageOf(error)}`, { path });
+  });
+  if (text === '') throw invalid(`the user data ${path} is empty`);
+  if (text.length > MAX_USER_DATA) throw invalid(`the user data ${path} is larger than 1 MiB`);
+  return text;
+}
+
+async function imageOf(call: Invocation, source: string, options: CreateOptions): Promise<ImageSource> {
+  // A plan moves no gigabytes.
+  const get = options.dryRun === true ? knownImage : sendImage;
+  const { sha256, sizeBytes, name } = await get(call, source, options);
+  return { sha256, sizeBytes, name, cloudInit: options.cloudInit };
 }
 
 /** Of one VM, wherever that is. */

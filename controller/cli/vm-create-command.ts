@@ -1,5 +1,5 @@
 import type { Option } from 'commander';
-import { MAX_DISK_MIB, STORAGES } from '../../shared/domain/vm-shape.js';
+import { BOOTLOADERS, MAX_DISK_MIB, STORAGES } from '../../shared/domain/vm-shape.js';
 import { ADDRESSED, NAMED } from './format.js';
 import {
   bridgeOption,
@@ -50,13 +50,26 @@ function makeOptions(): readonly Option[] {
   ];
 }
 
+function imageOptions(): readonly Option[] {
+  return [
+    option('--cloud-init', 'give them a seed for cloud-init; else where it is in the image'),
+    option('--no-cloud-init', 'give them none').conflicts('userData'),
+    option('--user-data <file>', 'for cloud-init, as it is'),
+    option('--kernel <path>', 'boot this kernel, a file of the dom0').conflicts('bootloader'),
+    option('--ramdisk <path>', 'with this initrd, a file of the dom0'),
+    option('--cmdline <text>', 'what the kernel is told'),
+    option('--bootloader <name>', 'boot what is in the image').choices([...BOOTLOADERS]),
+  ];
+}
+
 /** What is to be made and where: of create and of plan. */
 function placeOptions(): readonly Option[] {
   return [
-    option(
-      '--like <vm>',
-      'what they are copies of: the VM of that name on each host, or NAME@HOST',
-    ).makeOptionMandatory(),
+    option('--like <vm>', 'what they are copies of: the VM of that name on each host, or NAME@HOST'),
+    option('--image <file|url>', 'what they are made of: an image here, or one that the controller fetches').conflicts(
+      'like',
+    ),
+    option('--sha256 <hex>', 'what the bytes of the image must have'),
     countOrMaxOption(
       '--count <count>',
       'so many, or max, as many as fit: NAME-1, NAME-2, ...; else one, called NAME',
@@ -99,13 +112,15 @@ export const labelVerb = verb({
 export const createVerb = verb({
   name: 'create',
   args: '<name>',
-  about: 'make VMs, addressed, each a copy of a stopped one on its host',
+  about: 'make VMs, addressed: copies of a stopped one on its host, or of an image',
   formats: ADDRESSED,
-  options: [...placeOptions(), ...makeOptions()],
+  options: [...placeOptions(), ...imageOptions(), ...makeOptions()],
   examples: [
     'domherd vm create web --count 40 --like domU --memory 256 --vcpus 1 --spread',
     'domherd vm create web --count 40 --like domU --pack --dry-run',
     'domherd vm create db --like domU@dom0-1 --memory 1024 --storage lvm-thin --disk 4096',
+    'domherd vm create web --count 4 --image debian-12-generic-amd64.qcow2 --memory 1024',
+    'domherd vm create old --image root.img.gz --kernel /boot/vmlinuz-6.1.0-18-amd64 --ramdisk /boot/initrd.img-6.1.0-18-amd64',
   ],
   run: async (call, args, options: CreateOptions) =>
     (await import('./vm-create-action.js')).createVms(call, args, options),

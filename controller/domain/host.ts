@@ -10,6 +10,8 @@ export interface HostFacts {
   readonly cpus: number;
   readonly memoryMib: number;
   readonly memoryFreeMib: number;
+  /** Where its cfg files are, absolute; `undefined`: its agent is older. */
+  readonly cfgFolder?: string | undefined;
 }
 
 /** A dom0 that joined. Times are milliseconds since 1970. */

@@ -1,6 +1,7 @@
 import type { ErrorDetails } from '../../shared/errors.js';
 import type { Ipv4 } from '../../shared/domain/ipv4.js';
 import type { Mac } from '../../shared/domain/mac.js';
+import type { MakeSource } from '../../shared/domain/make-source.js';
 import type { VmShape } from '../../shared/domain/vm-shape.js';
 import type { InterfaceSettings } from '../domain/reservation.js';
 import type { ObservedVm } from '../domain/vm.js';
@@ -25,6 +26,14 @@ export type OrderAction =
       readonly uuid: string;
       readonly shape: VmShape;
     }
+  /** Makes the VM, of something that is no VM. */
+  | {
+      readonly kind: 'make';
+      readonly name: string;
+      readonly uuid: string;
+      readonly shape: VmShape;
+      readonly source: MakeSource;
+    }
   /** Takes away a VM that was made so. */
   | { readonly kind: 'remove' }
   /** Dials with its console, or its log. */
@@ -38,7 +47,7 @@ export interface ConsoleLogTail {
 }
 
 /** Those that make a VM. */
-export type MakeOrder = Extract<OrderAction, { readonly kind: 'copy' }>;
+export type MakeOrder = Extract<OrderAction, { readonly kind: 'copy' | 'make' }>;
 
 export interface ConfigureVif {
   readonly index: number;

@@ -14,6 +14,8 @@ export interface FetchProgress {
 export interface ImageServiceOptions {
   readonly store: ImageStore;
   readonly urls: UrlSource;
+  /** Whether the host has an order to make a VM of it. */
+  readonly mayRead: (hostId: HostId, sha256: Sha256) => boolean;
 }
 
 /** How often it is told how far a fetch is. */
@@ -28,8 +30,6 @@ const PROGRESS_BYTES = 16 * 1024 * 1024;
  */
 export class ImageService {
   private readonly options: ImageServiceOptions;
-  /** Orders under way, by host and image. */
-  private readonly offers = new Map<string, number>();
 
   constructor(options: ImageServiceOptions) {
     this.options = options;
@@ -117,22 +117,9 @@ export class ImageService {
     return first;
   }
 
-  /** Lets a host read the image as long as `work` takes. */
-  async offering<T>(hostId: HostId, sha256: Sha256, work: () => Promise<T>): Promise<T> {
-    const key = offerKey(hostId, sha256);
-    this.offers.set(key, (this.offers.get(key) ?? 0) + 1);
-    try {
-      return await work();
-    } finally {
-      const left = (this.offers.get(key) ?? 1) - 1;
-      if (left > 0) this.offers.set(key, left);
-      else this.offers.delete(key);
-    }
-  }
-
   /** @throws {AppError} `forbidden` if the host has no business with it, `not_found`, `unavailable` */
   read(hostId: HostId, sha256: Sha256): AsyncIterable<Uint8Array> {
-    if (this.offers.has(offerKey(hostId, sha256))) return this.options.store.read(sha256);
+    if (this.options.mayRead(hostId, sha256)) return this.options.store.read(sha256);
     throw new AppError('forbidden', 'a host reads an image while it makes a VM of it');
   }
 
@@ -179,10 +166,6 @@ class HeadLook {
     if (head.length === 0) throw invalid('The image is empty');
     if (imageFormat(head) === 'qcow2') refuseLinkedQcow2(head);
   }
-}
-
-function offerKey(hostId: HostId, sha256: Sha256): string {
-  return `${String(hostId)} ${sha256}`;
 }
 
 /** @throws {AppError} `invalid` */

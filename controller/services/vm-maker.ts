@@ -1,5 +1,6 @@
 import { AppError, toAppError, type ErrorCode, type ErrorDetails } from '../../shared/errors.js';
 import type { Labels } from '../../shared/domain/label.js';
+import type { Sha256 } from '../../shared/domain/sha256.js';
 import type { VmShape } from '../../shared/domain/vm-shape.js';
 import type { Caller } from '../domain/caller.js';
 import { ownerKey } from '../domain/lease.js';
@@ -165,6 +166,13 @@ export class VmMaker {
       const requestIds = [...new Set(live.map(({ requestId }) => requestId))];
       const shapes = new Map(requestIds.map((id) => [id, shapeOf(jobs.findShared(id))]));
       for (const job of live) void this.work(job, shapes.get(job.requestId) ?? {}, true);
+    });
+  }
+
+  /** Whether a VM is just being made of that image there. */
+  isMakingOf(hostId: HostId, sha256: Sha256): boolean {
+    return [...this.active.values()].some(({ job, data: { order } }) => {
+      return job.hostId === hostId && order.kind === 'make' && order.source.sha256 === sha256;
     });
   }
 

@@ -1,16 +1,20 @@
 import { invalid, notFound, wrongState, type AppError } from '../../shared/errors.js';
+import type { MakeSource } from '../../shared/domain/make-source.js';
 import type { VmShape } from '../../shared/domain/vm-shape.js';
 import { refuseUnreachable } from '../domain/address-plan.js';
 import type { HostId, ObservedVif, Vm } from '../domain/vm.js';
 import type { MakeOrder } from '../ports/agent-link.js';
 import type { Fleet } from './fleet.js';
+import { makeOrigins } from './vm-image-origin.js';
 
 /** What VMs are made of. */
-export type CreateSource = {
+export type CreateSource = LikeSource | MakeSource;
+
+export interface LikeSource {
   readonly kind: 'like';
   /** NAME: the VM of that name on each host. NAME@HOST: that one, and copies stay on its host. */
   readonly like: string;
-};
+}
 
 /** Something on one host of which VMs can be made there. */
 export interface Origin {
@@ -43,6 +47,7 @@ export interface Origins {
  * @throws {AppError} `not_found`, `invalid` (a host without it)
  */
 export function findOrigins(fleet: Fleet, source: CreateSource, hosts: readonly string[], shape: VmShape): Origins {
+  if (source.kind !== 'like') return makeOrigins(fleet, source, hosts, shape);
   const found = vmsLike(fleet, source.like, hosts).map((vm) => ({ vm, error: refuseCopy(fleet, vm) }));
   return {
     origins: found.flatMap(({ vm, error }) => (error ? [] : [copyOrigin(fleet, vm, shape)])),

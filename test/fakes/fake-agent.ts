@@ -59,6 +59,7 @@ export class FakeAgent implements AgentLink {
       cpus: 8,
       memoryMib: 16384,
       memoryFreeMib: 8192,
+      cfgFolder: '/etc/xen',
     };
     const { deploymentId, nowMs } = this.options;
     const sessionCounter = ++this.sessionCounter;
@@ -130,6 +131,16 @@ export class FakeAgent implements AgentLink {
     return vm;
   }
 
+  make({ name, shape }: Extract<OrderAction, { kind: 'make' }>, key: string): ObservedVm {
+    const vifs = ['', ...(shape.extraVifs ?? [])].map((bridge, index) => {
+      return { index, mac: undefined, bridge: bridge || undefined, guestAddress: undefined };
+    });
+    const { memoryMib = 0, vcpus = 0 } = shape;
+    const vm: ObservedVm = { ...imageVm(), key, cfgPath: key, name, memoryMib, vcpus, vifs };
+    this.vms.set(key, vm);
+    return vm;
+  }
+
   private async run(order: Order): Promise<void> {
     const former = this.#outcomes.get(order.orderId);
     // What it came to, and the VM as it is now.
@@ -153,6 +164,7 @@ export class FakeAgent implements AgentLink {
 export const obey: Behaviour = (order, agent) => {
   const { action, vmKey } = order;
   if (action.kind === 'copy') return { kind: 'done', vm: agent.copy(action, vmKey) };
+  if (action.kind === 'make') return { kind: 'done', vm: agent.make(action, vmKey) };
   if (action.kind === 'remove') {
     agent.vms.delete(vmKey);
     return { kind: 'done', vm: undefined };
@@ -171,7 +183,7 @@ export const obey: Behaviour = (order, agent) => {
 
 /** What a VM is after an order that was done. */
 const STATE_AFTER: Readonly<
-  Record<Exclude<OrderAction['kind'], 'copy' | 'remove' | 'openConsole'>, ObservedVm['state']>
+  Record<Exclude<OrderAction['kind'], 'copy' | 'make' | 'remove' | 'openConsole'>, ObservedVm['state']>
 > = {
   configure: 'stopped',
   start: 'running',

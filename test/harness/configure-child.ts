@@ -53,6 +53,7 @@ async function watchPieces(): Promise<void> {
 await watchPieces();
 const rig = makeConfigureRig(root, createExec(process.env), ({ cfgFolder, intents, changes, originals }) => ({
   cfgFolder: {
+    path: cfgFolder.path,
     list: () => cfgFolder.list(),
     read: (path) => cfgFolder.read(path),
     watch: (onChange) => cfgFolder.watch(onChange),

@@ -13,6 +13,7 @@ import { systemClock } from '../../agent/adapters/system/system-clock.js';
 import type { GuestSettings } from '../../agent/domain/order.js';
 import type { ObservedVm } from '../../agent/domain/vm.js';
 import type { CfgFolder } from '../../agent/ports/cfg-folder.js';
+import type { GuestDisk } from '../../agent/ports/guest-disk.js';
 import type { RecordStore } from '../../agent/ports/record-store.js';
 import { VmConfigurer } from '../../agent/services/configure-vm.js';
 
@@ -24,27 +25,33 @@ export interface ConfigureRig {
   readonly changes: RecordStore;
   /** What is kept of the cfg. */
   readonly originals: RecordStore;
-  readonly guestDisk: E2fsGuestDisk;
+  readonly guestDisk: GuestDisk;
   readonly configurer: VmConfigurer;
 }
 
 export type WrapPorts = (ports: Pick<ConfigureRig, 'cfgFolder' | 'intents' | 'changes' | 'originals'>) => typeof ports;
 
 /** What the agent of that dom0 is made of, as far as it changes VMs; `root` has `xen/domU.cfg`. */
-export function makeConfigureRig(root: string, exec: Exec, wrap: WrapPorts = (ports) => ports): ConfigureRig {
+export function makeConfigureRig(
+  root: string,
+  exec: Exec,
+  wrap: WrapPorts = (ports) => ports,
+  around: (files: GuestDisk) => GuestDisk = (files) => files,
+): ConfigureRig {
   const ports = wrap({
     cfgFolder: new DirCfgFolder(join(root, 'xen'), join(root, 'backup'), systemClock),
     intents: new DirRecordStore(join(root, 'intents')),
     changes: new DirRecordStore(join(root, 'guest-changes')),
     originals: new DirRecordStore(join(root, 'cfg-originals')),
   });
-  const guestDisk = new E2fsGuestDisk({
+  const files = new E2fsGuestDisk({
     exec,
     use: new KernelDiskUse(),
     changes: ports.changes,
     originals: new DirRecordStore(join(root, 'guest-originals')),
     workFolder: join(root, 'work'),
   });
+  const guestDisk = around(files);
   const log = pino({ level: 'silent' });
   const configurer = new VmConfigurer({
     cfgFolder: ports.cfgFolder,

@@ -18,12 +18,14 @@ const REWATCH_MS = 60_000;
 
 /** A folder of cfg files on disk. */
 export class DirCfgFolder implements CfgFolder {
+  readonly path: string;
   readonly #folder: string;
   readonly #backupFolder: string;
   readonly #clock: Clock;
 
   /** @param folder absolute. @param backupFolder absolute; made when first needed, readable by its owner only */
   constructor(folder: string, backupFolder: string, clock: Clock) {
+    this.path = folder;
     this.#folder = folder;
     this.#backupFolder = backupFolder;
     this.#clock = clock;

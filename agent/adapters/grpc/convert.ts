@@ -1,4 +1,5 @@
 import { AppError, invalid, toAppError } from '../../../shared/errors.js';
+import { imageSourceFromWire } from '../../../shared/grpc/make-source.js';
 import { shapeFromWire } from '../../../shared/grpc/vm-shape.js';
 import type { HostBridges } from '../../../shared/domain/bridge.js';
 import type { HostStore } from '../../../shared/domain/host-store.js';
@@ -13,6 +14,7 @@ import type { InterfaceSettings as WireSettings } from '../../../shared/gen/domh
 import { VmState as WireState, type VmMetrics as WireMetrics } from '../../../shared/gen/domherd/v1/vm.js';
 import { storeToWire } from '../../../shared/grpc/host-store.js';
 import { PROTOCOL } from '../../../shared/version.js';
+import type { MakeSettings } from '../../domain/image/image-plan.js';
 import type { HostEvent } from '../../domain/host-event.js';
 import type { VifLease } from '../../domain/lease-record.js';
 import type {
@@ -155,6 +157,8 @@ function parseAction(action: wire.Order['action']): OrderAction {
       return { kind: 'restoreFiles' };
     case 'copy':
       return { kind: 'copy', ...parseCopy(action.value) };
+    case 'make':
+      return { kind: 'make', ...parseMake(action.value) };
     case 'remove':
       return { kind: 'remove' };
     case 'openConsole':
@@ -173,6 +177,20 @@ function parseCopy({ sourceKey, name, uuid, shape }: wire.CopyVm): CopyOrder {
 function parseConsole({ consoleId, log }: WireConsole): ConsoleOrder {
   if (!/^[\w.-]{1,64}$/.test(consoleId)) throw invalid('The order has no id for a console', { field: 'console_id' });
   return { consoleId, log: log && { lines: Math.min(Math.max(log.lines, 1), 100_000), isFollowed: log.follow } };
+}
+
+function parseMake({ name, uuid, shape, source }: wire.MakeVm): MakeSettings {
+  if (source?.$case !== 'image') {
+    throw new AppError('invalid', 'The order makes a VM of what this agent does not know', {
+      hint: 'upgrade the agent',
+    });
+  }
+  return {
+    name: parseVmName(name),
+    uuid,
+    shape: shapeFromWire(shape),
+    source: imageSourceFromWire(source.value),
+  };
 }
 
 function parseTimeout(timeoutSeconds: number): number {

@@ -1,19 +1,15 @@
-import { credentials, Metadata, type ClientWritableStream, type ServiceError } from '@grpc/grpc-js';
+import { Metadata, type ClientWritableStream, type ServiceError } from '@grpc/grpc-js';
 import { pack, unpack } from '../../../shared/transfer/pack.js';
 import type { FilePiece, TransferChunk, TransferHead } from '../../../shared/domain/transfer.js';
-import { AppError, toAppError, wrongState } from '../../../shared/errors.js';
-import { AgentServiceClient } from '../../../shared/gen/domherd/v1/agent.js';
+import { toAppError, type AppError } from '../../../shared/errors.js';
+import type { AgentServiceClient } from '../../../shared/gen/domherd/v1/agent.js';
 import type { TransferChunk as WireChunk } from '../../../shared/gen/domherd/v1/transfer.js';
 import { callStream, isServiceError } from '../../../shared/grpc/client.js';
 import { fromServiceError } from '../../../shared/grpc/status.js';
 import { chunkFromWire, chunkToWire } from '../../../shared/grpc/transfer-wire.js';
 import type { IdentityStore } from '../../ports/identity-store.js';
 import type { IncomingTransfer, TransferLink } from '../../ports/transfer-link.js';
-import { firstToAnswer } from './address-list.js';
-import { CHANNEL_OPTIONS } from './channel-option.js';
-
-/** TCP and TLS over a slow link. */
-const CONNECT_MS = 10_000;
+import { dialController } from './dial.js';
 
 /** Dials the controller anew for each transfer: what is sent there delays neither orders nor metrics. */
 export class GrpcTransferLink implements TransferLink {
@@ -29,7 +25,7 @@ export class GrpcTransferLink implements TransferLink {
     pieces: AsyncIterable<FilePiece>,
     signal: AbortSignal,
   ): Promise<void> {
-    const client = await this.#connect(signal);
+    const client = await dialController(this.#identities, signal);
     try {
       await upload(client, pack(transferId, head, pieces), signal);
     } finally {
@@ -38,7 +34,7 @@ export class GrpcTransferLink implements TransferLink {
   }
 
   async receive(transferId: string, signal: AbortSignal): Promise<IncomingTransfer> {
-    const client = await this.#connect(signal);
+    const client = await dialController(this.#identities, signal);
     const closed = new AbortController();
     const limits = { signal: AbortSignal.any([signal, closed.signal]) };
     try {
@@ -54,28 +50,6 @@ export class GrpcTransferLink implements TransferLink {
       throw error;
     }
   }
-
-  async #connect(signal: AbortSignal): Promise<AgentServiceClient> {
-    const identity = await this.#identities.load();
-    if (identity === undefined) throw wrongState('This host has not joined a controller');
-    const { caPem, keyPem, certificatePem, addresses } = identity;
-    const secure = credentials.createSsl(Buffer.from(caPem), Buffer.from(keyPem), Buffer.from(certificatePem));
-    return firstToAnswer(
-      addresses,
-      (address) => ready(new AgentServiceClient(address, secure, CHANNEL_OPTIONS), address),
-      signal,
-    );
-  }
-}
-
-function ready(client: AgentServiceClient, address: string): Promise<AgentServiceClient> {
-  return new Promise((resolve, reject) => {
-    client.waitForReady(Date.now() + CONNECT_MS, (error) => {
-      if (!error) return resolve(client);
-      client.close();
-      reject(new AppError('unavailable', `The controller does not answer at ${address}`, { address }, error));
-    });
-  });
 }
 
 /** Each chunk is made when the one before went to the network. */

@@ -4,6 +4,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { DiskSize, NewDisk, StoredDisk } from '../../domain/new-disk.js';
 import type { DiskKind, StorageFacts } from '../../domain/storage-choice.js';
 import type { DiskQuestion, DiskStore, Room } from '../../ports/disk-store.js';
+import { SIM_IMAGE_FOLDER } from './sim-images.js';
 import { unlessMissing } from './sim-world.js';
 
 const EMPTY: DiskSize = { sizeBytes: 0, usedBytes: 0 };
@@ -24,7 +25,7 @@ export class SimDiskStore implements DiskStore {
 
   /** The image's own are there without a file. */
   async find(path: string): Promise<DiskSize | undefined> {
-    if (/^\/opt\/xen\/domains\/domU\d*\//.test(path)) return EMPTY;
+    if (/^\/opt\/xen\/domains\/domU\d*\//.test(path) || path.startsWith(SIM_IMAGE_FOLDER)) return EMPTY;
     return (await unlessMissing(stat(this.#fileOf(path)))) === undefined ? undefined : EMPTY;
   }
 

@@ -68,6 +68,7 @@ function factsFrom(wire: WireFacts): HostFacts {
     cpus: wire.cpus,
     memoryMib: wire.memoryMib,
     memoryFreeMib: wire.memoryFreeMib,
+    cfgFolder: textFrom(wire.cfgFolder ?? ''),
   };
 }
 

@@ -31,6 +31,7 @@ import type { VmQuery } from '../../services/vm-query.js';
 import type { VmCreator } from '../../services/vm-creator.js';
 import type { VmLabeler } from '../../services/vm-labeler.js';
 import type { VmDeleter } from '../../services/vm-deleter.js';
+import type { VmMaker } from '../../services/vm-maker.js';
 import type { VmRestorer } from '../../services/vm-restorer.js';
 import type { VmService } from '../../services/vm-service.js';
 import type { VmStarter } from '../../services/vm-starter.js';
@@ -70,6 +71,7 @@ export interface Answerers {
     readonly addresser: VmAddresser;
     readonly starter: VmStarter;
     readonly restorer: VmRestorer;
+    readonly maker: VmMaker;
     readonly creator: VmCreator;
     readonly deleter: VmDeleter;
     readonly labeler: VmLabeler;
@@ -90,7 +92,7 @@ export interface Answerers {
 
 /** What people and programs ask: the local socket, and the mutual-TLS listener for the role admin. */
 export function adminServices(answerers: Answerers): readonly ServedService[] {
-  const { leases, certificates, fleet, hosts, tokens, vms, clock, timers } = answerers;
+  const { leases, certificates, fleet, hosts, tokens, vms, images, clock, timers } = answerers;
   const controller = {
     ...infoHandlers(answerers.info, fleet, clock),
     ...conflictHandlers(answerers.conflicts),
@@ -102,7 +104,7 @@ export function adminServices(answerers: Answerers): readonly ServedService[] {
     ...hostIdentityHandlers({ tokens, certificates, hosts }),
     ...hostRemovalHandlers(answerers.remover),
   };
-  const vm = vmHandlers({ ...vms, timers, writeLease: ({ lease }) => leaseToWire(lease, leases) });
+  const vm = vmHandlers({ ...vms, images, timers, writeLease: ({ lease }) => leaseToWire(lease, leases) });
   return withHealth([
     { definition: ReservationServiceService, handlers: reservationHandlers(answerers.reservations) },
     { definition: LeaseServiceService, handlers: leaseHandlers(leases) },
@@ -111,7 +113,7 @@ export function adminServices(answerers: Answerers): readonly ServedService[] {
     { definition: HostServiceService, handlers: host },
     { definition: DiskServiceService, handlers: diskHandlers(new StoreQuery({ fleet })) },
     { definition: VmServiceService, handlers: vm },
-    { definition: ImageServiceService, handlers: imageHandlers(answerers.images) },
+    { definition: ImageServiceService, handlers: imageHandlers(images) },
     { definition: ControllerServiceService, handlers: controller },
   ]);
 }

@@ -10,11 +10,14 @@ import { checkLabelKey, checkLabels } from '../../../shared/domain/label.js';
 import { isPattern } from '../../../shared/domain/name-pattern.js';
 import { parseHostName } from '../../../shared/domain/name.js';
 import { invalid } from '../../../shared/errors.js';
+import { imageSourceFromWire } from '../../../shared/grpc/make-source.js';
 import { shapeFromWire } from '../../../shared/grpc/vm-shape.js';
 import type { ConsoleHub } from '../../services/console-hub.js';
+import type { ImageService } from '../../services/image-service.js';
 import type { VmAddresser } from '../../services/vm-addresser.js';
 import type { CreateRequest, VmCreator } from '../../services/vm-creator.js';
 import type { VmLabeler } from '../../services/vm-labeler.js';
+import type { CreateSource } from '../../services/vm-origin.js';
 import type { VmDeleter } from '../../services/vm-deleter.js';
 import type { VmProgress } from '../../services/vm-progress.js';
 import type { VmQuery } from '../../services/vm-query.js';
@@ -35,6 +38,7 @@ export interface VmHandlersOptions {
   readonly starter: VmStarter;
   readonly restorer: VmRestorer;
   readonly creator: VmCreator;
+  readonly images: Pick<ImageService, 'get'>;
   readonly deleter: VmDeleter;
   readonly labeler: VmLabeler;
   readonly service: VmService;
@@ -50,7 +54,7 @@ const WAIT_SECONDS = 300;
 const MAX_HOSTS = 1_000;
 
 export function vmHandlers(options: VmHandlersOptions): Handlers<VmServiceServer> {
-  const { query, addresser, starter, restorer, creator, deleter, labeler, service, writeLease } = options;
+  const { query, addresser, starter, restorer, creator, images, deleter, labeler, service, writeLease } = options;
   const tell = (progress: AsyncIterable<VmProgress>): AsyncIterable<WireProgress> => toWire(progress, writeLease);
   const order = (action: ToldAction, request: WireVerbRequest, { caller, signal }: CallInfo) =>
     tell(service.tell(action, verbRequestFrom(request), caller, signal));
@@ -93,7 +97,8 @@ export function vmHandlers(options: VmHandlersOptions): Handlers<VmServiceServer
       tell(restorer.restoreFiles(verbRequestFrom(request), caller, signal)),
     create: (request, { caller, signal }) => {
       const hosts = [...query.selectHosts(request.hosts.slice(0, MAX_HOSTS + 1))];
-      return tell(creator.create(createRequestFrom({ ...request, hosts }), caller, signal));
+      const wanted = createRequestFrom({ ...request, hosts });
+      return tell(createOf(wanted, images, (known) => creator.create(known, caller, signal)));
     },
     cancelCreate: ({ createRequestId }) => ({
       vms: creator.cancel(textFrom(createRequestId, 'create_request_id', 64)),
@@ -122,7 +127,7 @@ function createRequestFrom(request: CreateVmsRequest): CreateRequest {
   return {
     name: textFrom(request.name, 'name', 128),
     count: countFrom(request),
-    source: { kind: 'like', like: textFrom(request.like, 'like', 400) },
+    source: sourceFrom(request),
     hosts: hosts.map((host) => (isPattern(host) ? host : parseHostName(host))),
     labels: checkLabels(request.labels),
     apart: request.apart === undefined || request.apart === '' ? request.apart : checkLabelKey(request.apart),
@@ -139,6 +144,28 @@ function countFrom({ count, countMax }: CreateVmsRequest): CreateRequest['count'
   if (count === undefined) return countMax ? 'max' : undefined;
   if (countMax) throw invalid('count and count_max exclude each other', { field: 'count_max' });
   return integerFrom(count, 'count', 1, 1_000);
+}
+
+/** @throws {AppError} `invalid` unless it is exactly one */
+function sourceFrom({ like, image }: CreateVmsRequest): CreateSource {
+  if (image === undefined) return { kind: 'like', like: textFrom(like, 'like', 400) };
+  if (like === '') return imageSourceFromWire(image);
+  throw invalid('VMs are copies of a VM or made of an image, not both', { field: 'image' });
+}
+
+/** What is known of an image tells the controller, not who asks; a plan may be of one that it has not got yet. */
+async function* createOf(
+  request: CreateRequest,
+  images: Pick<ImageService, 'get'>,
+  create: (request: CreateRequest) => AsyncIterable<VmProgress>,
+): AsyncGenerator<VmProgress> {
+  const { source, isDryRun } = request;
+  if (source.kind === 'like' || isDryRun) {
+    yield* create(request);
+    return;
+  }
+  const { sizeBytes, name } = await images.get(source.sha256);
+  yield* create({ ...request, source: { ...source, sizeBytes, name } });
 }
 
 function textFrom(text: string, field: string, max: number): string {

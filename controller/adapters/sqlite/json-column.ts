@@ -32,6 +32,7 @@ export const factsColumn = v.strictObject({
   cpus: v.number(),
   memoryMib: v.number(),
   memoryFreeMib: v.number(),
+  cfgFolder: v.optional(v.string()),
 });
 
 export const vifsColumn = v.array(

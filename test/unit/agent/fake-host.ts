@@ -24,6 +24,9 @@ import type { CfgFile, CfgFolder } from '../../../agent/ports/cfg-folder.js';
 import type { DiskSize, NewDisk, StoredDisk } from '../../../agent/domain/new-disk.js';
 import type { DiskKind, StorageFacts } from '../../../agent/domain/storage-choice.js';
 import type { DiskQuestion, DiskStore, Room } from '../../../agent/ports/disk-store.js';
+import type { BootFiles } from '../../../agent/ports/boot-files.js';
+import type { HostImages } from '../../../agent/ports/host-images.js';
+import { VmImager } from '../../../agent/services/vm-imager.js';
 import type { Guest, GuestChange, GuestDisk, GuestNetwork } from '../../../agent/ports/guest-disk.js';
 import type { HostReport } from '../../../agent/ports/host-report.js';
 import type { OrderJournal } from '../../../agent/ports/order-journal.js';
@@ -35,6 +38,7 @@ export class FakeHost implements Toolstack, CfgFolder, GuestDisk, WireProbe, Hos
   readonly isSimulated = true;
   readonly calls: string[] = [];
   readonly files = new Map<string, string>();
+  readonly path = '/xen';
   readonly domains = new Map<string, Domain>();
   readonly guests = new Map<string, GuestNetwork>();
   /** The guests of which a change is open, as they were. */
@@ -322,6 +326,12 @@ export class FakeDisks implements DiskStore {
   }
 }
 
+const nothing = (): never => {
+  throw new AppError('internal', 'this host makes no VMs of images');
+};
+const noImages: HostImages = { acquire: nothing, clear: () => Promise.resolve() };
+const noBootFiles: BootFiles = { exists: nothing, find: nothing };
+
 /** What carries orders out on that host. */
 export function carryOutOf(
   host: FakeHost,
@@ -333,6 +343,10 @@ export function carryOutOf(
   const formerCfgs = new RecordFormerCfgs(new MemoryRecordStore());
   const log = pino({ level: 'silent' });
   const maker = new VmMaker({ cfgFolder: host, guestDisk: host, formerCfgs, disks, copies, log });
-  const means = { toolstack: host, configurer, copier: new VmCopier(host, disks, maker), maker, bridges: host };
+  const imager = new VmImager(
+    { cfgFolder: host, images: noImages, bootFiles: noBootFiles, seeds: { draft: nothing } },
+    maker,
+  );
+  const means = { toolstack: host, configurer, copier: new VmCopier(host, disks, maker), maker, imager, bridges: host };
   return makeCarryOut({ observer: new Observer(host, host, host), ...means, consoles });
 }

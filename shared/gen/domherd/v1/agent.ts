@@ -29,7 +29,7 @@ import { AgentConsoleMessage, ControllerConsoleMessage, OpenConsole } from "./co
 import { ProtocolVersion } from "./controller.js";
 import { HostStores } from "./disk.js";
 import { HostBridges, HostFacts } from "./host.js";
-import { ImageChunk } from "./image.js";
+import { ImageChunk, ImageSource } from "./image.js";
 import { InterfaceSettings } from "./reservation.js";
 import { ReceiveRequest, TransferChunk, TransferReceipt } from "./transfer.js";
 import { VmMetrics, VmShape, VmState } from "./vm.js";
@@ -235,6 +235,7 @@ export interface Order {
     | { $case: "copy"; value: CopyVm }
     | { $case: "remove"; value: RemoveVm }
     | { $case: "openConsole"; value: OpenConsole }
+    | { $case: "make"; value: MakeVm }
     | undefined;
 }
 
@@ -312,7 +313,19 @@ export interface CopyVm {
   shape: VmShape | undefined;
 }
 
-/** Takes a stopped VM away that CopyVm made: cfg and disks. Errors: FAILED_PRECONDITION (not stopped, or not made so). */
+/**
+ * Makes the VM of vm_key, a cfg path that is not there yet, of something that is no VM: cfg, disks, no MAC. Errors:
+ * ALREADY_EXISTS (a file that is to be made), INVALID_ARGUMENT (the image, or a shape that such a VM cannot have),
+ * FAILED_PRECONDITION (nothing on the host to boot it with), RESOURCE_EXHAUSTED (no room), UNAVAILABLE (a program is missing).
+ */
+export interface MakeVm {
+  name: string;
+  uuid: string;
+  shape: VmShape | undefined;
+  source: { $case: "image"; value: ImageSource } | undefined;
+}
+
+/** Takes a stopped VM away that CopyVm or MakeVm made: cfg and disks. Errors: FAILED_PRECONDITION (not stopped, or not made so). */
 export interface RemoveVm {
 }
 
@@ -2285,6 +2298,9 @@ export const Order: MessageFns<Order> = {
       case "openConsole":
         OpenConsole.encode(message.action.value, writer.uint32(194).fork()).join();
         break;
+      case "make":
+        MakeVm.encode(message.action.value, writer.uint32(130).fork()).join();
+        break;
     }
     return writer;
   },
@@ -2414,6 +2430,14 @@ export const Order: MessageFns<Order> = {
             message.action = { $case: "openConsole", value: OpenConsole.decode(reader, reader.uint32()) };
             continue;
           }
+          case 16: {
+            if (tag !== 130) {
+              break;
+            }
+
+            message.action = { $case: "make", value: MakeVm.decode(reader, reader.uint32()) };
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2498,6 +2522,12 @@ export const Order: MessageFns<Order> = {
       case "openConsole": {
         if (object.action?.value !== undefined && object.action?.value !== null) {
           message.action = { $case: "openConsole", value: OpenConsole.fromPartial(object.action.value) };
+        }
+        break;
+      }
+      case "make": {
+        if (object.action?.value !== undefined && object.action?.value !== null) {
+          message.action = { $case: "make", value: MakeVm.fromPartial(object.action.value) };
         }
         break;
       }
@@ -3191,6 +3221,108 @@ export const CopyVm: MessageFns<CopyVm> = {
     message.shape = (object.shape !== undefined && object.shape !== null)
       ? VmShape.fromPartial(object.shape)
       : undefined;
+    return message;
+  },
+};
+
+function createBaseMakeVm(): MakeVm {
+  return { name: "", uuid: "", shape: undefined, source: undefined };
+}
+
+export const MakeVm: MessageFns<MakeVm> = {
+  encode(message: MakeVm, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.name !== "") {
+      writer.uint32(10).string(message.name);
+    }
+    if (message.uuid !== "") {
+      writer.uint32(18).string(message.uuid);
+    }
+    if (message.shape !== undefined) {
+      VmShape.encode(message.shape, writer.uint32(26).fork()).join();
+    }
+    switch (message.source?.$case) {
+      case "image":
+        ImageSource.encode(message.source.value, writer.uint32(34).fork()).join();
+        break;
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): MakeVm {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseMakeVm();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.uuid = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.shape = VmShape.decode(reader, reader.uint32());
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.source = { $case: "image", value: ImageSource.decode(reader, reader.uint32()) };
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<MakeVm>, I>>(base?: I): MakeVm {
+    return MakeVm.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<MakeVm>, I>>(object: I): MakeVm {
+    const message = createBaseMakeVm();
+    message.name = object.name ?? "";
+    message.uuid = object.uuid ?? "";
+    message.shape = (object.shape !== undefined && object.shape !== null)
+      ? VmShape.fromPartial(object.shape)
+      : undefined;
+    switch (object.source?.$case) {
+      case "image": {
+        if (object.source?.value !== undefined && object.source?.value !== null) {
+          message.source = { $case: "image", value: ImageSource.fromPartial(object.source.value) };
+        }
+        break;
+      }
+    }
     return message;
   },
 };

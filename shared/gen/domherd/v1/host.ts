@@ -93,6 +93,8 @@ export interface HostFacts {
   memoryMib: number;
   /** MiB that Xen has free, for new domUs; on a simulated host, the machine. */
   memoryFreeMib: number;
+  /** Where the cfg files are, absolute; unset: the agent is older. */
+  cfgFolder?: string | undefined;
 }
 
 export interface ListHostsRequest {
@@ -474,7 +476,16 @@ export const Host: MessageFns<Host> = {
 };
 
 function createBaseHostFacts(): HostFacts {
-  return { agentVersion: "", nodeVersion: "", kernel: "", xenVersion: "", cpus: 0, memoryMib: 0, memoryFreeMib: 0 };
+  return {
+    agentVersion: "",
+    nodeVersion: "",
+    kernel: "",
+    xenVersion: "",
+    cpus: 0,
+    memoryMib: 0,
+    memoryFreeMib: 0,
+    cfgFolder: undefined,
+  };
 }
 
 export const HostFacts: MessageFns<HostFacts> = {
@@ -499,6 +510,9 @@ export const HostFacts: MessageFns<HostFacts> = {
     }
     if (message.memoryFreeMib !== 0) {
       writer.uint32(56).uint32(message.memoryFreeMib);
+    }
+    if (message.cfgFolder !== undefined) {
+      writer.uint32(242).string(message.cfgFolder);
     }
     return writer;
   },
@@ -572,6 +586,14 @@ export const HostFacts: MessageFns<HostFacts> = {
             message.memoryFreeMib = reader.uint32();
             continue;
           }
+          case 30: {
+            if (tag !== 242) {
+              break;
+            }
+
+            message.cfgFolder = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -596,6 +618,7 @@ export const HostFacts: MessageFns<HostFacts> = {
     message.cpus = object.cpus ?? 0;
     message.memoryMib = object.memoryMib ?? 0;
     message.memoryFreeMib = object.memoryFreeMib ?? 0;
+    message.cfgFolder = object.cfgFolder ?? undefined;
     return message;
   },
 };

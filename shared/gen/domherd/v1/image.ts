@@ -94,6 +94,16 @@ export interface DeleteImageResponse {
   image: Image | undefined;
 }
 
+/** An image that the controller has, to make VMs of. */
+export interface ImageSource {
+  sha256: string;
+  sizeBytes: bigint;
+  /** For people. */
+  name: string;
+  /** Whether the VMs get a seed disk for cloud-init; unset: those of an image that has cloud-init, or user data. */
+  cloudInit?: boolean | undefined;
+}
+
 export interface ImageChunk {
   data: Buffer;
 }
@@ -786,6 +796,100 @@ export const DeleteImageResponse: MessageFns<DeleteImageResponse> = {
   fromPartial<I extends Exact<DeepPartial<DeleteImageResponse>, I>>(object: I): DeleteImageResponse {
     const message = createBaseDeleteImageResponse();
     message.image = (object.image !== undefined && object.image !== null) ? Image.fromPartial(object.image) : undefined;
+    return message;
+  },
+};
+
+function createBaseImageSource(): ImageSource {
+  return { sha256: "", sizeBytes: 0n, name: "", cloudInit: undefined };
+}
+
+export const ImageSource: MessageFns<ImageSource> = {
+  encode(message: ImageSource, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.sha256 !== "") {
+      writer.uint32(10).string(message.sha256);
+    }
+    if (message.sizeBytes !== 0n) {
+      if (BigInt.asUintN(64, message.sizeBytes) !== message.sizeBytes) {
+        throw new globalThis.Error("value provided for field message.sizeBytes of type uint64 too large");
+      }
+      writer.uint32(16).uint64(message.sizeBytes);
+    }
+    if (message.name !== "") {
+      writer.uint32(26).string(message.name);
+    }
+    if (message.cloudInit !== undefined) {
+      writer.uint32(32).bool(message.cloudInit);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ImageSource {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseImageSource();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.sha256 = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.sizeBytes = reader.uint64() as bigint;
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.cloudInit = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<ImageSource>, I>>(base?: I): ImageSource {
+    return ImageSource.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<ImageSource>, I>>(object: I): ImageSource {
+    const message = createBaseImageSource();
+    message.sha256 = object.sha256 ?? "";
+    message.sizeBytes = (object.sizeBytes !== undefined && object.sizeBytes !== null) ? BigInt(object.sizeBytes) : 0n;
+    message.name = object.name ?? "";
+    message.cloudInit = object.cloudInit ?? undefined;
     return message;
   },
 };

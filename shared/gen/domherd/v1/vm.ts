@@ -24,6 +24,7 @@ import {
 } from "@grpc/grpc-js";
 import { Timestamp } from "../../google/protobuf/timestamp.js";
 import { ConsoleRequest, ConsoleResponse, ReadConsoleLogRequest, ReadConsoleLogResponse } from "./console.js";
+import { ImageSource } from "./image.js";
 import { Lease } from "./lease.js";
 
 export const protobufPackage = "domherd.v1";
@@ -280,9 +281,12 @@ export interface CreateVmsRequest {
   count?:
     | number
     | undefined;
-  /** NAME: the VM of that name on each host; NAME@HOST: that one, and the copies stay on its host. */
+  /**
+   * Exactly one of like and image. NAME: the VM of that name on each host; NAME@HOST: that one, and the copies stay on its
+   * host.
+   */
   like: string;
-  /** Empty: all hosts that have such a VM. */
+  /** Empty: all hosts that have such a VM; of an image, all. */
   hosts: string[];
   placement: Placement;
   /** Empty: the only active reservation. */
@@ -306,6 +310,8 @@ export interface CreateVmsRequest {
     | undefined;
   /** Start each once it is made. */
   start: boolean;
+  /** One that the controller has: ImageService. */
+  image: ImageSource | undefined;
 }
 
 export interface CreateVmsRequest_LabelsEntry {
@@ -1893,6 +1899,7 @@ function createBaseCreateVmsRequest(): CreateVmsRequest {
     labels: {},
     apart: undefined,
     start: false,
+    image: undefined,
   };
 }
 
@@ -1939,6 +1946,9 @@ export const CreateVmsRequest: MessageFns<CreateVmsRequest> = {
     }
     if (message.start !== false) {
       writer.uint32(424).bool(message.start);
+    }
+    if (message.image !== undefined) {
+      ImageSource.encode(message.image, writer.uint32(242).fork()).join();
     }
     return writer;
   },
@@ -2071,6 +2081,14 @@ export const CreateVmsRequest: MessageFns<CreateVmsRequest> = {
             message.start = reader.bool();
             continue;
           }
+          case 30: {
+            if (tag !== 242) {
+              break;
+            }
+
+            message.image = ImageSource.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2112,6 +2130,9 @@ export const CreateVmsRequest: MessageFns<CreateVmsRequest> = {
     );
     message.apart = object.apart ?? undefined;
     message.start = object.start ?? false;
+    message.image = (object.image !== undefined && object.image !== null)
+      ? ImageSource.fromPartial(object.image)
+      : undefined;
     return message;
   },
 };
@@ -4311,7 +4332,7 @@ export const VmServiceService = {
     responseDeserialize: (value: Buffer): VmProgress => VmProgress.decode(value),
   },
   /**
-   * Makes VMs as copies of a stopped one, places them on hosts with memory for them, and addresses each. Each VM is all or
+   * Makes VMs as copies of a stopped one, or of an image, places them on hosts with memory for them, and addresses each. Each VM is all or
    * nothing; one VM's failure leaves the others. Errors: NOT_FOUND (source), ALREADY_EXISTS (name), RESOURCE_EXHAUSTED (they do
    * not all fit: details `fits`, `hosts`), INVALID_ARGUMENT. It goes on when the caller leaves and when the controller is
    * restarted. Repeated with its request_id it continues: what is made is told, what is being made is followed, what was
@@ -4435,7 +4456,7 @@ export interface VmServiceServer extends UntypedServiceImplementation {
    */
   restoreFiles: handleServerStreamingCall<RestoreVmFilesRequest, VmProgress>;
   /**
-   * Makes VMs as copies of a stopped one, places them on hosts with memory for them, and addresses each. Each VM is all or
+   * Makes VMs as copies of a stopped one, or of an image, places them on hosts with memory for them, and addresses each. Each VM is all or
    * nothing; one VM's failure leaves the others. Errors: NOT_FOUND (source), ALREADY_EXISTS (name), RESOURCE_EXHAUSTED (they do
    * not all fit: details `fits`, `hosts`), INVALID_ARGUMENT. It goes on when the caller leaves and when the controller is
    * restarted. Repeated with its request_id it continues: what is made is told, what is being made is followed, what was
@@ -4557,7 +4578,7 @@ export interface VmServiceClient extends Client {
     options?: Partial<CallOptions>,
   ): ClientReadableStream<VmProgress>;
   /**
-   * Makes VMs as copies of a stopped one, places them on hosts with memory for them, and addresses each. Each VM is all or
+   * Makes VMs as copies of a stopped one, or of an image, places them on hosts with memory for them, and addresses each. Each VM is all or
    * nothing; one VM's failure leaves the others. Errors: NOT_FOUND (source), ALREADY_EXISTS (name), RESOURCE_EXHAUSTED (they do
    * not all fit: details `fits`, `hosts`), INVALID_ARGUMENT. It goes on when the caller leaves and when the controller is
    * restarted. Repeated with its request_id it continues: what is made is told, what is being made is followed, what was

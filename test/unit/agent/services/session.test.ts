@@ -184,6 +184,7 @@ function makeKeeper(t: Test, prepare: (identities: MemoryIdentities, clock: Manu
     clock,
     observer: new Observer(host, host, host),
     toolstack: host,
+    cfgFolder: host,
     bridges: host,
     storeWatch,
     hostReport: host,

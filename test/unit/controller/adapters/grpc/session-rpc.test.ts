@@ -248,7 +248,8 @@ await t.test('from the client to the host and back', async (t) => {
   const { world, wire } = await connected();
   const writeLease = ({ lease, reservation }: { lease: { id: number }; reservation: string }): Lease =>
     Lease.create({ id: lease.id, reservation });
-  const handlers = vmHandlers({ ...world, writeLease });
+  const images = { get: () => Promise.reject(new Error('no image')) };
+  const handlers = vmHandlers({ ...world, images, writeLease });
   const call: CallInfo = {
     caller: ADMIN,
     agentHost: undefined,

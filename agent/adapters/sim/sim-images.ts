@@ -1,0 +1,53 @@
+import { IMAGE_HEAD_BYTES, imageContent, imageFormat } from '../../../shared/domain/image-format.js';
+import type { BootFiles } from '../../ports/boot-files.js';
+import type { HostImages, UnpackedImage, WantedImage } from '../../ports/host-images.js';
+import type { ImageFeed } from '../../ports/image-feed.js';
+import type { SeedDraft, SeedMaker } from '../../ports/seed-maker.js';
+
+/** Files that a simulated host says it has, of images and seeds. */
+export const SIM_IMAGE_FOLDER = '/simulated/images';
+
+/** Of an image no more than its beginning is read. */
+export class SimImages implements HostImages {
+  readonly #feed: ImageFeed;
+
+  constructor(feed: ImageFeed) {
+    this.#feed = feed;
+  }
+
+  async acquire({ sha256 }: WantedImage, tell: (percent: number) => void, signal: AbortSignal): Promise<UnpackedImage> {
+    const head = await this.#headOf(this.#feed.read(sha256, signal));
+    // What is packed is taken for what most are: a cloud's image of a whole disk.
+    const content = imageFormat(head) === 'raw' ? imageContent(head) : ({ kind: 'disk' } as const);
+    tell(100);
+    const hasCloudInit = content.kind === 'disk' ? true : undefined;
+    return { path: `${SIM_IMAGE_FOLDER}/${sha256}`, content, hasCloudInit, release: () => undefined };
+  }
+
+  clear(): Promise<void> {
+    return Promise.resolve();
+  }
+
+  async #headOf(data: AsyncIterable<Uint8Array>): Promise<Buffer> {
+    const pieces: Uint8Array[] = [];
+    let bytes = 0;
+    for await (const piece of data) {
+      pieces.push(piece);
+      bytes += piece.length;
+      if (bytes >= IMAGE_HEAD_BYTES) break;
+    }
+    return Buffer.concat(pieces).subarray(0, IMAGE_HEAD_BYTES);
+  }
+}
+
+/** A dom0 with everything that there is to boot domUs; a path that holds "missing" is not there. */
+export const simBootFiles: BootFiles = {
+  exists: (path) => Promise.resolve(!path.includes('missing')),
+  find: () => Promise.resolve({ running: undefined, hasPygrub: true, pvgrub: '/usr/lib/grub-xen/grub-x86_64-xen.bin' }),
+};
+
+/** A simulated guest keeps its addresses in no disk. */
+export const simSeeds: SeedMaker = {
+  draft: () =>
+    Promise.resolve({ path: `${SIM_IMAGE_FOLDER}/seed.img`, remove: () => Promise.resolve() } satisfies SeedDraft),
+};

@@ -1,0 +1,185 @@
+// What a NoCloud seed disk holds: cloud-init of a guest reads it at each boot, and does its work anew for a new instance-id.
+//
+// Invariants:
+// - The instance-id never comes again for one disk: it counts. Equal content keeps it, so that writing twice changes nothing.
+// - What the user gave is byte for byte what cloud-init gets; what domherd has to say stands in files of its own.
+// - Our own files are JSON, which is YAML too: what was written can be read back exactly.
+import { formatIpv4, parseIpv4, type Ipv4 } from '../../../shared/domain/ipv4.js';
+import { formatMac } from '../../../shared/domain/mac.js';
+import type { GuestSettings, VifSettings } from '../order.js';
+
+/** Of the file system: cloud-init looks for this name. */
+export const SEED_LABEL = 'cidata';
+
+/** What the disk is to its guest: beyond all that a VM has otherwise. */
+export const SEED_VDEV = 'xvdz';
+
+/** The files of a seed by name; `undefined`: there is none. */
+export interface SeedFiles {
+  readonly metaData: string;
+  readonly userData: string;
+  readonly vendorData: string;
+  readonly networkConfig: string | undefined;
+}
+
+export interface NewSeed {
+  readonly name: string;
+  /** Lines of an authorized_keys file. */
+  readonly authorizedKeys: readonly string[];
+  /** `undefined`: nothing of the user's own. */
+  readonly userData: string | undefined;
+}
+
+interface MetaData {
+  readonly 'instance-id': string;
+  readonly 'local-hostname'?: string;
+  readonly 'public-keys'?: readonly string[];
+}
+
+interface NetworkConfig {
+  readonly version: 2;
+  readonly ethernets: Readonly<Record<string, Ethernet>>;
+}
+
+interface Ethernet {
+  readonly match: { readonly macaddress: string };
+  readonly 'set-name': string;
+  readonly addresses: readonly string[];
+  readonly routes?: readonly { readonly to: string; readonly via: string }[];
+  readonly nameservers: { readonly addresses: readonly string[]; readonly search: readonly string[] };
+}
+
+const ID_PREFIX = 'domherd-';
+
+/** Cloud images close root's account, which is the one that domherd logs in to. */
+const VENDOR_DATA = '#cloud-config\ndisable_root: false\n';
+const NO_USER_DATA = '#cloud-config\n{}\n';
+
+/** Of a VM that has no addresses yet. */
+export function newSeed({ name, authorizedKeys, userData }: NewSeed): SeedFiles {
+  const metaData: MetaData = {
+    'instance-id': instanceId(name, 1),
+    'local-hostname': name,
+    ...(authorizedKeys.length > 0 && { 'public-keys': authorizedKeys }),
+  };
+  return {
+    metaData: format(metaData),
+    userData: userData ?? NO_USER_DATA,
+    vendorData: VENDOR_DATA,
+    networkConfig: undefined,
+  };
+}
+
+/**
+ * The seed with these addresses. What is there already stays: vifs that are not named, keys, the user's own.
+ *
+ * @param name of the VM
+ */
+export function addressSeed(seed: SeedFiles, name: string, { vifs, hostname }: GuestSettings): SeedFiles {
+  const before = networkOf(seed);
+  const given = Object.fromEntries(vifs.map((vif) => [nicName(vif.index), ethernetOf(vif)]));
+  const network: NetworkConfig = { version: 2, ethernets: { ...before?.ethernets, ...given } };
+  const meta = metaOf(seed);
+  const named = hostname === undefined ? meta : { ...meta, 'local-hostname': hostname };
+  const networkConfig = format(network);
+  if (networkConfig === seed.networkConfig && format(named) === seed.metaData) return seed;
+  return { ...seed, metaData: format(withNextId(named, name)), networkConfig };
+}
+
+/**
+ * The seed of a copy: another instance, without the source's addresses.
+ *
+ * @param authorizedKeys lines of an authorized_keys file, besides those that the source has
+ */
+export function renewSeed(seed: SeedFiles, name: string, authorizedKeys: readonly string[]): SeedFiles {
+  const before = metaOf(seed);
+  const keys = [...new Set([...(before['public-keys'] ?? []), ...authorizedKeys])];
+  const named = { ...before, 'local-hostname': name, ...(keys.length > 0 && { 'public-keys': keys }) };
+  const meta = withNextId(named, name);
+  return { ...seed, metaData: format(meta), networkConfig: undefined };
+}
+
+/** Whether domherd made it, and nobody has made it another since. */
+export function isOwnSeed(seed: SeedFiles): boolean {
+  return metaOf(seed)['instance-id'].startsWith(ID_PREFIX);
+}
+
+/** What the seed tells the guest. */
+export function readSeed(seed: SeedFiles): {
+  readonly addresses: ReadonlyMap<number, Ipv4>;
+  readonly hostname: string | undefined;
+} {
+  const entries = Object.entries(networkOf(seed)?.ethernets ?? {}).flatMap(([nic, { addresses }]) => {
+    const index = /^eth(\d+)$/.exec(nic)?.[1];
+    const address = addresses[0]?.split('/')[0];
+    return index === undefined || address === undefined ? [] : [[Number(index), parseIpv4(address)] as const];
+  });
+  return { addresses: new Map(entries), hostname: metaOf(seed)['local-hostname'] };
+}
+
+function ethernetOf({ index, mac, address, settings, hasDefaultRoute }: VifSettings): Ethernet {
+  const { prefixLength, gateway, dns, domain } = settings;
+  return {
+    match: { macaddress: formatMac(mac).toLowerCase() },
+    'set-name': nicName(index),
+    addresses: [`${formatIpv4(address)}/${prefixLength}`],
+    // Not "default": netplan before 0.104 does not know the word, and gateway4 is on its way out.
+    ...(hasDefaultRoute && { routes: [{ to: '0.0.0.0/0', via: formatIpv4(gateway) }] }),
+    nameservers: { addresses: dns.map(formatIpv4), search: domain === '' ? [] : [domain] },
+  };
+}
+
+function nicName(index: number): string {
+  return `eth${index}`;
+}
+
+function withNextId(meta: MetaData, name: string): MetaData {
+  const count = Number(/-(\d{1,9})$/.exec(meta['instance-id'])?.[1] ?? 0);
+  return { ...meta, 'instance-id': instanceId(name, count + 1) };
+}
+
+function instanceId(name: string, count: number): string {
+  return `${ID_PREFIX}${name}-${count}`;
+}
+
+function format(value: object): string {
+  return `${JSON.stringify(value, null, 2)}\n`;
+}
+
+// The guest may write to the disk: what is no longer as domherd wrote it counts as nothing.
+function metaOf({ metaData }: SeedFiles): MetaData {
+  const meta = parse(metaData);
+  const [id, name, keys] = [meta['instance-id'], meta['local-hostname'], meta['public-keys']];
+  const isListOfText = Array.isArray(keys) && keys.every((key) => typeof key === 'string');
+  return {
+    'instance-id': typeof id === 'string' ? id : '',
+    ...(typeof name === 'string' && { 'local-hostname': name }),
+    ...(isListOfText && { 'public-keys': keys }),
+  };
+}
+
+function networkOf({ networkConfig }: SeedFiles): NetworkConfig | undefined {
+  const { version, ethernets } = parse(networkConfig ?? '{}');
+  if (version !== 2 || typeof ethernets !== 'object' || ethernets === null) return undefined;
+  const isOurs = Object.values(ethernets).every(
+    (nic: unknown) => isObject(nic) && Array.isArray(nic['addresses']) && nic['addresses'].every(isText),
+  );
+  return isOurs ? { version, ethernets: ethernets as NetworkConfig['ethernets'] } : undefined;
+}
+
+function parse(text: string): Readonly<Record<string, unknown>> {
+  try {
+    const value: unknown = JSON.parse(text);
+    return isObject(value) ? value : {};
+  } catch {
+    return {};
+  }
+}
+
+function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null;
+}
+
+function isText(value: unknown): value is string {
+  return typeof value === 'string';
+}

@@ -1,0 +1,18 @@
+import type { ImageSource } from '../domain/make-source.js';
+import { parseSha256 } from '../domain/sha256.js';
+import { invalid } from '../errors.js';
+import type { ImageSource as WireImage } from '../gen/domherd/v1/image.js';
+
+const MAX_NAME = 1_024;
+
+export function imageSourceToWire({ sha256, sizeBytes, name, isCloud }: ImageSource): WireImage {
+  return { sha256, sizeBytes: BigInt(sizeBytes), name, cloudInit: isCloud };
+}
+
+/** @throws {AppError} `invalid` naming the field */
+export function imageSourceFromWire({ sha256, sizeBytes, name, cloudInit }: WireImage): ImageSource {
+  const size = Number(sizeBytes);
+  if (!Number.isSafeInteger(size) || size < 1) throw invalid('image.size_bytes is 0', { field: 'image.size_bytes' });
+  if (name.length > MAX_NAME) throw invalid(`image.name is longer than ${MAX_NAME}`, { field: 'image.name' });
+  return { kind: 'image', sha256: parseSha256(sha256), sizeBytes: size, name, isCloud: cloudInit };
+}
