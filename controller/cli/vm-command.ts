@@ -5,6 +5,7 @@ import type { FanOptions } from './guest/guest-fan.js';
 import type { LoginOptions } from './guest/guest-ssh.js';
 import { bridgeOption, dryRunOption, durationOption, option, yesOption } from './option.js';
 import { verb, type Noun } from './verb.js';
+import { checkVerb } from './vm-check-command.js';
 import { consoleVerb } from './vm-console-command.js';
 import type {
   AddressOptions,
@@ -261,6 +262,7 @@ export const VM: Noun = {
     unpauseVerb,
     restoreFilesVerb,
     waitVerb,
+    checkVerb,
     consoleVerb,
     sshVerb,
     scpVerb,

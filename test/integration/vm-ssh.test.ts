@@ -6,7 +6,9 @@ import { Server, ServerCredentials } from '@grpc/grpc-js';
 import t, { type Test } from 'tap';
 import { Dom0Folder } from '../../controller/cli/dom0/dom0-folder.js';
 import { expandPattern } from '../../shared/domain/name-pattern.js';
+import { checkInside, insideScript } from '../../controller/cli/guest/vm-check.js';
 import { createExec } from '../../shared/exec.js';
+import { Bridge, BridgesOfHost, HostServiceService } from '../../shared/gen/domherd/v1/host.js';
 import { Lease, LeaseState } from '../../shared/gen/domherd/v1/lease.js';
 import { Vif, Vm, VmServiceService, VmState } from '../../shared/gen/domherd/v1/vm.js';
 import { runCli, type CliOptions, type CliRun } from '../fakes/cli-run.js';
@@ -50,6 +52,12 @@ async function startController(t: Test): Promise<string> {
       const told = new Set(names.flatMap(expandPattern));
       const vms = VMS.filter((vm) => all || told.has(vm.name) || told.has(`${vm.name}@${vm.host}`));
       done(null, { vms });
+    },
+  });
+  server.addService(HostServiceService, {
+    listBridges: (_: unknown, done: (e: null, r: unknown) => void) => {
+      const bridges = [{ bridge: Bridge.create({ name: 'xenbr0', up: true }), vms: [] }];
+      done(null, { hosts: [BridgesOfHost.create({ host: 'dom0-1', known: true, bridges })] });
     },
   });
   await new Promise<void>((resolve, reject) => {
@@ -179,6 +187,70 @@ t.test('a VM whose host keys are known shows one of them, or is not talked to', 
   const env = { ...process.env, HOME: home };
   t.equal(execFileSync('ssh', ['-F', path, ...own, 'web-1', 'echo in'], { env, stdio: 'pipe' }).toString(), 'in\n');
   t.match(readFileSync(join(dataDir, 'ssh', 'vms.host_keys'), 'utf8'), `domherd-vm-1 ${real}\ndomherd-vm-2 ${other}\n`);
+});
+
+t.test('vm check tells what is wrong, from cfg to DNS', async (t) => {
+  const real = VMS[0]!.vifs[0]!;
+  t.teardown(() => Object.assign(real, { mac: '', guestAddress: '', bridge: '' }));
+  Object.assign(real, { mac: '00:16:3E:00:00:01', guestAddress: '127.0.0.2', bridge: 'xenbr0' });
+  real.lease!.mac = '00:16:3e:00:00:01';
+  const json = await domherd(['vm', 'check', 'web-1', 'off', '-o', 'json', '--timeout', '60s']);
+  t.equal(json.exitCode, 5, json.err);
+  const rows = JSON.parse(json.out) as readonly { vm: string; check: string; verdict: string; note: string }[];
+  const verdicts = (vm: string) =>
+    Object.fromEntries(rows.filter((row) => row.vm === `${vm}@dom0-1`).map((row) => [row.check, row.verdict]));
+  t.match(verdicts('web-1'), {
+    running: 'ok',
+    'cfg MAC': 'ok',
+    'guest file': 'ok',
+    bridge: 'ok',
+    'ssh login': 'ok',
+    // The guest is this machine: it has neither the MAC nor the name.
+    address: 'failed',
+    hostname: 'failed',
+  });
+  t.match(verdicts('off'), { running: 'failed', network: 'not checked' });
+  for (const [args, err] of [
+    [['vm', 'check'], /no VM is named/],
+    [['vm', 'check', '--all', '--resolve', 'a b'], /is no name to resolve/],
+    [['vm', 'check', '--all', '--max', '0'], /1 to 1000/],
+    [['vm', 'check', 'web-1', '-o', 'ips'], /makes no sense/],
+  ] as const) {
+    t.match(await domherd(args), { exitCode: 2, err }, args.join(' '));
+  }
+});
+
+t.test('what a guest says of itself is judged', (t) => {
+  const lease = Lease.create({ address: '10.180.0.7', mac: '00:16:3e:b4:00:07', state: LeaseState.BOUND });
+  const vm = Vm.create({ name: 'web-1', host: 'dom0-1', state: VmState.RUNNING, vifs: [Vif.create({ lease })] });
+  const judged = (output: string) => checkInside(vm, output).map(({ name, verdict }) => `${name}: ${verdict}`);
+  const nic = 'nic=lo 00:00:00:00:00:00 127.0.0.1/8\nnic=eth0 00:16:3e:b4:00:07 10.180.0.7/14\n';
+  t.strictSame(judged(`hostname=web-1\n${nic}gateway=10.183.255.254\nping=ok\ndns=ok\n`), [
+    'address: ok',
+    'default route: ok',
+    'gateway: ok',
+    'DNS: ok',
+    'hostname: ok',
+  ]);
+  t.strictSame(judged('hostname=domU\nnic=eth0 00:16:3e:b4:00:07 10.180.0.8/14\ngateway=\ndns=none\n'), [
+    'address: failed',
+    'default route: failed',
+    'DNS: failed',
+    'hostname: failed',
+  ]);
+  t.strictSame(judged(`hostname=web-1.example\n${nic}gateway=10.0.0.1\nping=silent\n`), [
+    'address: ok',
+    'default route: ok',
+    'gateway: failed',
+    'DNS: not checked',
+    'hostname: ok',
+  ]);
+  for (const shell of [['sh'], ['busybox', 'sh']]) {
+    const said = execFileSync(shell[0]!, [...shell.slice(1), '-c', insideScript('localhost')]).toString();
+    t.match(said, /^hostname=.+\nnic=[^]*\ngateway=/, shell.join(' '));
+    t.match(said, /^nic=lo 00:00:00:00:00:00 127\.0\.0\.1\/8/m, shell.join(' '));
+  }
+  t.end();
 });
 
 t.test('ssh and scp by the names of VMs', async (t) => {
