@@ -13,21 +13,24 @@ import { showProgress } from './vm-progress.js';
  * Has VMs made and shows it to the end. Ctrl-C has undone what is not whole, and shows that too; when the connection is lost
  * the controller goes on by itself. Both times the command that continues is told.
  *
+ * @param line what continues, without the name of the program; the same with its request id unless told
  * @returns the exit code
  */
-export function followCreate(call: Invocation, request: CreateVmsRequest): Promise<number> {
-  return withClient(call, VmServiceClient, (client) => new CreateFollower(call, client, request).run());
+export function followCreate(call: Invocation, request: CreateVmsRequest, line = continueLine(call)): Promise<number> {
+  return withClient(call, VmServiceClient, (client) => new CreateFollower(call, client, request, line).run());
 }
 
 class CreateFollower {
   private readonly call: Invocation;
   private readonly client: VmServiceClient;
   private readonly request: CreateVmsRequest;
+  private readonly line: readonly string[];
   /** Ends the stream itself. */
   private readonly leave = new AbortController();
   private hasBegun = false;
 
-  constructor(call: Invocation, client: VmServiceClient, request: CreateVmsRequest) {
+  constructor(call: Invocation, client: VmServiceClient, request: CreateVmsRequest, line: readonly string[]) {
+    this.line = line;
     this.call = call;
     this.client = client;
     this.request = request;
@@ -40,10 +43,10 @@ class CreateFollower {
     try {
       const exitCode = await showProgress(this.call, this.progress(), this.request.dryRun);
       if (!signal.aborted) return exitCode;
-      tell(this.call, `to continue: ${continueCommand(this.call)}`);
+      tell(this.call, `to continue: ${commandOf(this.line)}`);
       return INTERRUPTED;
     } catch (error) {
-      throw this.hasBegun ? withContinuation(this.call, error) : error;
+      throw this.hasBegun ? withContinuation(this.line, error) : error;
     } finally {
       signal.removeEventListener('abort', interrupt);
     }
@@ -72,14 +75,17 @@ class CreateFollower {
 }
 
 /** What goes on with the same request. */
-export function continueCommand({ line, requestId }: Invocation): string {
+function continueLine({ line, requestId }: Invocation): readonly string[] {
   const isSame = line.includes('--request-id') || line.some((word) => word.startsWith('--request-id='));
-  const words = isSame ? line : [...line, '--request-id', requestId];
-  return ['domherd', ...words.map((word) => (/^[\w@%+=:,./*-]+$/.test(word) ? word : quote(word)))].join(' ');
+  return isSame ? line : [...line, '--request-id', requestId];
 }
 
-function withContinuation(call: Invocation, error: unknown): unknown {
+function commandOf(line: readonly string[]): string {
+  return ['domherd', ...line.map((word) => (/^[\w@%+=:,./*-]+$/.test(word) ? word : quote(word)))].join(' ');
+}
+
+function withContinuation(line: readonly string[], error: unknown): unknown {
   if (!(error instanceof AppError) || error.code !== 'unavailable') return error;
-  const hint = `the VMs are made all the same; to see what came of them: ${continueCommand(call)}`;
+  const hint = `the VMs are made all the same; to see what came of them: ${commandOf(line)}`;
   return new AppError(error.code, error.message, { ...error.details, hint }, error);
 }

@@ -17,7 +17,7 @@ import type {
   StartOptions,
 } from './vm-order-action.js';
 import type { ListOptions } from './vm-action.js';
-import { cloneVerb, createVerb, labelVerb } from './vm-create-command.js';
+import { applyVerb, cloneVerb, createVerb, diffVerb, labelVerb } from './vm-create-command.js';
 import type { ScpOptions } from './vm-ssh-action.js';
 import type { WaitOptions } from './vm-wait-action.js';
 
@@ -252,6 +252,8 @@ export const VM: Noun = {
     createVerb,
     cloneVerb,
     labelVerb,
+    applyVerb,
+    diffVerb,
     deleteVerb,
     addressVerb,
     startVerb,

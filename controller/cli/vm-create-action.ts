@@ -67,6 +67,7 @@ export async function createRequest(call: Invocation, name: string, options: Cre
     hosts: [...(options.on ?? [])],
     placement: options.pack ? Placement.PACK : Placement.SPREAD,
     apart: apart === true ? '' : apart,
+    names: [],
     labels: { ...parseLabels(options.label ?? []) },
     image,
     shape: shapeToWire({ ...shapeOf(options), authorizedKeys, userData, boot }),

@@ -10,8 +10,10 @@ import {
   listOption,
   option,
   parseCount,
+  yesOption,
 } from './option.js';
 import { verb } from './verb.js';
+import type { FleetOptions } from './fleet/fleet-apply-action.js';
 import type { CreateOptions } from './vm-create-action.js';
 import type { LabelOptions } from './vm-label-action.js';
 
@@ -96,6 +98,34 @@ export const PLAN_VERB = verb({
     'domherd plan web --count max --like domU -o json',
   ],
   run: async (call, args, options: CreateOptions) => (await import('./plan-action.js')).planVms(call, args, options),
+});
+
+function fileOption(): Option {
+  return option('-f, --file <file>', 'YAML of groups of VMs, see docs/cli.md; - is stdin').makeOptionMandatory();
+}
+
+function pruneOption(): Option {
+  return option('--prune', 'also remove VMs that this fleet made and the file does not name any more');
+}
+
+export const applyVerb = verb({
+  name: 'apply',
+  about: 'make, change and start VMs so that they are as a file says; doing it twice is doing it once',
+  formats: ADDRESSED,
+  options: [fileOption(), pruneOption(), yesOption()],
+  examples: ['domherd vm apply -f fleet.yaml', 'domherd vm apply -f fleet.yaml --prune --yes'],
+  run: async (call, _args, options: FleetOptions) =>
+    (await import('./fleet/fleet-apply-action.js')).applyFleetFile(call, options),
+});
+
+export const diffVerb = verb({
+  name: 'diff',
+  about: 'what vm apply would do; changes nothing',
+  formats: NAMED,
+  options: [fileOption(), pruneOption()],
+  examples: ['domherd vm diff -f fleet.yaml', 'domherd vm diff -f fleet.yaml --prune -o json'],
+  run: async (call, _args, options: FleetOptions) =>
+    (await import('./fleet/fleet-apply-action.js')).diffFleetFile(call, options),
 });
 
 export const labelVerb = verb({

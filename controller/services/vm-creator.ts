@@ -22,6 +22,8 @@ export interface CreateRequest extends PlaceRequest {
   readonly name: string;
   /** `undefined`: one, with just that name; 1 to 1,000, or as many as fit. */
   readonly count: number | 'max' | undefined;
+  /** In the place of both: these very names. */
+  readonly names?: readonly string[] | undefined;
   readonly placement: Placement;
   /** `undefined`: the only active one. */
   readonly reservation: string | undefined;
@@ -127,7 +129,7 @@ export class VmCreator {
         survey,
         reservation: pool.reservation.name,
         freeAddresses: pool.bitmap.freeCount,
-        wanted: request.count === 'max' ? outcome.placed.length : (request.count ?? 1),
+        wanted: request.count === 'max' ? outcome.placed.length : (request.names?.length ?? request.count ?? 1),
         ...outcome,
       };
     });
@@ -147,8 +149,8 @@ export class VmCreator {
     const { pools, clock, placer } = this.options;
     const requestId = caller.requestId ?? this.newUuid();
     const former = formerJobs(stores, requestId, caller);
-    const asked = request.count === 'max' ? namesIn(stores, requestId) : namesOf(request.name, request.count);
-    const isOpen = request.count === 'max' && asked.length === 0;
+    const asked = askedNames(stores, requestId, request);
+    const isOpen = asked.length === 0;
     const known = [...former.values()];
     if (!isOpen && asked.every((name) => former.has(name))) {
       return { requestId, reservation: '', known, placed: [], warnings: [] };
@@ -242,6 +244,12 @@ const STAND: Readonly<Record<VmJob['state'], string>> = {
 
 function namesOf(name: string, count: number | undefined): readonly string[] {
   return count === undefined ? [name] : Array.from({ length: count }, (_, n) => `${name}-${n + 1}`);
+}
+
+/** None: as many as fit. */
+function askedNames(stores: Stores, requestId: string, { name, count, names }: CreateRequest): readonly string[] {
+  if (names !== undefined) return names;
+  return count === 'max' ? namesIn(stores, requestId) : namesOf(name, count);
 }
 
 /** Of a request that came before: how many fitted then. */

@@ -52,6 +52,7 @@ const SHUTDOWN_SECONDS = 60;
 const REBOOT_SECONDS = 300;
 const WAIT_SECONDS = 300;
 const MAX_HOSTS = 1_000;
+const MAX_VMS = 1_000;
 
 export function vmHandlers(options: VmHandlersOptions): Handlers<VmServiceServer> {
   const { query, addresser, starter, restorer, creator, images, deleter, labeler, service, writeLease } = options;
@@ -125,7 +126,8 @@ function createRequestFrom(request: CreateVmsRequest): CreateRequest {
   const { hosts } = request;
   if (hosts.length > MAX_HOSTS) throw invalid(`hosts are more than ${MAX_HOSTS}`, { field: 'hosts' });
   return {
-    name: textFrom(request.name, 'name', 128),
+    name: request.names.length > 0 ? request.name : textFrom(request.name, 'name', 128),
+    names: namesFrom(request),
     count: countFrom(request),
     source: sourceFrom(request),
     hosts: hosts.map((host) => (isPattern(host) ? host : parseHostName(host))),
@@ -138,6 +140,14 @@ function createRequestFrom(request: CreateVmsRequest): CreateRequest {
     bridge: optionalTextFrom(request.bridge, 'bridge', 64),
     isDryRun: request.dryRun,
   };
+}
+
+function namesFrom({ names }: CreateVmsRequest): CreateRequest['names'] {
+  if (names.length === 0) return undefined;
+  if (names.length > MAX_VMS) throw invalid(`names are more than ${MAX_VMS}`, { field: 'names' });
+  const twice = names.find((name, n) => names.indexOf(name) !== n);
+  if (twice !== undefined) throw invalid(`name ${twice} comes twice`, { field: 'names' });
+  return names;
 }
 
 function countFrom({ count, countMax }: CreateVmsRequest): CreateRequest['count'] {

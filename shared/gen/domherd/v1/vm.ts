@@ -311,7 +311,11 @@ export interface CreateVmsRequest {
   /** Start each once it is made. */
   start: boolean;
   /** One that the controller has: ImageService. */
-  image: ImageSource | undefined;
+  image:
+    | ImageSource
+    | undefined;
+  /** These very names, 1 to 1,000, in the place of name and count. */
+  names: string[];
 }
 
 export interface CreateVmsRequest_LabelsEntry {
@@ -1900,6 +1904,7 @@ function createBaseCreateVmsRequest(): CreateVmsRequest {
     apart: undefined,
     start: false,
     image: undefined,
+    names: [],
   };
 }
 
@@ -1949,6 +1954,9 @@ export const CreateVmsRequest: MessageFns<CreateVmsRequest> = {
     }
     if (message.image !== undefined) {
       ImageSource.encode(message.image, writer.uint32(242).fork()).join();
+    }
+    for (const v of message.names) {
+      writer.uint32(442).string(v!);
     }
     return writer;
   },
@@ -2089,6 +2097,14 @@ export const CreateVmsRequest: MessageFns<CreateVmsRequest> = {
             message.image = ImageSource.decode(reader, reader.uint32());
             continue;
           }
+          case 55: {
+            if (tag !== 442) {
+              break;
+            }
+
+            message.names.push(reader.string());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2133,6 +2149,7 @@ export const CreateVmsRequest: MessageFns<CreateVmsRequest> = {
     message.image = (object.image !== undefined && object.image !== null)
       ? ImageSource.fromPartial(object.image)
       : undefined;
+    message.names = object.names?.map((e) => e) || [];
     return message;
   },
 };

@@ -1,0 +1,50 @@
+import type { FleetChange } from '../fleet/fleet-diff.js';
+import type { View } from '../output.js';
+
+const SIGN: Readonly<Record<FleetChange['kind'], string>> = {
+  create: '+',
+  label: '~',
+  start: '~',
+  stop: '~',
+  differ: '!',
+  remove: '-',
+};
+
+export const FLEET_VIEW: View<FleetChange> = {
+  columns: [
+    {
+      title: ' ',
+      text: ({ kind }) => SIGN[kind],
+      colour: ({ kind }) => (kind === 'create' ? 'green' : kind === 'remove' ? 'red' : 'yellow'),
+    },
+    { title: 'VM', text: subject },
+    { title: 'CHANGE', text: detail },
+  ],
+  json: (change) => ({ change: change.kind, vms: vmsOf(change), detail: detail(change) }),
+  name: subject,
+};
+
+function vmsOf(change: FleetChange): readonly string[] {
+  return change.kind === 'create' ? change.names : [change.vm];
+}
+
+function subject(change: FleetChange): string {
+  const [first = '', ...more] = vmsOf(change);
+  if (change.kind !== 'create' || more.length < 3) return [first, ...more].join(' ');
+  return `${first} ... ${more.at(-1) ?? ''} (${String(more.length + 1)})`;
+}
+
+function detail(change: FleetChange): string {
+  switch (change.kind) {
+    case 'create':
+      return `create, like ${change.group.options.like ?? ''}${change.group.isStarted ? ', and start' : ''}`;
+    case 'label':
+      return `label ${change.detail}`;
+    case 'differ':
+      return `left as it is: ${change.detail}`;
+    case 'remove':
+      return 'remove, with its disks';
+    default:
+      return change.kind;
+  }
+}

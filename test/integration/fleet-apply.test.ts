@@ -1,0 +1,64 @@
+import { rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import t from 'tap';
+import { FleetCli } from '../harness/fleet-cli.js';
+
+const TWO = 'vms:\n  - {name: web, count: 2, like: domU, memory: 32, labels: {role: front}, started: true}\n';
+const ONE = 'vms:\n  - {name: web, count: 1, like: domU, memory: 32, labels: {role: back}, started: false}\n';
+
+t.test('a fleet of a file', async (t) => {
+  const fleet = new FleetCli();
+  t.teardown(() => fleet.fleet.stop());
+  await fleet.start(['dom0-1', 'dom0-2'], 1);
+  await fleet.ok('reservation import - --name job --ends +4h --gateway 10.183.255.254 --prefix 14', {
+    stdin: '10.180.0.0/22\n',
+  });
+  const path = join(t.testdir(), 'lab.yaml');
+  writeFileSync(path, TWO);
+  const before = await fleet.everything();
+  t.match(await fleet.ok(`vm diff -f ${path}`), /\+ +web-1 web-2 +create, like domU, and start/);
+  t.equal(await fleet.everything(), before, 'diff changes nothing');
+
+  await fleet.ok(`vm apply -f ${path}`);
+  await fleet.ok('vm wait web-[1-2] --for=running');
+  const labels = { role: 'front', 'domherd/fleet': 'lab', 'domherd/group': 'web' };
+  t.match(await fleet.rows('vm list web-1 web-2'), [
+    { labels, memoryMib: 32 },
+    { labels, memoryMib: 32 },
+  ]);
+  const made = await fleet.everything();
+  t.match(await fleet.run(`vm apply -f ${path}`), { exitCode: 0, err: /everything is as the file says/ });
+  t.equal(await fleet.everything(), made, 'twice is once');
+
+  await fleet.ok('vm destroy web-1 --yes');
+  await fleet.ok('vm delete web-1 --yes');
+  t.match(await fleet.rows(`vm diff -f ${path}`), [{ change: 'create', vms: ['web-1'] }]);
+  await fleet.ok(`vm apply -f ${path}`);
+  t.equal((await fleet.rows('vm list web-*')).length, 2, 'what is missing is made');
+
+  writeFileSync(path, ONE);
+  t.match(await fleet.run(`vm apply -f ${path} --prune`), { exitCode: 2, err: /remove web-2@dom0-\d.*--yes/s });
+  t.equal((await fleet.rows('vm list web-*')).length, 2, 'not without a yes');
+  const pruned = await fleet.run(`vm apply -f ${path} --prune --yes`);
+  t.match(pruned, {
+    exitCode: 0,
+    err: /~ web-1@dom0-\d label role=back\n~ web-1@dom0-\d stop\n- web-2@dom0-\d remove/,
+  });
+  t.match(await fleet.rows('vm list web-*'), [{ name: 'web-1', state: 'stopped', labels: { role: 'back' } }]);
+  t.equal((await fleet.rows('vm list domU@dom0-*')).length, 2, 'the image is left alone');
+
+  writeFileSync(path, ONE.replace('32', '64'));
+  t.match(await fleet.run(`vm apply -f ${path}`), {
+    exitCode: 5,
+    err: /! web-1@dom0-\d left as it is: memory is 32 MiB/,
+  });
+  rmSync(path);
+  for (const [args, err] of [
+    [`vm apply -f ${path}`, /cannot be read/],
+    ['vm apply', /--file/],
+    ['vm diff -f - --yes', /--yes/],
+    ['vm diff -f -', /^domherd: stdin:1:1: a map with "vms:"/],
+  ] as const) {
+    t.match(await fleet.run(args, { stdin: 'x\n' }), { exitCode: 2, err }, args);
+  }
+});

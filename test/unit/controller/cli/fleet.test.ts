@@ -1,0 +1,122 @@
+import fc from 'fast-check';
+import t from 'tap';
+import { diffFleet, FLEET_LABEL, labelsOf, type PresentVm } from '../../../../controller/cli/fleet/fleet-diff.js';
+import { parseFleetFile } from '../../../../controller/cli/fleet/fleet-file.js';
+
+const FILE = `
+vms:
+  - name: web
+    count: 3
+    like: domU
+    memory: 256
+    labels: {role: front}
+    started: true
+  - name: db
+    like: domU@dom0-1
+    vcpus: 2
+    on: dom0-1
+    apart: role
+    extra-disk: [64, 128]
+`;
+
+t.test('a fleet file', (t) => {
+  const file = parseFleetFile(FILE, '/home/me/my fleet.yaml');
+  t.equal(file.name, 'my-fleet');
+  t.match(file.groups, [
+    {
+      name: 'web',
+      names: ['web-1', 'web-2', 'web-3'],
+      options: { like: 'domU', memory: 256 },
+      labels: { role: 'front' },
+      isStarted: true,
+    },
+    { name: 'db', names: ['db'], options: { vcpus: 2, on: ['dom0-1'], apart: 'role', extraDisk: [64, 128] } },
+  ]);
+  t.equal(parseFleetFile(`fleet: prod\n${FILE}`, 'x.yml').name, 'prod');
+
+  const group = (keys: string): string => `vms:\n  - name: web\n    like: domU\n    ${keys}\n`;
+  for (const [content, message] of [
+    [group('memroy: 1'), /^f\.yaml:4:5: unknown key "memroy", did you mean "memory"\?$/],
+    [group('zzzzzzz: 1'), /^f\.yaml:4:5: unknown key "zzzzzzz"$/],
+    [group('memory: lots'), /^f\.yaml:4:13: it must be a whole number of 16 to 1048576$/],
+    [group('memory: 1.5'), /f\.yaml:4:13/],
+    [group('count: 0'), /f\.yaml:4:12: .*1 to 1000/],
+    [group('count: 1001'), /f\.yaml:4:12/],
+    [group('vcpus: 0'), /f\.yaml:4:12: .*1 to 512/],
+    [group('disk: -1'), /f\.yaml:4:11/],
+    [group('swap: x'), /f\.yaml:4:11/],
+    [group('extra-disk: [1, x]'), /f\.yaml:4:17/],
+    [group('storage: tape'), /f\.yaml:4:14: it must be one of copy/],
+    [group('on: {a: b}'), /f\.yaml:4:9: it must be a text/],
+    [group('pack: 1'), /f\.yaml:4:11: it must be true or false/],
+    [group('apart: []'), /f\.yaml:4:12/],
+    [group('labels: [a]'), /f\.yaml:4:13: it must be a map/],
+    [group('labels: {a b: c}'), /f\.yaml:4:13: "a b" is no key of a label/],
+    [group('reservation: []'), /f\.yaml:4:18/],
+    [group('bridge: {}'), /f\.yaml:4:13/],
+    [group('started: on'), /f\.yaml:4:14: it must be true or false/],
+    [group('like: domV'), /f\.yaml:4:5: Map keys must be unique/],
+    ['vms:\n  - like: domU\n', /f\.yaml:2:5: the group has no name/],
+    ['vms:\n  - name: web\n', /f\.yaml:2:5: the group has no "like"/],
+    ['vms:\n  - {name: "7", like: domU}\n', /f\.yaml:2:12: .*only digits/],
+    ['vms:\n  - {name: web, count: 2, like: d}\n  - {name: web-2, like: d}\n', /f\.yaml:3:5: VM web-2 is in group web/],
+    ['vms: x\n', /f\.yaml:1:6: "vms" is no list/],
+    ['- name: web\n', /f\.yaml:1:1: a map with "vms:"/],
+    ['', /f\.yaml:1:1: a map with "vms:"/],
+    ['vmz: []\n', /f\.yaml:1:1: unknown key "vmz", did you mean "vms"\?\nf\.yaml:1:1: "vms:" is missing/],
+    ['fleet: a/b\nvms: []\n', /f\.yaml:1:8: "a\/b" is no value/],
+    ['vms: [\n', /^f\.yaml:2:1: /],
+  ] as const) {
+    t.throws(() => parseFleetFile(content, 'f.yaml'), { code: 'invalid', message }, content);
+  }
+  t.end();
+});
+
+function vm(name: string, change: Partial<PresentVm> = {}): PresentVm {
+  return { label: `${name}@dom0-1`, name, state: 'running', memoryMib: 256, vcpus: 1, labels: {}, ...change };
+}
+
+t.test('what there is and what the file says', (t) => {
+  const file = parseFleetFile(FILE, 'fleet.yaml');
+  const [web] = file.groups;
+  const whole = web!.names.map((name) => vm(name, { labels: labelsOf(file, web!) }));
+  const db = vm('db', { vcpus: 2, state: 'stopped' });
+  t.strictSame(diffFleet(file, [...whole, db], true), [], 'nothing to do');
+  t.match(diffFleet(file, [db], false), [{ kind: 'create', names: ['web-1', 'web-2', 'web-3'] }]);
+  t.match(diffFleet(file, [whole[0]!, whole[2]!, db], false), [{ kind: 'create', names: ['web-2'] }]);
+  t.match(diffFleet(file, [...whole.slice(1), vm('web-1', { state: 'stopped', memoryMib: 128 }), db], false), [
+    { kind: 'label', vm: 'web-1@dom0-1', set: { role: 'front' } },
+    { kind: 'differ', detail: 'memory is 128 MiB, the file says 256' },
+    { kind: 'start', vm: 'web-1@dom0-1' },
+  ]);
+  const stopped = parseFleetFile(FILE.replace('true', 'false'), 'fleet.yaml');
+  t.match(
+    diffFleet(stopped, [...whole, db], false).map(({ kind }) => kind),
+    ['stop', 'stop', 'stop'],
+  );
+
+  const own = vm('web-9', { labels: { [FLEET_LABEL]: 'fleet' } });
+  const foreign = [vm('x'), vm('y', { labels: { [FLEET_LABEL]: 'other' } })];
+  t.strictSame(diffFleet(file, [...whole, db, own, ...foreign], false), [], 'kept without --prune');
+  t.strictSame(diffFleet(file, [...whole, db, own, ...foreign], true), [
+    { kind: 'remove', vm: 'web-9@dom0-1', isRunning: true },
+  ]);
+
+  const name = fc.constantFrom('web-1', 'web-2', 'db', 'x', 'y');
+  const present = fc.array(
+    fc.record({ name, fleet: fc.constantFrom('fleet', 'other', ''), state: fc.constantFrom('running', 'stopped') }),
+  );
+  fc.assert(
+    fc.property(present, (vms) => {
+      const all = vms.map(({ name: own, fleet, state }) => vm(own, { state, labels: { [FLEET_LABEL]: fleet } }));
+      const removed = diffFleet(file, all, true).flatMap((change) => (change.kind === 'remove' ? [change.vm] : []));
+      const allowed = all.filter((each) => each.labels[FLEET_LABEL] === 'fleet' && ['x', 'y'].includes(each.name));
+      t.strictSame(
+        removed,
+        allowed.map(({ label }) => label),
+        'only its own that it does not name',
+      );
+    }),
+  );
+  t.end();
+});
