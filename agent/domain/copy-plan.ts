@@ -74,8 +74,9 @@ function copiesOf(
 ): readonly DiskCopy[] {
   const disks = disksToCopy(source, cfg);
   const swap = shape.swapMib === undefined ? undefined : disks.find(({ target }) => facts.swaps.has(target));
-  return disks.map((disk, n): DiskCopy => {
-    const sizeBytes = n === 0 && shape.diskMib !== undefined ? shape.diskMib * MIB : undefined;
+  const grown = disks.find(({ target }) => !facts.swaps.has(target));
+  return disks.map((disk): DiskCopy => {
+    const sizeBytes = disk === grown && shape.diskMib !== undefined ? shape.diskMib * MIB : undefined;
     const copy = { disk, fromVm: source.name, toVm: name, isGrown: sizeBytes !== undefined };
     // It is written anew for each VM.
     const storage = disk.vdev === SEED_VDEV ? 'copy' : shape.storage;

@@ -28,6 +28,8 @@ export interface Origin {
   readonly memoryMib: number;
   readonly vcpus: number;
   readonly vifs: readonly ObservedVif[];
+  /** Key of the VM whose disks are copied. */
+  readonly copiedKey?: string | undefined;
   /** Where the cfg of a VM of that name is to be: its key. */
   keyOf(name: string): string;
   order(name: string, uuid: string): MakeOrder;
@@ -66,6 +68,7 @@ function copyOrigin(fleet: Fleet, vm: Vm, shape: VmShape): Origin {
     memoryMib: shape.memoryMib ?? vm.memoryMib,
     vcpus: shape.vcpus ?? vm.vcpus,
     vifs: vm.vifs,
+    copiedKey: vm.key,
     keyOf: (name) => `${folder}/${name}.cfg`,
     order: (name, uuid) => ({ kind: 'copy', sourceKey: vm.key, name, uuid, shape }),
   };

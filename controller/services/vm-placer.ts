@@ -3,6 +3,7 @@ import { isGlob } from '../../shared/domain/name-pattern.js';
 import { selectHosts } from '../../shared/domain/host-selector.js';
 import { invalid, type AppError } from '../../shared/errors.js';
 import type { VmShape } from '../../shared/domain/vm-shape.js';
+import { diskLimit } from '../domain/disk-limit.js';
 import { apartLimit, memoryLimit, type HostLimit, type PlaceableHost } from '../domain/placement.js';
 import type { VmJob } from '../domain/vm-job.js';
 import type { HostId, Vm } from '../domain/vm.js';
@@ -102,12 +103,15 @@ export class VmPlacer {
     request: PlaceRequest,
     own: readonly VmJob[],
   ): (view: HostView, origin: Origin) => Site {
-    const { maker } = this.options;
+    const { fleet, maker } = this.options;
     const reserved = sums(maker.reserved(stores));
     const holders = this.holders(stores, request, own);
     return ({ host }, origin) => {
       const { memoryMib = 0, vcpus = 0 } = reserved.get(host.id) ?? {};
       const limits = [memoryLimit((host.facts?.memoryFreeMib ?? 0) - memoryMib, origin.memoryMib)];
+      const known = fleet.storesOf(host.id);
+      const disk = known && origin.copiedKey && diskLimit(known, origin.copiedKey, request.shape);
+      if (disk) limits.push(disk);
       if (holders) limits.unshift(apartLimit(holders.what, holders.on(host.id)));
       const vcpusTaken = this.vcpusOf(host.id) + vcpus;
       return { name: host.name, limits, cpus: host.facts?.cpus ?? 0, vcpusTaken, vcpus: origin.vcpus, origin };

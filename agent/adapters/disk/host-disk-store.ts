@@ -21,6 +21,12 @@ const OVERLAY_PROGRAMS = [
   },
 ] as const;
 
+/** What a copy needs first is written by block, and blocks of an overlay are not where its guest has them. */
+const UNWRITABLE = {
+  why: 'domherd writes addresses and keys into raw disks alone',
+  hint: '--storage reflink, lvm-snapshot or lvm-thin share blocks too',
+};
+
 /** The disks of a dom0: files and logical volumes. */
 export class HostDiskStore implements DiskStore {
   readonly #exec: Exec;
@@ -28,7 +34,7 @@ export class HostDiskStore implements DiskStore {
   readonly #overlayPrograms: typeof OVERLAY_PROGRAMS | readonly [];
   #volumes: LvmDiskStore | undefined;
 
-  /** @param overlayPrograms what a host must have for overlays; tests need no Xen */
+  /** @param overlayPrograms what a host must have for overlays; none: they are made, whether their guests can be written or not */
   constructor(exec: Exec, overlayPrograms: typeof OVERLAY_PROGRAMS | readonly [] = OVERLAY_PROGRAMS) {
     this.#exec = exec;
     this.#files = new FileDiskStore(exec);
@@ -84,7 +90,7 @@ export class HostDiskStore implements DiskStore {
       if (!isThere.includes(true))
         return { why: `the host lacks ${what}`, hint: `apt-get install ${name}, on the host` };
     }
-    return undefined;
+    return this.#overlayPrograms.length === 0 ? undefined : UNWRITABLE;
   }
 
   /** Most hosts have none. */
