@@ -1,6 +1,7 @@
 import { createPrivateKey, webcrypto } from 'node:crypto';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { invalid, messageOf } from '../../shared/errors.js';
 import { ControllerServiceClient } from '../../shared/gen/domherd/v1/controller.js';
 import { callUnary } from '../../shared/grpc/client.js';
 import { x509 } from '../../shared/x509.js';
@@ -30,13 +31,22 @@ async function makeKeyAndRequest(name: string): Promise<{ readonly keyPem: strin
   return { keyPem: String(keyPem), csrPem: `${request.toString('pem')}\n` };
 }
 
+/** Before anything is signed: a certificate that cannot be kept is nobody's. */
+function makeFolder(path: string): void {
+  try {
+    mkdirSync(path, { recursive: true, mode: 0o700 });
+  } catch (error) {
+    throw invalid(`${path} cannot be made: ${messageOf(error)}`, { path, hint: 'name a folder that you may write to' });
+  }
+}
+
 export async function issueCertificate(call: Invocation, name: string, options: IssueOptions): Promise<number> {
+  makeFolder(options.out);
   const { keyPem, csrPem } = await makeKeyAndRequest(name);
   const request = { requestId: call.requestId, name, csr: csrPem, days: options.days ?? 0 };
   const issued = await withClient(call, ControllerServiceClient, (client) =>
     callUnary(client.issueCertificate.bind(client), request, CALL),
   );
-  mkdirSync(options.out, { recursive: true, mode: 0o700 });
   writeFileSync(join(options.out, 'key.pem'), keyPem, { mode: 0o600 });
   writeFileSync(join(options.out, 'cert.pem'), issued.certificate);
   writeFileSync(join(options.out, 'ca.pem'), issued.caCertificate);

@@ -1,8 +1,8 @@
 import type { Option } from 'commander';
-import { countOption, durationOption, option } from './option.js';
+import { countOption, durationOption, loginOption, option } from './option.js';
 
 export function userOption(): Option {
-  return option('--user <user>', 'log in as; else root');
+  return loginOption();
 }
 
 /** Of what is done in many VMs at once. */

@@ -3,7 +3,7 @@ import { NAMED, PLAIN } from './format.js';
 import type { AddOptions, UpgradeOptions } from './host-add-action.js';
 import type { TokenOptions } from './host-action.js';
 import type { RemoveOptions } from './host-remove-action.js';
-import { countOption, dryRunOption, durationOption, option, yesOption } from './option.js';
+import { countOption, dryRunOption, durationOption, fileOption, loginOption, option, yesOption } from './option.js';
 import { verb, type Noun } from './verb.js';
 
 const MOST_USES = 10_000;
@@ -12,8 +12,8 @@ const MOST_PARALLEL = 100;
 /** How dom0s are reached by ssh. */
 function reachOptions(): readonly Option[] {
   return [
-    option('--user <user>', 'log in as this user, who becomes root by sudo; else root, or what was used before'),
-    option('--ssh-config <file>', 'read this file instead of ~/.ssh/config'),
+    loginOption('log in as this user, who becomes root by sudo; else root, or what was used before'),
+    fileOption('--ssh-config <file>', 'read this file instead of ~/.ssh/config'),
     option('--accept-new-host-key', 'the host was deployed anew: take the key that it shows now'),
   ];
 }

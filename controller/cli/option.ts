@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { InvalidArgumentError, Option } from 'commander';
 import { parseDuration } from '../../shared/domain/duration.js';
 import { splitNames } from '../../shared/domain/name-pattern.js';
@@ -44,6 +45,22 @@ export function durationOption(flags: string, about: string, min: string, max: s
     const durationMs = parseDuration(text);
     if (durationMs >= parseDuration(min) && durationMs <= parseDuration(max)) return durationMs;
     throw new InvalidArgumentError(`It must be a duration of ${min} to ${max}.`);
+  });
+}
+
+/** An option of a file that is there. */
+export function fileOption(flags: string, about: string): Option {
+  return new Option(flags, about).argParser((text: string) => {
+    if (existsSync(text)) return text;
+    throw new InvalidArgumentError('There is no such file.');
+  });
+}
+
+/** An option of a name to log in by; what ssh would take for an option of its own is none. */
+export function loginOption(about = 'log in as; else root'): Option {
+  return new Option('--user <user>', about).argParser((text: string) => {
+    if (/^[A-Za-z0-9_][A-Za-z0-9_.@-]{0,63}\$?$/.test(text)) return text;
+    throw new InvalidArgumentError('It is no name of a user.');
   });
 }
 

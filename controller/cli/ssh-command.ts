@@ -1,4 +1,4 @@
-import { option } from './option.js';
+import { loginOption, option } from './option.js';
 import type { SshConfigActionOptions } from './vm-ssh-action.js';
 import { verb } from './verb.js';
 
@@ -9,7 +9,7 @@ export const SSH_CONFIG_VERB = verb({
   about: 'a configuration for ssh and scp that knows the VMs by name; all of them, or those named',
   formats: [],
   options: [
-    option('--user <user>', 'log in as; else root'),
+    loginOption(),
     option('--via-dom0', 'through the dom0s that host add has been at: where this machine has no route to VMs'),
   ],
   examples: [

@@ -5,10 +5,12 @@ import { bootRows } from './boot.js';
 import { acquire, connectTls, fill, measureLeases } from './client.js';
 import { measureHelp, measureLeaseList } from './command.js';
 import { measureKea } from './kea.js';
+import { scaleRows } from './scale.js';
 import { formatRows, median, rate, times, type Row } from './report.js';
 
 // `npm run bench`: one table from one run; each figure beside an anchor of the same run. Nothing here passes or fails.
-// `-- --with-kea` adds Debian's Kea (needs root, kea-dhcp4-server, kea-admin).
+// `-- --scale` is only the thousand simulated hosts, `--with-clush` adds clush and pdsh to those (needs root, clustershell, pdsh,
+// openssh-server). `--with-kea` adds Debian's Kea (needs root, kea-dhcp4-server, kea-admin).
 
 const RATE_MS = 5_000;
 const LATENCY_RUNS = 51;
@@ -157,13 +159,18 @@ async function commandRows(fleet: Fleet): Promise<Row[]> {
 }
 
 async function main(): Promise<void> {
+  const withShells = process.argv.includes('--with-clush');
+  if (process.argv.includes('--scale')) {
+    console.log(formatRows(await scaleRows(withShells)));
+    return;
+  }
   const fleet = new Fleet();
   try {
     await fleet.startController();
     await importPool(fleet, 'bench', '10.180.0.0/14');
     const kea = process.argv.includes('--with-kea') ? await measureKea(fleet.folder) : undefined;
     const rows = [...(await rateRows(fleet, kea)), ...(await poolRows()), ...(await commandRows(fleet))];
-    rows.push(...bootRows(fleet.folder), ...(await agentRows(fleet)));
+    rows.push(...bootRows(fleet.folder), ...(await agentRows(fleet)), ...(await scaleRows(withShells)));
     console.log(formatRows(rows));
   } finally {
     await fleet.stop();

@@ -8,6 +8,8 @@ const G5K_SUBNETS =
   '10.180.0.0/22\t10.183.255.255\t255.252.0.0\t10.183.255.254\t10.180.0.0\tdns.grenoble.grid5000.fr\t172.16.16.247\n';
 const HOSTS = ['dom0-1', 'dom0-2', 'dom0-3'];
 const VMS_PER_HOST = 4;
+/** Long enough for progress to be seen. */
+const SIM = ['copy-ms=1200'];
 
 interface Step {
   readonly why: string;
@@ -16,6 +18,8 @@ interface Step {
   /** The exit code that is right; 0 unless said. */
   readonly exitCode?: number;
   readonly expect?: RegExp;
+  /** What goes on is shown as it comes, on this terminal. */
+  readonly isLive?: boolean;
 }
 
 const STEPS: readonly Step[] = [
@@ -50,12 +54,18 @@ const STEPS: readonly Step[] = [
   },
   { why: 'the rest of the fleet', args: ['vm', 'address', '--all'] },
   { why: 'no conflict is left', args: ['conflict', 'list', '-o', 'json'], expect: /^\[\]/ },
+  {
+    why: 'nine copies of a stopped VM, spread over the dom0s: simulated ones, but for their disks all is done',
+    args: ['vm', 'create', 'web', '--count', '9', '--like', 'domU', '--memory', '64'],
+    expect: /web-9@dom0-\d +done +stopped +10\.180\.0\.\d+ +simulated/,
+    isLive: true,
+  },
   { why: 'all up', args: ['vm', 'start', '--all'] },
   { why: 'and wait for them', args: ['vm', 'wait', '--all', '--for=running'] },
   {
     why: 'the tutorial kept this file by hand',
     args: ['vm', 'list', '-o', 'ips'],
-    expect: /^(10\.180\.0\.\d+\n){12}$/,
+    expect: /^(10\.180\.0\.\d+\n){21}$/,
   },
   { why: 'who has which address', args: ['lease', 'list'], expect: /bound/ },
   { why: 'what happened to one of them', args: ['lease', 'history', '10.180.0.1'], expect: /lease\.bound/ },
@@ -64,7 +74,7 @@ const STEPS: readonly Step[] = [
 async function runStep(fleet: Fleet, step: Step): Promise<boolean> {
   const pipe = step.stdin === undefined ? '' : 'g5k-subnets -a | ';
   console.log(`\n# ${step.why}\n$ ${pipe}domherd ${step.args.join(' ')}`);
-  const result = await fleet.domherd(step.args, step.stdin);
+  const result = await (step.isLive ? fleet.domherdLive(step.args) : fleet.domherd(step.args, step.stdin));
   process.stdout.write(result.stderr + result.stdout);
   const isExpected = result.exitCode === (step.exitCode ?? 0) && (step.expect?.test(result.stdout) ?? true);
   if (!isExpected)
@@ -76,7 +86,7 @@ async function runStep(fleet: Fleet, step: Step): Promise<boolean> {
 async function runSteps(fleet: Fleet): Promise<number> {
   console.log('Starting a controller and three SIMULATED dom0s (no Xen is involved) ...');
   await fleet.startController();
-  await Promise.all(HOSTS.map((host) => fleet.startAgent(host, VMS_PER_HOST)));
+  await Promise.all(HOSTS.map((host) => fleet.startAgent(host, VMS_PER_HOST, SIM)));
   let failed = 0;
   for (const step of STEPS) failed += (await runStep(fleet, step)) ? 0 : 1;
   console.log(`\n${String(STEPS.length - failed)} of ${String(STEPS.length)} steps did what they should`);

@@ -23,8 +23,12 @@ export class FleetCli {
 
   /** @param args separated by single blanks */
   run(args: string, options: CliOptions = {}): Promise<CliRun> {
+    return this.runWords(args.split(' '), options);
+  }
+
+  runWords(args: readonly string[], options: CliOptions = {}): Promise<CliRun> {
     const { env = {}, ...rest } = options;
-    return runCli(args.split(' '), { ...rest, env: { DOMHERD_SOCKET: this.fleet.socket, ...env } });
+    return runCli(args, { ...rest, env: { DOMHERD_SOCKET: this.fleet.socket, ...env } });
   }
 
   /** @returns stdout @throws unless it exits with 0 */

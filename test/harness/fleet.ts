@@ -76,6 +76,26 @@ export class Fleet {
     await this.#start(host, 'agent/domherd-agent.mjs', args, /session/);
   }
 
+  /** The same with this process's stderr, so that a terminal shows progress as it comes. */
+  async domherdLive(args: readonly string[]): Promise<CommandResult> {
+    const child = spawn(process.execPath, [join(DIST, 'cli/domherd.mjs'), ...args], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+      env: { ...process.env, DOMHERD_SOCKET: this.socket },
+      timeout: COMMAND_MS,
+    });
+    let stdout = '';
+    child.stdout.on('data', (chunk: Buffer) => (stdout += chunk.toString()));
+    const exitCode = await new Promise<number>((resolve) => child.once('close', (code) => resolve(code ?? 1)));
+    return { exitCode, stdout, stderr: '' };
+  }
+
+  /** Of a program that runs: "controller", or the name of a host. */
+  pidOf(name: string): number {
+    const pid = this.#children.findLast((one) => one.name === name)?.process.pid;
+    if (pid === undefined) throw new Error(`${name} does not run`);
+    return pid;
+  }
+
   /** SIGKILL, as a power cut for the program. */
   async killAgent(host: string): Promise<void> {
     await this.#end(host, 'SIGKILL');
