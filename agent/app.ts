@@ -9,6 +9,7 @@ import type { Identity } from './domain/identity.js';
 import type { AgentRecord } from './ports/agent-record.js';
 import type { DeploymentRecord, EventBacklog, LeaseBook } from './ports/boot-record.js';
 import type { BootFiles } from './ports/boot-files.js';
+import type { Autostart } from './ports/autostart.js';
 import type { Bridges } from './ports/bridges.js';
 import type { CfgFolder } from './ports/cfg-folder.js';
 import type { Clock } from './ports/clock.js';
@@ -42,6 +43,7 @@ import { Observer } from './services/observe.js';
 import { OrderRunner } from './services/order-runner.js';
 import { JOIN_HINT, Renewal } from './services/renewal.js';
 import { ResultOutbox } from './services/result-outbox.js';
+import { VmSetter } from './services/vm-setter.js';
 import { SessionKeeper } from './services/session-keeper.js';
 import { sleep } from './services/sleep.js';
 import { StoreWatch } from './services/store-watch.js';
@@ -65,6 +67,7 @@ export interface AgentParts {
   readonly wire: WireProbe;
   readonly bridges: Bridges;
   readonly consoles: Consoles;
+  readonly autostart: Autostart;
   readonly clock: Clock;
   readonly link: ControllerLink;
   readonly joiner: Joiner;
@@ -105,7 +108,7 @@ export class AgentApp {
   constructor(parts: AgentParts) {
     this.#parts = parts;
     this.#log = parts.log;
-    const observer = new Observer(parts.toolstack, parts.cfgFolder, parts.guestDisk);
+    const observer = new Observer(parts.toolstack, parts.cfgFolder, parts.guestDisk, parts.autostart);
     this.#configurer = new VmConfigurer(parts);
     this.#maker = new VmMaker(parts);
     this.#imager = new VmImager(parts, this.#maker);
@@ -118,8 +121,9 @@ export class AgentApp {
     const copier = new VmCopier(parts.cfgFolder, parts.disks, this.#maker);
     const imager = this.#imager;
     const means = { toolstack, bridges, configurer: this.#configurer, copier, imager, maker: this.#maker };
+    const setter = new VmSetter({ ...parts, configurer: this.#configurer });
     const storeWatch = new StoreWatch(parts);
-    const carryOut = storeWatch.noting(makeCarryOut({ observer, ...means, consoles: this.#consoles }));
+    const carryOut = storeWatch.noting(makeCarryOut({ observer, ...means, consoles: this.#consoles, setter }));
     this.#orders = new OrderRunner({
       ...parts,
       carryOut: leaseMemory.noting(carryOut),

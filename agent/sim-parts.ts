@@ -2,6 +2,7 @@ import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Logger } from 'pino';
 import { FileDeploymentRecord, FileEventBacklog, FileLeaseBook } from './adapters/disk/boot-record.js';
+import { DirAutostart } from './adapters/disk/dir-autostart.js';
 import { DirCfgFolder } from './adapters/disk/dir-cfg-folder.js';
 import { DirIdentityStore } from './adapters/disk/dir-identity-store.js';
 import { DirRecordStore } from './adapters/disk/dir-record-store.js';
@@ -55,6 +56,7 @@ export async function openSimParts(options: SimAgentOptions): Promise<AgentParts
   return {
     ...host,
     cfgFolder,
+    autostart: new DirAutostart(join(simDir, 'xen', 'auto')),
     disks: new SimDiskStore(join(simDir, 'disks'), sim.copyMs),
     stores: new SimStores(),
     images: new SimImages(new GrpcImageFeed(identities)),

@@ -5,6 +5,7 @@ import { AppError } from '../shared/errors.js';
 import type { Exec, Follow } from '../shared/exec.js';
 import { SysfsBridges } from './adapters/bridge/sysfs-bridges.js';
 import { FileDeploymentRecord, FileEventBacklog, FileLeaseBook } from './adapters/disk/boot-record.js';
+import { DirAutostart } from './adapters/disk/dir-autostart.js';
 import { DirCfgFolder } from './adapters/disk/dir-cfg-folder.js';
 import { DirIdentityStore } from './adapters/disk/dir-identity-store.js';
 import { DirRecordStore } from './adapters/disk/dir-record-store.js';
@@ -97,6 +98,7 @@ export async function openXlParts(options: XlAgentOptions): Promise<AgentParts> 
     copies: new RecordCopyLog(new DirRecordStore(join(stateDir, 'copies'))),
     wire: new ArpingProbe(exec, noBridge),
     bridges: new SysfsBridges({ xlConfPath: join(xenDir, 'xl.conf') }),
+    autostart: new DirAutostart(join(xenDir, 'auto')),
     consoles: new XlConsoles(usualConsolePlaces(host.xenstoreSocket), clock),
     clock,
     link: new GrpcControllerLink(clock),

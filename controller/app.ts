@@ -40,6 +40,7 @@ import { TokenService } from './services/token-service.js';
 import { TransferHub } from './services/transfer-hub.js';
 import { VmAddresser } from './services/vm-addresser.js';
 import { VmHoldings } from './services/vm-holdings.js';
+import { VmChanger } from './services/vm-changer.js';
 import { VmCreator } from './services/vm-creator.js';
 import { VmLabeler } from './services/vm-labeler.js';
 import { VmPlacer } from './services/vm-placer.js';
@@ -245,6 +246,7 @@ function makeVmServices({ clock, random, timers, log }: AppWorld, parts: VmParts
     deleter: new VmDeleter({ ...parts, query, operator, clock, log, turns }),
     labeler: new VmLabeler({ ...parts, query, operator }),
     starter,
+    changer: new VmChanger({ ...parts, query, operator, starter, clock, turns }),
     restorer: new VmRestorer({ ...parts, query, operator, turns }),
     service: new VmService({ fleet: parts.fleet, query, operator, watch }),
     consoles: new ConsoleHub({ ...parts, query, operator }),

@@ -3,13 +3,14 @@ import type { VmShape } from '../../shared/domain/vm-shape.js';
 import type { DiskFormat, NewDisk } from './new-disk.js';
 import { chooseStorage, ownPlace, placeBeside, type StorageFacts } from './storage-choice.js';
 import { SEED_VDEV } from './seed/seed-files.js';
+import { withSize } from './set-plan.js';
 import type { ObservedVm } from './vm.js';
 import type { VmPlan } from './vm-plan.js';
 import { addDisk, freeVdevs, listDisks, setDisk, type Disk } from './xl-cfg/disk.js';
-import { setNumber, setString } from './xl-cfg/edit.js';
+import { setString } from './xl-cfg/edit.js';
 import type { XlCfg } from './xl-cfg/syntax.js';
 import { listVifs, removeVifParameter } from './xl-cfg/vif.js';
-import { getNumber, getString } from './xl-cfg/xl-cfg.js';
+import { getString } from './xl-cfg/xl-cfg.js';
 
 const MIB = 1024 * 1024;
 
@@ -128,12 +129,4 @@ function withIdentity(cfg: XlCfg, { name, uuid, shape }: CopySettings): XlCfg {
   const named = setString(cfg, 'name', name);
   const unique = getString(named, 'uuid') === undefined ? named : setString(named, 'uuid', uuid);
   return withSize(withSize(unique, 'memory', 'maxmem', shape.memoryMib), 'vcpus', 'maxvcpus', shape.vcpus);
-}
-
-/** xl refuses more than the most that the cfg allows. */
-function withSize(cfg: XlCfg, key: string, maxKey: string, size: number | undefined): XlCfg {
-  if (size === undefined) return cfg;
-  const max = getNumber(cfg, maxKey);
-  const sized = setNumber(cfg, key, size);
-  return max !== undefined && max < size ? setNumber(sized, maxKey, size) : sized;
 }

@@ -1,5 +1,6 @@
 import type { ErrorCode, ErrorDetails } from '../../shared/errors.js';
 import type { Ipv4 } from '../../shared/domain/ipv4.js';
+import type { VmSetting } from '../../shared/domain/vm-setting.js';
 import type { Mac } from '../../shared/domain/mac.js';
 import type { CopySettings } from './copy-plan.js';
 import type { MakeSettings } from './image/image-plan.js';
@@ -52,8 +53,19 @@ export type OrderAction =
   | ({ readonly kind: 'make' } & MakeSettings)
   /** Takes away a VM that was made so. */
   | { readonly kind: 'remove' }
+  /** Its cfg, and what runs as far as it can. */
+  | ({ readonly kind: 'set' } & SetOrder)
+  /** Whether the host starts it when it boots. */
+  | { readonly kind: 'setAutostart'; readonly isOn: boolean }
   /** Hands its console on, or its log. */
   | ({ readonly kind: 'openConsole' } & ConsoleOrder);
+
+/** What is not given stays as it is. */
+export interface SetOrder {
+  readonly memoryMib: number | undefined;
+  readonly vcpus: number | undefined;
+  readonly settings: readonly VmSetting[];
+}
 
 /** Those that only look: they wait for no other order of their VM. */
 const LOOKING: ReadonlySet<OrderAction['kind']> = new Set<OrderAction['kind']>(['openConsole']);

@@ -31,6 +31,8 @@ export interface ObservedVm {
   readonly vifs: readonly ObservedVif[];
   /** In the guest's own files, each as "TYPE BASE64"; `undefined` or empty: not known. */
   readonly hostKeys?: readonly string[] | undefined;
+  /** The host starts it when it boots; `undefined`: not known. */
+  readonly isAutostarted?: boolean | undefined;
   /** Why it cannot be managed; for people. */
   readonly problem: string | undefined;
 }
@@ -55,6 +57,12 @@ export interface Domain {
   readonly name: string;
   readonly uuid: string;
   readonly state: Exclude<VmState, 'stopped'>;
+  readonly memoryMib: number;
+  readonly vcpus: number;
+}
+
+/** The most that a domain can be given while it runs. */
+export interface DomainLimits {
   readonly memoryMib: number;
   readonly vcpus: number;
 }

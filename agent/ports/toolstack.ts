@@ -1,4 +1,5 @@
-import type { Domain, VmMetrics } from '../domain/vm.js';
+import type { Resize } from '../domain/set-plan.js';
+import type { Domain, DomainLimits, VmMetrics } from '../domain/vm.js';
 
 export interface DomainSample {
   readonly name: string;
@@ -69,6 +70,18 @@ export interface Toolstack {
 
   /** The opposite. @throws {AppError} as {@link pause} */
   unpause(name: string, signal: AbortSignal): Promise<void>;
+
+  /** @throws {AppError} `wrong_state` (no such domain) */
+  readLimits(name: string): Promise<DomainLimits>;
+
+  /**
+   * Gives a domain other memory and vcpus while it runs; what is left out stays. The guest takes and gives them in its own
+   * time. Idempotent.
+   *
+   * @param to within {@link readLimits}
+   * @throws {AppError} `wrong_state` (no such domain, or it failed: details `output`), `timeout` (30 s)
+   */
+  resize(name: string, to: Resize, signal: AbortSignal): Promise<void>;
 
   /** The counters of all domains that exist now; one that cannot be sampled is left out. */
   sample(): Promise<readonly DomainSample[]>;

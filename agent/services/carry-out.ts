@@ -11,6 +11,7 @@ import type { Observer } from './observe.js';
 import type { CarryOut, ReportProgress } from './order-runner.js';
 import type { VmImager } from './vm-imager.js';
 import type { VmMaker } from './vm-maker.js';
+import type { VmSetter } from './vm-setter.js';
 
 export interface CarryOutParts {
   readonly observer: Observer;
@@ -21,6 +22,7 @@ export interface CarryOutParts {
   readonly consoles: Pick<ConsoleServer, 'open'>;
   readonly imager: VmImager;
   readonly bridges: Bridges;
+  readonly setter: VmSetter;
 }
 
 /**
@@ -71,6 +73,11 @@ async function act({ action, vmKey }: ActOrder, vm: ObservedVm, means: Means): P
     case 'remove':
       progress('remove cfg and disks');
       return means.maker.remove(vm);
+    case 'set':
+      means.warnings.push(...(await means.setter.set(vm, action, progress, signal)));
+      return;
+    case 'setAutostart':
+      return means.setter.setAutostart(vm, action.isOn);
     case 'openConsole':
       return means.consoles.open(vm.name, action);
     case 'start':

@@ -4,6 +4,7 @@ import { describeVms, type CfgFact } from '../domain/observed-vm.js';
 import type { Domain, ObservedVm } from '../domain/vm.js';
 import { listVifs } from '../domain/xl-cfg/vif.js';
 import { cfgName, parseXlCfg } from '../domain/xl-cfg/xl-cfg.js';
+import type { Autostart } from '../ports/autostart.js';
 import type { CfgFile, CfgFolder } from '../ports/cfg-folder.js';
 import type { GuestDisk } from '../ports/guest-disk.js';
 import type { Toolstack } from '../ports/toolstack.js';
@@ -19,9 +20,12 @@ export class Observer {
   readonly #toolstack: Toolstack;
   readonly #cfgFolder: CfgFolder;
   readonly #guestDisk: GuestDisk;
+  readonly #autostart: Pick<Autostart, 'list'> | undefined;
   #lastDomains: readonly Domain[] = [];
 
-  constructor(toolstack: Toolstack, cfgFolder: CfgFolder, guestDisk: GuestDisk) {
+  /** @param autostart `undefined`: what the host starts when it boots is not told */
+  constructor(toolstack: Toolstack, cfgFolder: CfgFolder, guestDisk: GuestDisk, autostart?: Pick<Autostart, 'list'>) {
+    this.#autostart = autostart;
     this.#toolstack = toolstack;
     this.#cfgFolder = cfgFolder;
     this.#guestDisk = guestDisk;
@@ -34,6 +38,12 @@ export class Observer {
    * @throws {AppError} `unavailable` if the folder does not answer
    */
   async observe(): Promise<readonly ObservedVm[]> {
+    const [vms, started] = await Promise.all([this.#observeVms(), this.#autostart?.list()]);
+    if (started === undefined) return vms;
+    return vms.map((vm) => ({ ...vm, isAutostarted: vm.cfgPath !== undefined && started.has(vm.cfgPath) }));
+  }
+
+  async #observeVms(): Promise<readonly ObservedVm[]> {
     const [files, seen] = await Promise.all([this.#cfgFolder.list(), this.#listDomains()]);
     const facts = await Promise.all(files.map((file) => this.#readFile(file)));
     if (seen.kind === 'known') return describeVms(facts, seen.domains);

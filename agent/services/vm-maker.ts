@@ -5,6 +5,7 @@ import type { ObservedVm } from '../domain/vm.js';
 import { grownDisk, renewSettingsOf, type VmPlan } from '../domain/vm-plan.js';
 import { listDisks } from '../domain/xl-cfg/disk.js';
 import { formatXlCfg, parseXlCfg } from '../domain/xl-cfg/xl-cfg.js';
+import type { Autostart } from '../ports/autostart.js';
 import type { CfgFolder } from '../ports/cfg-folder.js';
 import type { CopyLog, CopyRecord } from '../ports/copy-log.js';
 import type { DiskStore, Room } from '../ports/disk-store.js';
@@ -18,6 +19,7 @@ export interface VmMakerParts {
   readonly formerCfgs: FormerCfgs;
   readonly disks: DiskStore;
   readonly copies: CopyLog;
+  readonly autostart: Pick<Autostart, 'set'>;
   readonly log: Logger;
 }
 
@@ -197,8 +199,10 @@ export class VmMaker {
 
   /** In reverse; the record goes last. @throws {AppError} `unavailable`: then the record stays, and it is tried again */
   async #undo({ cfgPath, cfgText, disks }: CopyRecord): Promise<void> {
-    const { cfgFolder, guestDisk, formerCfgs, copies, disks: store, log } = this.#parts;
+    const { autostart, cfgFolder, guestDisk, formerCfgs, copies, disks: store, log } = this.#parts;
     try {
+      // An entry that leads nowhere would make xendomains fail for all.
+      await autostart.set(cfgPath, false);
       await cfgFolder.remove(cfgPath, cfgText);
       await guestDisk.forget(cfgPath);
       // Another VM of that path must not be given this one's cfg.

@@ -7,6 +7,7 @@ import { bridgeOption, dryRunOption, durationOption, option, yesOption } from '.
 import { verb, type Noun } from './verb.js';
 import { checkVerb } from './vm-check-command.js';
 import { consoleVerb } from './vm-console-command.js';
+import { autostartVerb, restartVerb, setVerb } from './vm-set-command.js';
 import type {
   AddressOptions,
   DestroyOptions,
@@ -266,6 +267,9 @@ export const VM: Noun = {
     waitVerb,
     checkVerb,
     consoleVerb,
+    setVerb,
+    restartVerb,
+    autostartVerb,
     sshVerb,
     scpVerb,
     runVerb,

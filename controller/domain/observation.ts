@@ -49,6 +49,7 @@ export function isSameObservation(a: ObservedVm, b: ObservedVm): boolean {
     a.memoryMib === b.memoryMib &&
     a.vcpus === b.vcpus &&
     a.problem === b.problem &&
+    a.isAutostarted === b.isAutostarted &&
     (a.hostKeys ?? []).join('\n') === (b.hostKeys ?? []).join('\n') &&
     a.vifs.length === b.vifs.length &&
     a.vifs.every((vif, n) => isSameVif(vif, b.vifs[n]))

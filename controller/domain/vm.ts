@@ -30,6 +30,8 @@ export interface ObservedVm {
   readonly vifs: readonly ObservedVif[];
   /** The public ssh host keys in the guest's own files, each as "TYPE BASE64"; `undefined` or empty: not known. */
   readonly hostKeys?: readonly string[] | undefined;
+  /** Its host starts it when that boots; `undefined`: not told since this controller started. */
+  readonly isAutostarted?: boolean | undefined;
   /** Why it cannot be managed (a cfg that xl would refuse, ...). */
   readonly problem: string | undefined;
 }

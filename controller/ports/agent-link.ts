@@ -1,5 +1,6 @@
 import type { ErrorDetails } from '../../shared/errors.js';
 import type { Ipv4 } from '../../shared/domain/ipv4.js';
+import type { VmSetting } from '../../shared/domain/vm-setting.js';
 import type { Mac } from '../../shared/domain/mac.js';
 import type { MakeSource } from '../../shared/domain/make-source.js';
 import type { VmShape } from '../../shared/domain/vm-shape.js';
@@ -36,6 +37,15 @@ export type OrderAction =
     }
   /** Takes away a VM that was made so. */
   | { readonly kind: 'remove' }
+  /** Its cfg, and what runs as far as it can; what is not given stays. */
+  | {
+      readonly kind: 'set';
+      readonly memoryMib: number | undefined;
+      readonly vcpus: number | undefined;
+      readonly settings: readonly VmSetting[];
+    }
+  /** Whether its host starts it when that boots. */
+  | { readonly kind: 'setAutostart'; readonly isOn: boolean }
   /** Dials with its console, or its log. */
   | { readonly kind: 'openConsole'; readonly consoleId: string; readonly log: ConsoleLogTail | undefined };
 

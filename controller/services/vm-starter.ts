@@ -63,6 +63,17 @@ export class VmStarter {
     );
   }
 
+  /** Why the gate would not let the VM start, were it stopped. */
+  objection(vm: Vm): AppError | undefined {
+    const { verdict } = this.judge(vm, this.starting);
+    return verdict.objections.length > 0 ? gateError(this.options.fleet.label(vm), verdict) : undefined;
+  }
+
+  /** For one who has the VM's turn. @throws {AppError} what stands against it */
+  startNow(vm: Vm, caller: Caller, tell: Tell, signal: AbortSignal): Promise<VmResult> {
+    return this.startOne(vm, false, caller, tell, signal);
+  }
+
   /** @returns why each may not start, too */
   private plan(
     vms: readonly Vm[],

@@ -47,6 +47,21 @@ export function toolstackContract(t: Test, makeRig: (t: Test) => Promise<Toolsta
     t.equal((await find(toolstack, name))?.uuid, before?.uuid);
   });
 
+  t.test('a domain takes other memory and vcpus while it runs, up to what it was started with', async (t) => {
+    const { toolstack, cfgPath, name, memoryMib, vcpus } = await makeRig(t);
+    await t.rejects(toolstack.readLimits(name), { code: 'wrong_state' });
+    await t.rejects(toolstack.resize(name, { memoryMib }, never), { code: 'wrong_state' });
+    await toolstack.create(cfgPath, never);
+    const limits = await toolstack.readLimits(name);
+    t.ok(limits.memoryMib >= memoryMib && limits.vcpus >= vcpus, JSON.stringify(limits));
+    await toolstack.resize(name, { memoryMib: memoryMib / 2 }, never);
+    t.match(await find(toolstack, name), { memoryMib: memoryMib / 2, vcpus });
+    const then = await toolstack.readLimits(name);
+    t.ok(then.memoryMib >= memoryMib / 2 && then.memoryMib <= limits.memoryMib, JSON.stringify(then));
+    await toolstack.resize(name, { ...limits }, never);
+    t.match(await find(toolstack, name), { ...limits });
+  });
+
   t.test('a domain that was destroyed is gone, however often', async (t) => {
     const { toolstack, cfgPath, name } = await makeRig(t);
     await toolstack.destroy(name, never);

@@ -169,6 +169,13 @@ export const obey: Behaviour = (order, agent) => {
     agent.vms.delete(vmKey);
     return { kind: 'done', vm: undefined };
   }
+  if (action.kind === 'set') {
+    const { memoryMib, vcpus } = action;
+    return { kind: 'done', vm: agent.change(vmKey, { ...(memoryMib && { memoryMib }), ...(vcpus && { vcpus }) }) };
+  }
+  if (action.kind === 'setAutostart') {
+    return { kind: 'done', vm: agent.change(vmKey, { isAutostarted: action.isOn }) };
+  }
   if (action.kind === 'openConsole') return { kind: 'done', vm: agent.vms.get(vmKey) };
   if (action.kind !== 'configure') {
     return { kind: 'done', vm: agent.change(vmKey, { state: STATE_AFTER[action.kind] }) };
@@ -183,7 +190,10 @@ export const obey: Behaviour = (order, agent) => {
 
 /** What a VM is after an order that was done. */
 const STATE_AFTER: Readonly<
-  Record<Exclude<OrderAction['kind'], 'copy' | 'make' | 'remove' | 'openConsole'>, ObservedVm['state']>
+  Record<
+    Exclude<OrderAction['kind'], 'copy' | 'make' | 'remove' | 'openConsole' | 'set' | 'setAutostart'>,
+    ObservedVm['state']
+  >
 > = {
   configure: 'stopped',
   start: 'running',

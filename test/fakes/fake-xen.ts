@@ -14,6 +14,8 @@ export interface FakeDomain {
   name: string;
   memoryMib: number;
   vcpus: number;
+  readonly maxMemoryMib: number;
+  readonly maxVcpus: number;
   /** As xl orders them: r b p s c d. */
   flags: string;
   cpuSeconds: number;
@@ -34,6 +36,8 @@ const DOM0: FakeDomain = {
   name: 'Domain-0',
   memoryMib: 1024,
   vcpus: 1,
+  maxMemoryMib: 1024,
+  maxVcpus: 1,
   flags: 'r',
   cpuSeconds: 400,
 };
@@ -127,12 +131,17 @@ export class FakeXen {
     this.#lastDomid += 1;
     const domid = this.#lastDomid;
     const fresh = { cfgPath: '', memoryMib: 128, vcpus: 1, flags: 'p', cpuSeconds: 0, uuid: randomUUID() };
-    const domain = { ...fresh, ...options, domid, name };
+    const { memoryMib = fresh.memoryMib, vcpus = fresh.vcpus } = options;
+    const most = { maxMemoryMib: memoryMib, maxVcpus: vcpus };
+    const domain = { ...fresh, ...most, ...options, domid, name };
     this.domains.set(domid, domain);
     const write = (path: string, value: string): void => this.store.write(`/local/domain/${domid}/${path}`, value);
     write('vm', `/vm/${domain.uuid}`);
     write('memory/target', `${domain.memoryMib * 1024}`);
-    for (let cpu = 0; cpu < domain.vcpus; cpu += 1) write(`cpu/${cpu}/availability`, 'online');
+    write('memory/static-max', `${domain.maxMemoryMib * 1024}`);
+    for (let cpu = 0; cpu < domain.maxVcpus; cpu += 1) {
+      write(`cpu/${cpu}/availability`, cpu < domain.vcpus ? 'online' : 'offline');
+    }
     write('name', name);
     write('control/shutdown', '');
     this.store.write(`/vm/${domain.uuid}`, '');
@@ -206,11 +215,24 @@ export class FakeXen {
     if (this.hangs.has(verb)) return undefined;
     if (verb === 'list') return ok(listText([DOM0, ...this.domains.values()]));
     if (verb === 'info') return ok(infoText([...this.domains.values()]));
-    const domain = this.domains.get(Number(args.at(-1)));
+    const [who, size] = verb.endsWith('-set') ? args : [args.at(-1)];
+    const domain = this.domains.get(Number(who));
     if (domain === undefined) return failed(1, `${args.at(-1)} is an invalid domain identifier (rc=-6)\n`);
     switch (verb) {
       case 'destroy':
         this.end(domain);
+        return ok('');
+      case 'mem-set':
+        if (!/^\d+m$/.test(size ?? '')) return failed(1, `invalid memory size: ${size}\n`);
+        domain.memoryMib = Number.parseInt(size ?? '', 10);
+        this.store.write(`/local/domain/${domain.domid}/memory/target`, `${domain.memoryMib * 1024}`);
+        return ok('');
+      case 'vcpu-set':
+        domain.vcpus = Number(size);
+        for (let cpu = 0; cpu < domain.maxVcpus; cpu += 1) {
+          const state = cpu < domain.vcpus ? 'online' : 'offline';
+          this.store.write(`/local/domain/${domain.domid}/cpu/${cpu}/availability`, state);
+        }
         return ok('');
       case 'pause':
       case 'unpause':
@@ -247,7 +269,8 @@ export class FakeXen {
     this.creating += 1;
     this.mostCreating = Math.max(this.creating, this.mostCreating);
     const [memoryMib, vcpus] = [getNumber(cfg, 'memory') ?? 128, getNumber(cfg, 'vcpus') ?? 1];
-    const domain = this.createHalf(name, { cfgPath, memoryMib, vcpus });
+    const [maxMemoryMib, maxVcpus] = [getNumber(cfg, 'maxmem') ?? memoryMib, getNumber(cfg, 'maxvcpus') ?? vcpus];
+    const domain = this.createHalf(name, { cfgPath, memoryMib, vcpus, maxMemoryMib, maxVcpus });
     if (this.hangs.has('create')) return undefined;
     await new Promise((resolve) => setTimeout(resolve, this.buildMs));
     this.finish(domain);

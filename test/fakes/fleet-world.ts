@@ -25,6 +25,7 @@ import type { VmProgress, VmResult } from '../../controller/services/vm-progress
 import { VmQuery } from '../../controller/services/vm-query.js';
 import { ConsoleHub } from '../../controller/services/console-hub.js';
 import { HostStreams } from '../../controller/services/host-streams.js';
+import { VmChanger } from '../../controller/services/vm-changer.js';
 import { VmCreator } from '../../controller/services/vm-creator.js';
 import { VmLabeler } from '../../controller/services/vm-labeler.js';
 import { VmPlacer } from '../../controller/services/vm-placer.js';
@@ -66,6 +67,7 @@ export class FleetWorld {
   readonly deleter: VmDeleter;
   readonly macs: MacService;
   readonly service: VmService;
+  readonly changer: VmChanger;
   readonly streams: HostStreams;
   readonly consoles: ConsoleHub;
   readonly conflicts: ConflictService;
@@ -104,6 +106,7 @@ export class FleetWorld {
     this.deleter = new VmDeleter({ fleet, query, operator, holdings, journal, clock, log, turns });
     this.restorer = new VmRestorer({ fleet, query, operator, holdings, journal, turns });
     this.service = new VmService({ fleet, query, operator, watch });
+    this.changer = new VmChanger({ fleet, query, operator, journal, starter: this.starter, clock, turns });
     this.streams = new HostStreams({ fleet, orders, timers, random });
     this.consoles = new ConsoleHub({ fleet, query, operator, journal, streams: this.streams });
     this.conflicts = new ConflictService({ fleet, journal, clock });

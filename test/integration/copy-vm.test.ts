@@ -3,6 +3,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSy
 import { join } from 'node:path';
 import { pino } from 'pino';
 import t, { type Test } from 'tap';
+import { DirAutostart } from '../../agent/adapters/disk/dir-autostart.js';
 import { DirRecordStore } from '../../agent/adapters/disk/dir-record-store.js';
 import { RecordFormerCfgs } from '../../agent/adapters/disk/record-former-cfgs.js';
 import { HostDiskStore } from '../../agent/adapters/disk/host-disk-store.js';
@@ -181,7 +182,8 @@ function makeDom0(t: Test) {
   const records = new DirRecordStore(join(root, 'copies'));
   const formerCfgs = new RecordFormerCfgs(rig.originals);
   const copies = new RecordCopyLog(records);
-  const parts = { cfgFolder: rig.cfgFolder, guestDisk: rig.guestDisk, formerCfgs, copies, log: LOG };
+  const autostart = new DirAutostart(join(root, 'xen', 'auto'));
+  const parts = { autostart, cfgFolder: rig.cfgFolder, guestDisk: rig.guestDisk, formerCfgs, copies, log: LOG };
   const disks = new HostDiskStore(exec);
   const path = join(root, 'xen', 'web-1.cfg');
   const image = join(root, 'domains', 'web-1', 'disk.img');
@@ -194,7 +196,7 @@ function makeDom0(t: Test) {
   const copy = (by = maker(), from = source, tell: (message: string) => void = () => undefined, signal = NEVER) =>
     new VmCopier(rig.cfgFolder, disks, by).copy(from, path, WEB, tell, signal);
   const source: ObservedVm = stoppedVm(cfgPath);
-  return { root, rig, disks, parts, records, path, image, files, maker, copy, source };
+  return { autostart, root, rig, disks, parts, records, path, image, files, maker, copy, source };
 }
 
 t.test('a copy is a machine of its own, and goes without a trace', async (t) => {

@@ -98,7 +98,15 @@ function makeDom0(t: Test, exec: Exec = createExec(process.env)) {
   const { cfgFolder, guestDisk } = rig;
   const copies = new RecordCopyLog(new DirRecordStore(join(root, 'copies')));
   const formerCfgs = new RecordFormerCfgs(rig.originals);
-  const maker = new VmMaker({ cfgFolder, guestDisk, formerCfgs, copies, disks: new HostDiskStore(exec), log: LOG });
+  const maker = new VmMaker({
+    autostart: { set: () => Promise.resolve() },
+    cfgFolder,
+    guestDisk,
+    formerCfgs,
+    copies,
+    disks: new HostDiskStore(exec),
+    log: LOG,
+  });
   const feed = new FileFeed();
   const clock = new ManualClock();
   const images = new FeedHostImages({ feed, exec, clock, log: LOG, folder: join(root, 'images') });

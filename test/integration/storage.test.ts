@@ -3,6 +3,7 @@ import { existsSync, mkdirSync, readFileSync, statfsSync, statSync, truncateSync
 import { join } from 'node:path';
 import { pino } from 'pino';
 import t, { type Test } from 'tap';
+import { DirAutostart } from '../../agent/adapters/disk/dir-autostart.js';
 import { DirRecordStore } from '../../agent/adapters/disk/dir-record-store.js';
 import { HostDiskStore } from '../../agent/adapters/disk/host-disk-store.js';
 import { parseGroups, parseVolumes } from '../../agent/adapters/disk/lvm-report.js';
@@ -375,6 +376,7 @@ function makeDom0(t: Test) {
     ...{ cfgFolder: rig.cfgFolder, formerCfgs: new RecordFormerCfgs(rig.originals), disks: store },
     copies: new RecordCopyLog(new DirRecordStore(join(root, 'copies'))),
     guestDisk: BLIND,
+    autostart: new DirAutostart(join(root, 'xen', 'auto')),
     log: pino({ level: 'silent' }),
   });
   const said: string[] = [];

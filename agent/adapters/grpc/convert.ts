@@ -5,6 +5,7 @@ import type { HostBridges } from '../../../shared/domain/bridge.js';
 import type { HostStore } from '../../../shared/domain/host-store.js';
 import { formatIpv4, parseIpv4, type Ipv4 } from '../../../shared/domain/ipv4.js';
 import { formatMac, parseMac } from '../../../shared/domain/mac.js';
+import { checkSetting } from '../../../shared/domain/vm-setting.js';
 import { parseVmName } from '../../../shared/domain/name.js';
 import type * as wire from '../../../shared/gen/domherd/v1/agent.js';
 import type { OpenConsole as WireConsole } from '../../../shared/gen/domherd/v1/console.js';
@@ -24,6 +25,7 @@ import type {
   InterfaceSettings,
   Order,
   OrderAction,
+  SetOrder,
   VifSettings,
 } from '../../domain/order.js';
 import type { OrderProgress, OrderResult } from '../../domain/order.js';
@@ -161,6 +163,10 @@ function parseAction(action: wire.Order['action']): OrderAction {
       return { kind: 'make', ...parseMake(action.value) };
     case 'remove':
       return { kind: 'remove' };
+    case 'set':
+      return { kind: 'set', ...parseSet(action.value) };
+    case 'setAutostart':
+      return { kind: 'setAutostart', isOn: action.value.on };
     case 'openConsole':
       return { kind: 'openConsole', ...parseConsole(action.value) };
     case undefined:
@@ -172,6 +178,11 @@ function parseAction(action: wire.Order['action']): OrderAction {
 function parseCopy({ sourceKey, name, uuid, shape }: wire.CopyVm): CopyOrder {
   if (sourceKey === '') throw invalid('The order names no VM to copy', { field: 'source_key' });
   return { sourceKey, name: parseVmName(name), uuid, shape: shapeFromWire(shape) };
+}
+
+function parseSet({ memoryMib, vcpus, settings }: wire.SetVm): SetOrder {
+  const checked = settings.map(({ key, value }) => checkSetting({ key, value }));
+  return { memoryMib: memoryMib || undefined, vcpus: vcpus || undefined, settings: checked };
 }
 
 function parseConsole({ consoleId, log }: WireConsole): ConsoleOrder {
@@ -239,6 +250,7 @@ function vmToWire(vm: ObservedVm): wire.ObservedVm {
     state: STATE[vm.state],
     vifs: vifs.map(vifToWire),
     hostKeys: [...(vm.hostKeys ?? [])],
+    autostart: vm.isAutostarted ?? false,
   };
 }
 

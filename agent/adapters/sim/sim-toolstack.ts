@@ -1,6 +1,7 @@
 import { createHash, randomUUID } from 'node:crypto';
 import { AppError, invalid, wrongState } from '../../../shared/errors.js';
-import type { Domain, VmMetrics } from '../../domain/vm.js';
+import type { Resize } from '../../domain/set-plan.js';
+import type { Domain, DomainLimits, VmMetrics } from '../../domain/vm.js';
 import { listDisks } from '../../domain/xl-cfg/disk.js';
 import type { XlCfg } from '../../domain/xl-cfg/syntax.js';
 import { listVifs } from '../../domain/xl-cfg/vif.js';
@@ -94,6 +95,23 @@ export class SimToolstack implements Toolstack {
     return this.#setPaused('unpause', name, signal);
   }
 
+  readLimits(name: string): Promise<DomainLimits> {
+    const domain = this.#find(name);
+    if (domain === undefined) return Promise.reject(wrongState(`There is no domain ${name}`));
+    const { memoryMib, vcpus, maxMemoryMib = memoryMib, maxVcpus = vcpus } = domain;
+    return Promise.resolve({ memoryMib: maxMemoryMib, vcpus: maxVcpus });
+  }
+
+  async resize(name: string, to: Resize, signal: AbortSignal): Promise<void> {
+    signal.throwIfAborted();
+    const domain = this.#get(name);
+    const { memoryMib = domain.memoryMib, vcpus = domain.vcpus } = to;
+    const limits = await this.readLimits(name);
+    if (memoryMib > limits.memoryMib || vcpus > limits.vcpus) throw wrongState(`${name} was started with less`);
+    const most = { maxMemoryMib: limits.memoryMib, maxVcpus: limits.vcpus };
+    await this.#world.putDomain({ ...domain, ...most, memoryMib, vcpus });
+  }
+
   sample(): Promise<readonly DomainSample[]> {
     const { clock, options } = this.#world;
     const nowMs = clock.nowMs();
@@ -133,6 +151,8 @@ function describeNew(cfg: XlCfg, cfgPath: string, createdAtMs: number): SimDomai
     cfgPath,
     memoryMib: getNumber(cfg, 'memory') ?? 128,
     vcpus: getNumber(cfg, 'vcpus') ?? 1,
+    ...(getNumber(cfg, 'maxmem') !== undefined && { maxMemoryMib: getNumber(cfg, 'maxmem') }),
+    ...(getNumber(cfg, 'maxvcpus') !== undefined && { maxVcpus: getNumber(cfg, 'maxvcpus') }),
     macs: listVifs(cfg).map((vif) => vif.macAsXlReads ?? ''),
     createdAtMs,
   };

@@ -17,6 +17,9 @@ const SimDomainSchema = v.object({
   cfgPath: v.string(),
   memoryMib: v.number(),
   vcpus: v.number(),
+  /** What it was started with room for; left out: as much as it has. */
+  maxMemoryMib: v.optional(v.number()),
+  maxVcpus: v.optional(v.number()),
   /** MACs in the order of vifs; empty for one that libxl would have invented. */
   macs: v.array(v.string()),
   createdAtMs: v.number(),

@@ -1,3 +1,4 @@
+import type { DomainLimits } from '../../domain/vm.js';
 import type { XlListRow } from '../../domain/xen/xl-list.js';
 import type { Xenstore } from './xenstore.js';
 
@@ -74,6 +75,16 @@ export class XenstoreDomains {
       vcpus,
       flags: undefined,
       isAskedToStop: request === 'poweroff' || request === 'halt' || request === 'reboot',
+    };
+  }
+
+  /** What the domain was started with room for. @throws {AppError} `unavailable` */
+  async limitsOf(domid: number): Promise<DomainLimits> {
+    const folder = `/local/domain/${domid}`;
+    const most = Number(await this.#store.read(`${folder}/memory/static-max`));
+    return {
+      memoryMib: Math.floor((most || 0) / 1024),
+      vcpus: ((await this.#store.directory(`${folder}/cpu`)) ?? []).length,
     };
   }
 

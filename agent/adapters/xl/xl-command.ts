@@ -80,8 +80,18 @@ export class XlCommand {
     return this.#act(verb, domid, PAUSE_MS);
   }
 
-  async #act(verb: string, domid: number, timeoutMs: number): Promise<void> {
-    const result = await this.#exec.run([this.#host.xl, verb, `${domid}`], { timeoutMs });
+  /** @throws {AppError} as {@link destroy} */
+  setMemory(domid: number, mib: number): Promise<void> {
+    return this.#act('mem-set', domid, PAUSE_MS, `${mib}m`);
+  }
+
+  /** @throws {AppError} as {@link destroy} */
+  setVcpus(domid: number, count: number): Promise<void> {
+    return this.#act('vcpu-set', domid, PAUSE_MS, `${count}`);
+  }
+
+  async #act(verb: string, domid: number, timeoutMs: number, ...more: readonly string[]): Promise<void> {
+    const result = await this.#exec.run([this.#host.xl, verb, `${domid}`, ...more], { timeoutMs });
     if (result.kind === 'ok') return;
     if (result.kind === 'missing') throw unavailable(result);
     const output = outputOf(result);

@@ -7,7 +7,8 @@ import { join } from 'node:path';
 import type { Logger } from 'pino';
 import { AppError, invalid, messageOf, wrongState } from '../../../shared/errors.js';
 import type { Exec, Follow } from '../../../shared/exec.js';
-import type { Domain } from '../../domain/vm.js';
+import type { Resize } from '../../domain/set-plan.js';
+import type { Domain, DomainLimits } from '../../domain/vm.js';
 import { stateOf } from '../../domain/xen/domain-state.js';
 import { listDisks } from '../../domain/xl-cfg/disk.js';
 import { isReadableMac } from '../../domain/xl-cfg/vif-mac.js';
@@ -143,6 +144,20 @@ export class XlToolstack implements Toolstack {
 
   unpause(name: string, signal: AbortSignal): Promise<void> {
     return this.#setPaused('unpause', name, signal);
+  }
+
+  async readLimits(name: string): Promise<DomainLimits> {
+    const { domid, memoryMib, vcpus } = await this.#get(name);
+    // Only xenstore knows more than what it has now.
+    return this.#domains.limitsOf(domid).catch(() => ({ memoryMib, vcpus }));
+  }
+
+  async resize(name: string, { memoryMib, vcpus }: Resize, signal: AbortSignal): Promise<void> {
+    const { domid } = await this.#get(name);
+    signal.throwIfAborted();
+    if (memoryMib !== undefined) await this.#xl.setMemory(domid, memoryMib);
+    if (vcpus !== undefined) await this.#xl.setVcpus(domid, vcpus);
+    this.#tell();
   }
 
   async sample(): Promise<readonly DomainSample[]> {

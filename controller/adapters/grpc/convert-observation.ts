@@ -72,6 +72,7 @@ export function observedVmFrom(wire: WireVm, field: string): ObservedVm {
     vcpus: wire.vcpus,
     vifs,
     ...hostKeysFrom(wire.hostKeys),
+    isAutostarted: wire.autostart,
     problem: textFrom(wire.problem),
   };
 }

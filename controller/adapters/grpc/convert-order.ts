@@ -54,6 +54,12 @@ function actionToWire(action: OrderAction): WireOrder['action'] {
     }
     case 'remove':
       return { $case: 'remove', value: {} };
+    case 'set': {
+      const { memoryMib = 0, vcpus = 0, settings } = action;
+      return { $case: 'set', value: { memoryMib, vcpus, settings: settings.map((setting) => ({ ...setting })) } };
+    }
+    case 'setAutostart':
+      return { $case: 'setAutostart', value: { on: action.isOn } };
     case 'openConsole': {
       const { consoleId, log } = action;
       return {

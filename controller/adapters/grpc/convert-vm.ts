@@ -51,6 +51,7 @@ export function vmToWire(view: VmView, writeLease: LeaseWriter): WireVm {
     metrics: view.metrics && metricsToWire(view.metrics),
     hostKeys: [...(vm.hostKeys ?? [])],
     labels: { ...view.labels },
+    autostart: vm.isAutostarted ?? false,
   };
 }
 

@@ -35,6 +35,7 @@ import type { VmMaker } from '../../services/vm-maker.js';
 import type { VmRestorer } from '../../services/vm-restorer.js';
 import type { VmService } from '../../services/vm-service.js';
 import type { VmStarter } from '../../services/vm-starter.js';
+import type { VmChanger } from '../../services/vm-changer.js';
 import type { ConsoleHub } from '../../services/console-hub.js';
 import type { HostStreams } from '../../services/host-streams.js';
 import { conflictHandlers } from './conflict-rpc.js';
@@ -77,6 +78,7 @@ export interface Answerers {
     readonly labeler: VmLabeler;
     readonly service: VmService;
     readonly consoles: ConsoleHub;
+    readonly changer: VmChanger;
   };
   readonly images: ImageService;
   readonly streams: HostStreams;

@@ -2,18 +2,21 @@ import {
   Placement as WirePlacement,
   WaitCondition,
   type CreateVmsRequest,
+  type SetVmsRequest,
   type VmSelector,
   type VmServiceServer,
   type WaitCondition as WireCondition,
 } from '../../../shared/gen/domherd/v1/vm.js';
 import { checkLabelKey, checkLabels } from '../../../shared/domain/label.js';
 import { isPattern } from '../../../shared/domain/name-pattern.js';
+import { checkSetting } from '../../../shared/domain/vm-setting.js';
 import { parseHostName } from '../../../shared/domain/name.js';
 import { invalid } from '../../../shared/errors.js';
 import { imageSourceFromWire } from '../../../shared/grpc/make-source.js';
 import { shapeFromWire } from '../../../shared/grpc/vm-shape.js';
 import type { ConsoleHub } from '../../services/console-hub.js';
 import type { ImageService } from '../../services/image-service.js';
+import type { SetRequest, VmChanger } from '../../services/vm-changer.js';
 import type { VmAddresser } from '../../services/vm-addresser.js';
 import type { CreateRequest, VmCreator } from '../../services/vm-creator.js';
 import type { VmLabeler } from '../../services/vm-labeler.js';
@@ -43,6 +46,7 @@ export interface VmHandlersOptions {
   readonly labeler: VmLabeler;
   readonly service: VmService;
   readonly consoles: ConsoleHub;
+  readonly changer: VmChanger;
   readonly timers: Timers;
   readonly writeLease: LeaseWriter;
 }
@@ -53,6 +57,7 @@ const REBOOT_SECONDS = 300;
 const WAIT_SECONDS = 300;
 const MAX_HOSTS = 1_000;
 const MAX_VMS = 1_000;
+const MAX_SETTINGS = 100;
 
 export function vmHandlers(options: VmHandlersOptions): Handlers<VmServiceServer> {
   const { query, addresser, starter, restorer, creator, images, deleter, labeler, service, writeLease } = options;
@@ -92,6 +97,14 @@ export function vmHandlers(options: VmHandlersOptions): Handlers<VmServiceServer
     destroy: (request, call) => order({ kind: 'destroy' }, request, call),
     reboot: ({ timeoutSeconds, ...request }, call) =>
       order({ kind: 'reboot', timeoutSeconds: secondsFrom(timeoutSeconds || REBOOT_SECONDS, 3_600) }, request, call),
+    restart: ({ timeoutSeconds, destroyAfter, ...request }, { caller, signal }) => {
+      const seconds = secondsFrom(timeoutSeconds || SHUTDOWN_SECONDS, 3_600);
+      const how = { timeoutSeconds: seconds, isDestroyedAfter: destroyAfter };
+      return tell(options.changer.restart({ ...verbRequestFrom(request), ...how }, caller, signal));
+    },
+    set: (request, { caller, signal }) => tell(options.changer.set(setRequestFrom(request), caller, signal)),
+    setAutostart: ({ on, ...request }, { caller, signal }) =>
+      tell(options.changer.setAutostart(verbRequestFrom(request), on, caller, signal)),
     pause: (request, call) => order({ kind: 'pause' }, request, call),
     unpause: (request, call) => order({ kind: 'unpause' }, request, call),
     restoreFiles: (request, { caller, signal }) =>
@@ -176,6 +189,18 @@ async function* createOf(
   }
   const { sizeBytes, name } = await images.get(source.sha256);
   yield* create({ ...request, source: { ...source, sizeBytes, name } });
+}
+
+function setRequestFrom({ memoryMib, vcpus, settings, ...request }: SetVmsRequest): SetRequest {
+  if (memoryMib === 0 && vcpus === 0 && settings.length === 0)
+    throw invalid('nothing is to be set', { field: 'settings' });
+  if (settings.length > MAX_SETTINGS) throw invalid(`settings are more than ${MAX_SETTINGS}`, { field: 'settings' });
+  return {
+    ...verbRequestFrom(request),
+    memoryMib: memoryMib === 0 ? undefined : integerFrom(memoryMib, 'memory_mib', 16, 1_048_576),
+    vcpus: vcpus === 0 ? undefined : integerFrom(vcpus, 'vcpus', 1, 512),
+    settings: settings.map(({ key, value }) => checkSetting({ key, value })),
+  };
 }
 
 function textFrom(text: string, field: string, max: number): string {

@@ -58,6 +58,7 @@ export function vmJson(vm: Vm): unknown {
     vifs: vm.vifs.map(vifJson),
     hostKeys: vm.hostKeys,
     labels: vm.labels,
+    autostart: vm.autostart,
     metrics: vm.metrics
       ? {
           sampledAt: isoTime(vm.metrics.sampledAt),
@@ -104,6 +105,7 @@ const MORE_COLUMNS: readonly Column<Vm>[] = [
   { title: 'RESERVATION', text: reservationText },
   { title: 'LABELS', text: labelsText },
   { title: 'UUID', text: ({ uuid }) => uuid || '-' },
+  { title: 'AUTOSTART', text: ({ autostart }) => (autostart ? 'on' : '-') },
   { title: 'CFG', text: ({ cfgPath }) => cfgPath || '-' },
 ];
 
@@ -148,6 +150,10 @@ export function vmFields({ vifs, hostKeys }: Vm, timeZone: string): readonly Col
     { title: 'Note', text: ({ simulated, stale }) => marksOf(simulated, stale) },
     { title: 'Problem', text: ({ problem }) => problem, colour: () => 'red' },
     { title: 'Cfg', text: ({ cfgPath }) => cfgPath },
+    {
+      title: 'Autostart',
+      text: ({ autostart }) => (autostart ? 'when its host boots, while its leases are live' : ''),
+    },
     { title: 'UUID', text: ({ uuid }) => uuid },
     { title: 'Memory', text: memoryText },
     { title: 'VCPUs', text: ({ vcpus }) => String(vcpus) },

@@ -5,6 +5,7 @@ import { RecordCopyLog } from '../../../agent/adapters/disk/record-copy-log.js';
 import { RecordFormerCfgs } from '../../../agent/adapters/disk/record-former-cfgs.js';
 import { makeCarryOut } from '../../../agent/services/carry-out.js';
 import type { VmConfigurer } from '../../../agent/services/configure-vm.js';
+import { VmSetter } from '../../../agent/services/vm-setter.js';
 import type { ConsoleServer } from '../../../agent/services/console-server.js';
 import { VmCopier } from '../../../agent/services/copy-vm.js';
 import { VmMaker } from '../../../agent/services/vm-maker.js';
@@ -18,7 +19,9 @@ import type { DiskOfVm, HostStores } from '../../../agent/ports/host-stores.js';
 import type { Ipv4 } from '../../../shared/domain/ipv4.js';
 import type { Mac } from '../../../shared/domain/mac.js';
 import type { GuestSettings, OrderResult } from '../../../agent/domain/order.js';
-import type { Domain } from '../../../agent/domain/vm.js';
+import type { Resize } from '../../../agent/domain/set-plan.js';
+import type { Domain, DomainLimits } from '../../../agent/domain/vm.js';
+import type { Autostart } from '../../../agent/ports/autostart.js';
 import type { Bridges } from '../../../agent/ports/bridges.js';
 import type { CfgFile, CfgFolder } from '../../../agent/ports/cfg-folder.js';
 import type { DiskSize, NewDisk, StoredDisk } from '../../../agent/domain/new-disk.js';
@@ -40,6 +43,14 @@ export class FakeHost implements Toolstack, CfgFolder, GuestDisk, WireProbe, Hos
   readonly files = new Map<string, string>();
   readonly path = '/xen';
   readonly domains = new Map<string, Domain>();
+  /** By name; else a domain can have what it has. */
+  readonly limits = new Map<string, DomainLimits>();
+  /** Paths of the cfgs that are started when the host boots. */
+  readonly started = new Set<string>();
+  readonly autostart: Autostart = {
+    list: async () => new Set(this.started),
+    set: async (cfgPath, isOn) => void (isOn ? this.started.add(cfgPath) : this.started.delete(cfgPath)),
+  };
   readonly guests = new Map<string, GuestNetwork>();
   /** The guests of which a change is open, as they were. */
   readonly openGuests = new Map<string, GuestNetwork | undefined>();
@@ -128,6 +139,16 @@ export class FakeHost implements Toolstack, CfgFolder, GuestDisk, WireProbe, Hos
       diskWrittenBytes: 5,
     };
     return [...this.domains.keys()].map((name) => ({ name, metrics: zero }));
+  }
+
+  async readLimits(name: string): Promise<DomainLimits> {
+    const { memoryMib = 0, vcpus = 0 } = this.domains.get(name) ?? {};
+    return this.limits.get(name) ?? { memoryMib, vcpus };
+  }
+
+  async resize(name: string, to: Resize): Promise<void> {
+    this.#call(`resize ${JSON.stringify(to)}`);
+    this.#put(name, to as Partial<Domain>);
   }
 
   watch(): () => void {
@@ -342,11 +363,20 @@ export function carryOutOf(
   const copies = new RecordCopyLog(new MemoryRecordStore());
   const formerCfgs = new RecordFormerCfgs(new MemoryRecordStore());
   const log = pino({ level: 'silent' });
-  const maker = new VmMaker({ cfgFolder: host, guestDisk: host, formerCfgs, disks, copies, log });
+  const maker = new VmMaker({
+    cfgFolder: host,
+    guestDisk: host,
+    formerCfgs,
+    disks,
+    copies,
+    autostart: host.autostart,
+    log,
+  });
   const imager = new VmImager(
     { cfgFolder: host, images: noImages, bootFiles: noBootFiles, seeds: { draft: nothing } },
     maker,
   );
+  const setter = new VmSetter({ cfgFolder: host, toolstack: host, autostart: host.autostart, configurer });
   const means = { toolstack: host, configurer, copier: new VmCopier(host, disks, maker), maker, imager, bridges: host };
-  return makeCarryOut({ observer: new Observer(host, host, host), ...means, consoles });
+  return makeCarryOut({ observer: new Observer(host, host, host, host.autostart), ...means, consoles, setter });
 }

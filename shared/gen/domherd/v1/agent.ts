@@ -32,7 +32,7 @@ import { HostBridges, HostFacts } from "./host.js";
 import { ImageChunk, ImageSource } from "./image.js";
 import { InterfaceSettings } from "./reservation.js";
 import { ReceiveRequest, TransferChunk, TransferReceipt } from "./transfer.js";
-import { VmMetrics, VmShape, VmState } from "./vm.js";
+import { VmMetrics, VmSetting, VmShape, VmState } from "./vm.js";
 
 export const protobufPackage = "domherd.v1";
 
@@ -160,6 +160,8 @@ export interface ObservedVm {
   problem: string;
   /** As Vm.host_keys. */
   hostKeys: string[];
+  /** The host starts it when it boots. */
+  autostart: boolean;
 }
 
 export interface ObservedVif {
@@ -236,6 +238,8 @@ export interface Order {
     | { $case: "remove"; value: RemoveVm }
     | { $case: "openConsole"; value: OpenConsole }
     | { $case: "make"; value: MakeVm }
+    | { $case: "set"; value: SetVm }
+    | { $case: "setAutostart"; value: SetAutostart }
     | undefined;
 }
 
@@ -327,6 +331,27 @@ export interface MakeVm {
 
 /** Takes a stopped VM away that CopyVm or MakeVm made: cfg and disks. Errors: FAILED_PRECONDITION (not stopped, or not made so). */
 export interface RemoveVm {
+}
+
+/**
+ * Edits the cfg of a VM, every other byte of it kept, and gives its domain, if there is one, the memory and vcpus that it can
+ * have while it runs; what counts from its next start on is in the warnings. Errors: INVALID_ARGUMENT (a key that domherd owns,
+ * a list), FAILED_PRECONDITION (it has no cfg).
+ */
+export interface SetVm {
+  /** 16 to 1,048,576; 0: as it is. */
+  memoryMib: number;
+  /** 1 to 512; 0: as it is. */
+  vcpus: number;
+  settings: VmSetting[];
+}
+
+/**
+ * Has xendomains start the VM when the host boots, or not. Errors: ALREADY_EXISTS (something else is in the way),
+ * FAILED_PRECONDITION (it has no cfg).
+ */
+export interface SetAutostart {
+  on: boolean;
 }
 
 export interface OrderProgress {
@@ -1475,6 +1500,7 @@ function createBaseObservedVm(): ObservedVm {
     vifs: [],
     problem: "",
     hostKeys: [],
+    autostart: false,
   };
 }
 
@@ -1509,6 +1535,9 @@ export const ObservedVm: MessageFns<ObservedVm> = {
     }
     for (const v of message.hostKeys) {
       writer.uint32(98).string(v!);
+    }
+    if (message.autostart !== false) {
+      writer.uint32(120).bool(message.autostart);
     }
     return writer;
   },
@@ -1606,6 +1635,14 @@ export const ObservedVm: MessageFns<ObservedVm> = {
             message.hostKeys.push(reader.string());
             continue;
           }
+          case 15: {
+            if (tag !== 120) {
+              break;
+            }
+
+            message.autostart = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1633,6 +1670,7 @@ export const ObservedVm: MessageFns<ObservedVm> = {
     message.vifs = object.vifs?.map((e) => ObservedVif.fromPartial(e)) || [];
     message.problem = object.problem ?? "";
     message.hostKeys = object.hostKeys?.map((e) => e) || [];
+    message.autostart = object.autostart ?? false;
     return message;
   },
 };
@@ -2301,6 +2339,12 @@ export const Order: MessageFns<Order> = {
       case "make":
         MakeVm.encode(message.action.value, writer.uint32(130).fork()).join();
         break;
+      case "set":
+        SetVm.encode(message.action.value, writer.uint32(202).fork()).join();
+        break;
+      case "setAutostart":
+        SetAutostart.encode(message.action.value, writer.uint32(210).fork()).join();
+        break;
     }
     return writer;
   },
@@ -2438,6 +2482,22 @@ export const Order: MessageFns<Order> = {
             message.action = { $case: "make", value: MakeVm.decode(reader, reader.uint32()) };
             continue;
           }
+          case 25: {
+            if (tag !== 202) {
+              break;
+            }
+
+            message.action = { $case: "set", value: SetVm.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 26: {
+            if (tag !== 210) {
+              break;
+            }
+
+            message.action = { $case: "setAutostart", value: SetAutostart.decode(reader, reader.uint32()) };
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2528,6 +2588,18 @@ export const Order: MessageFns<Order> = {
       case "make": {
         if (object.action?.value !== undefined && object.action?.value !== null) {
           message.action = { $case: "make", value: MakeVm.fromPartial(object.action.value) };
+        }
+        break;
+      }
+      case "set": {
+        if (object.action?.value !== undefined && object.action?.value !== null) {
+          message.action = { $case: "set", value: SetVm.fromPartial(object.action.value) };
+        }
+        break;
+      }
+      case "setAutostart": {
+        if (object.action?.value !== undefined && object.action?.value !== null) {
+          message.action = { $case: "setAutostart", value: SetAutostart.fromPartial(object.action.value) };
         }
         break;
       }
@@ -3366,6 +3438,140 @@ export const RemoveVm: MessageFns<RemoveVm> = {
   },
   fromPartial<I extends Exact<DeepPartial<RemoveVm>, I>>(_: I): RemoveVm {
     const message = createBaseRemoveVm();
+    return message;
+  },
+};
+
+function createBaseSetVm(): SetVm {
+  return { memoryMib: 0, vcpus: 0, settings: [] };
+}
+
+export const SetVm: MessageFns<SetVm> = {
+  encode(message: SetVm, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.memoryMib !== 0) {
+      writer.uint32(8).uint32(message.memoryMib);
+    }
+    if (message.vcpus !== 0) {
+      writer.uint32(16).uint32(message.vcpus);
+    }
+    for (const v of message.settings) {
+      VmSetting.encode(v!, writer.uint32(26).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): SetVm {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSetVm();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.memoryMib = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.vcpus = reader.uint32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.settings.push(VmSetting.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<SetVm>, I>>(base?: I): SetVm {
+    return SetVm.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<SetVm>, I>>(object: I): SetVm {
+    const message = createBaseSetVm();
+    message.memoryMib = object.memoryMib ?? 0;
+    message.vcpus = object.vcpus ?? 0;
+    message.settings = object.settings?.map((e) => VmSetting.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseSetAutostart(): SetAutostart {
+  return { on: false };
+}
+
+export const SetAutostart: MessageFns<SetAutostart> = {
+  encode(message: SetAutostart, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.on !== false) {
+      writer.uint32(8).bool(message.on);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): SetAutostart {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSetAutostart();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.on = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<SetAutostart>, I>>(base?: I): SetAutostart {
+    return SetAutostart.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<SetAutostart>, I>>(object: I): SetAutostart {
+    const message = createBaseSetAutostart();
+    message.on = object.on ?? false;
     return message;
   },
 };

@@ -152,6 +152,8 @@ export interface Vm {
   /** The public ssh host keys in the guest's own files, each as "TYPE BASE64"; empty: not known. */
   hostKeys: string[];
   labels: { [key: string]: string };
+  /** Its host starts it when it boots, while its leases are live. */
+  autostart: boolean;
 }
 
 export interface Vm_LabelsEntry {
@@ -508,6 +510,31 @@ export interface VmResult_DetailsEntry {
   value: string;
 }
 
+/** One key of a cfg. */
+export interface VmSetting {
+  key: string;
+  /** Empty: the key is taken out. */
+  value: string;
+}
+
+export interface SetVmsRequest {
+  requestId: string;
+  selector: VmSelector | undefined;
+  dryRun: boolean;
+  /** 16 to 1,048,576; 0: as it is. */
+  memoryMib: number;
+  /** 1 to 512; 0: as it is. */
+  vcpus: number;
+  settings: VmSetting[];
+}
+
+export interface SetAutostartRequest {
+  requestId: string;
+  selector: VmSelector | undefined;
+  dryRun: boolean;
+  on: boolean;
+}
+
 function createBaseVm(): Vm {
   return {
     id: 0,
@@ -526,6 +553,7 @@ function createBaseVm(): Vm {
     metrics: undefined,
     hostKeys: [],
     labels: {},
+    autostart: false,
   };
 }
 
@@ -579,6 +607,9 @@ export const Vm: MessageFns<Vm> = {
     globalThis.Object.entries(message.labels).forEach(([key, value]: [string, string]) => {
       Vm_LabelsEntry.encode({ key: key as any, value }, writer.uint32(202).fork()).join();
     });
+    if (message.autostart !== false) {
+      writer.uint32(160).bool(message.autostart);
+    }
     return writer;
   },
 
@@ -726,6 +757,14 @@ export const Vm: MessageFns<Vm> = {
             }
             continue;
           }
+          case 20: {
+            if (tag !== 160) {
+              break;
+            }
+
+            message.autostart = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -769,6 +808,7 @@ export const Vm: MessageFns<Vm> = {
       },
       {},
     );
+    message.autostart = object.autostart ?? false;
     return message;
   },
 };
@@ -4241,6 +4281,283 @@ export const VmResult_DetailsEntry: MessageFns<VmResult_DetailsEntry> = {
   },
 };
 
+function createBaseVmSetting(): VmSetting {
+  return { key: "", value: "" };
+}
+
+export const VmSetting: MessageFns<VmSetting> = {
+  encode(message: VmSetting, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.key !== "") {
+      writer.uint32(10).string(message.key);
+    }
+    if (message.value !== "") {
+      writer.uint32(18).string(message.value);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): VmSetting {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseVmSetting();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.key = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.value = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<VmSetting>, I>>(base?: I): VmSetting {
+    return VmSetting.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<VmSetting>, I>>(object: I): VmSetting {
+    const message = createBaseVmSetting();
+    message.key = object.key ?? "";
+    message.value = object.value ?? "";
+    return message;
+  },
+};
+
+function createBaseSetVmsRequest(): SetVmsRequest {
+  return { requestId: "", selector: undefined, dryRun: false, memoryMib: 0, vcpus: 0, settings: [] };
+}
+
+export const SetVmsRequest: MessageFns<SetVmsRequest> = {
+  encode(message: SetVmsRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.requestId !== "") {
+      writer.uint32(10).string(message.requestId);
+    }
+    if (message.selector !== undefined) {
+      VmSelector.encode(message.selector, writer.uint32(18).fork()).join();
+    }
+    if (message.dryRun !== false) {
+      writer.uint32(24).bool(message.dryRun);
+    }
+    if (message.memoryMib !== 0) {
+      writer.uint32(32).uint32(message.memoryMib);
+    }
+    if (message.vcpus !== 0) {
+      writer.uint32(40).uint32(message.vcpus);
+    }
+    for (const v of message.settings) {
+      VmSetting.encode(v!, writer.uint32(50).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): SetVmsRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSetVmsRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.requestId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.selector = VmSelector.decode(reader, reader.uint32());
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.dryRun = reader.bool();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.memoryMib = reader.uint32();
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.vcpus = reader.uint32();
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.settings.push(VmSetting.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<SetVmsRequest>, I>>(base?: I): SetVmsRequest {
+    return SetVmsRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<SetVmsRequest>, I>>(object: I): SetVmsRequest {
+    const message = createBaseSetVmsRequest();
+    message.requestId = object.requestId ?? "";
+    message.selector = (object.selector !== undefined && object.selector !== null)
+      ? VmSelector.fromPartial(object.selector)
+      : undefined;
+    message.dryRun = object.dryRun ?? false;
+    message.memoryMib = object.memoryMib ?? 0;
+    message.vcpus = object.vcpus ?? 0;
+    message.settings = object.settings?.map((e) => VmSetting.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseSetAutostartRequest(): SetAutostartRequest {
+  return { requestId: "", selector: undefined, dryRun: false, on: false };
+}
+
+export const SetAutostartRequest: MessageFns<SetAutostartRequest> = {
+  encode(message: SetAutostartRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.requestId !== "") {
+      writer.uint32(10).string(message.requestId);
+    }
+    if (message.selector !== undefined) {
+      VmSelector.encode(message.selector, writer.uint32(18).fork()).join();
+    }
+    if (message.dryRun !== false) {
+      writer.uint32(24).bool(message.dryRun);
+    }
+    if (message.on !== false) {
+      writer.uint32(32).bool(message.on);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): SetAutostartRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSetAutostartRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.requestId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.selector = VmSelector.decode(reader, reader.uint32());
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.dryRun = reader.bool();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.on = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<SetAutostartRequest>, I>>(base?: I): SetAutostartRequest {
+    return SetAutostartRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<SetAutostartRequest>, I>>(object: I): SetAutostartRequest {
+    const message = createBaseSetAutostartRequest();
+    message.requestId = object.requestId ?? "";
+    message.selector = (object.selector !== undefined && object.selector !== null)
+      ? VmSelector.fromPartial(object.selector)
+      : undefined;
+    message.dryRun = object.dryRun ?? false;
+    message.on = object.on ?? false;
+    return message;
+  },
+};
+
 /** VMs: the domUs of all hosts. */
 export type VmServiceService = typeof VmServiceService;
 export const VmServiceService = {
@@ -4312,6 +4629,19 @@ export const VmServiceService = {
     responseStream: true as const,
     requestSerialize: (value: RebootVmsRequest): Buffer => Buffer.from(RebootVmsRequest.encode(value).finish()),
     requestDeserialize: (value: Buffer): RebootVmsRequest => RebootVmsRequest.decode(value),
+    responseSerialize: (value: VmProgress): Buffer => Buffer.from(VmProgress.encode(value).finish()),
+    responseDeserialize: (value: Buffer): VmProgress => VmProgress.decode(value),
+  },
+  /**
+   * Asks guests to power off, waits, and starts them again through the gate of Start, which is asked first. A VM that is stopped is
+   * started. Per VM: as Start and Shutdown.
+   */
+  restart: {
+    path: "/domherd.v1.VmService/Restart" as const,
+    requestStream: false as const,
+    responseStream: true as const,
+    requestSerialize: (value: ShutdownVmsRequest): Buffer => Buffer.from(ShutdownVmsRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ShutdownVmsRequest => ShutdownVmsRequest.decode(value),
     responseSerialize: (value: VmProgress): Buffer => Buffer.from(VmProgress.encode(value).finish()),
     responseDeserialize: (value: Buffer): VmProgress => VmProgress.decode(value),
   },
@@ -4432,6 +4762,29 @@ export const VmServiceService = {
     responseDeserialize: (value: Buffer): ConsoleResponse => ConsoleResponse.decode(value),
   },
   /**
+   * Changes the cfg of VMs, and what runs as far as it can. Per VM: INVALID_ARGUMENT (a key that domherd owns: name, uuid, vif,
+   * disk; one that holds a list).
+   */
+  set: {
+    path: "/domherd.v1.VmService/Set" as const,
+    requestStream: false as const,
+    responseStream: true as const,
+    requestSerialize: (value: SetVmsRequest): Buffer => Buffer.from(SetVmsRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): SetVmsRequest => SetVmsRequest.decode(value),
+    responseSerialize: (value: VmProgress): Buffer => Buffer.from(VmProgress.encode(value).finish()),
+    responseDeserialize: (value: Buffer): VmProgress => VmProgress.decode(value),
+  },
+  /** Has hosts start VMs when they boot, or not. Per VM: FAILED_PRECONDITION (a NIC without a live lease). */
+  setAutostart: {
+    path: "/domherd.v1.VmService/SetAutostart" as const,
+    requestStream: false as const,
+    responseStream: true as const,
+    requestSerialize: (value: SetAutostartRequest): Buffer => Buffer.from(SetAutostartRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): SetAutostartRequest => SetAutostartRequest.decode(value),
+    responseSerialize: (value: VmProgress): Buffer => Buffer.from(VmProgress.encode(value).finish()),
+    responseDeserialize: (value: Buffer): VmProgress => VmProgress.decode(value),
+  },
+  /**
    * What the console of a VM said before, of VMs that are stopped or crashed too. Errors: NOT_FOUND, FAILED_PRECONDITION (its
    * host keeps no such log).
    */
@@ -4464,6 +4817,11 @@ export interface VmServiceServer extends UntypedServiceImplementation {
   destroy: handleServerStreamingCall<DestroyVmsRequest, VmProgress>;
   /** Asks guests to reboot and waits until they have. Per VM: FAILED_PRECONDITION (stopped, paused), DEADLINE_EXCEEDED. */
   reboot: handleServerStreamingCall<RebootVmsRequest, VmProgress>;
+  /**
+   * Asks guests to power off, waits, and starts them again through the gate of Start, which is asked first. A VM that is stopped is
+   * started. Per VM: as Start and Shutdown.
+   */
+  restart: handleServerStreamingCall<ShutdownVmsRequest, VmProgress>;
   /** Takes the CPU from VMs; they keep their memory. Per VM: FAILED_PRECONDITION (not running). */
   pause: handleServerStreamingCall<PauseVmsRequest, VmProgress>;
   unpause: handleServerStreamingCall<UnpauseVmsRequest, VmProgress>;
@@ -4498,6 +4856,13 @@ export interface VmServiceServer extends UntypedServiceImplementation {
    * let go (RESOURCE_EXHAUSTED), nobody waits for him. Errors: NOT_FOUND, FAILED_PRECONDITION (it has no domain), UNAVAILABLE.
    */
   console: handleBidiStreamingCall<ConsoleRequest, ConsoleResponse>;
+  /**
+   * Changes the cfg of VMs, and what runs as far as it can. Per VM: INVALID_ARGUMENT (a key that domherd owns: name, uuid, vif,
+   * disk; one that holds a list).
+   */
+  set: handleServerStreamingCall<SetVmsRequest, VmProgress>;
+  /** Has hosts start VMs when they boot, or not. Per VM: FAILED_PRECONDITION (a NIC without a live lease). */
+  setAutostart: handleServerStreamingCall<SetAutostartRequest, VmProgress>;
   /**
    * What the console of a VM said before, of VMs that are stopped or crashed too. Errors: NOT_FOUND, FAILED_PRECONDITION (its
    * host keeps no such log).
@@ -4568,6 +4933,16 @@ export interface VmServiceClient extends Client {
   reboot(request: RebootVmsRequest, options?: Partial<CallOptions>): ClientReadableStream<VmProgress>;
   reboot(
     request: RebootVmsRequest,
+    metadata?: Metadata,
+    options?: Partial<CallOptions>,
+  ): ClientReadableStream<VmProgress>;
+  /**
+   * Asks guests to power off, waits, and starts them again through the gate of Start, which is asked first. A VM that is stopped is
+   * started. Per VM: as Start and Shutdown.
+   */
+  restart(request: ShutdownVmsRequest, options?: Partial<CallOptions>): ClientReadableStream<VmProgress>;
+  restart(
+    request: ShutdownVmsRequest,
     metadata?: Metadata,
     options?: Partial<CallOptions>,
   ): ClientReadableStream<VmProgress>;
@@ -4675,6 +5050,19 @@ export interface VmServiceClient extends Client {
   console(): ClientDuplexStream<ConsoleRequest, ConsoleResponse>;
   console(options: Partial<CallOptions>): ClientDuplexStream<ConsoleRequest, ConsoleResponse>;
   console(metadata: Metadata, options?: Partial<CallOptions>): ClientDuplexStream<ConsoleRequest, ConsoleResponse>;
+  /**
+   * Changes the cfg of VMs, and what runs as far as it can. Per VM: INVALID_ARGUMENT (a key that domherd owns: name, uuid, vif,
+   * disk; one that holds a list).
+   */
+  set(request: SetVmsRequest, options?: Partial<CallOptions>): ClientReadableStream<VmProgress>;
+  set(request: SetVmsRequest, metadata?: Metadata, options?: Partial<CallOptions>): ClientReadableStream<VmProgress>;
+  /** Has hosts start VMs when they boot, or not. Per VM: FAILED_PRECONDITION (a NIC without a live lease). */
+  setAutostart(request: SetAutostartRequest, options?: Partial<CallOptions>): ClientReadableStream<VmProgress>;
+  setAutostart(
+    request: SetAutostartRequest,
+    metadata?: Metadata,
+    options?: Partial<CallOptions>,
+  ): ClientReadableStream<VmProgress>;
   /**
    * What the console of a VM said before, of VMs that are stopped or crashed too. Errors: NOT_FOUND, FAILED_PRECONDITION (its
    * host keeps no such log).

@@ -82,6 +82,7 @@ const vm: ObservedVm = {
   },
   vifs: [{ index: 0, mac: '00:16:3e:00:00:01', bridge: 'br0', guestAddress: '10.180.0.9' }],
   hostKeys: [],
+  autostart: false,
   problem: '',
 };
 const change = (...changed: ObservedVm[]): Message => ({
