@@ -17,6 +17,7 @@ import { GrpcJoiner } from './adapters/grpc/grpc-joiner.js';
 import { LazyTransferLink } from './adapters/grpc/lazy-transfer-link.js';
 import { SimDiskStore } from './adapters/sim/sim-disk-store.js';
 import { SimStores } from './adapters/sim/sim-stores.js';
+import { simFiles } from './adapters/sim/sim-files.js';
 import { openSimHost } from './adapters/sim/sim-host.js';
 import { simBootFiles, SimImages, simSeeds } from './adapters/sim/sim-images.js';
 import { nodeKeyMaker } from './adapters/system/node-key-maker.js';
@@ -62,6 +63,8 @@ export async function openSimParts(options: SimAgentOptions): Promise<AgentParts
     images: new SimImages(new GrpcImageFeed(identities)),
     bootFiles: simBootFiles,
     seeds: simSeeds,
+    diskContent: simFiles,
+    hostFiles: simFiles,
     copies: new RecordCopyLog(new DirRecordStore(join(stateDir, 'copies'))),
     clock,
     link: new GrpcControllerLink(clock),

@@ -9,6 +9,7 @@ import { DirAutostart } from './adapters/disk/dir-autostart.js';
 import { DirCfgFolder } from './adapters/disk/dir-cfg-folder.js';
 import { DirIdentityStore } from './adapters/disk/dir-identity-store.js';
 import { DirRecordStore } from './adapters/disk/dir-record-store.js';
+import { dom0Files } from './adapters/disk/dom0-files.js';
 import { FileAgentRecord } from './adapters/disk/file-agent-record.js';
 import { HostDiskStore } from './adapters/disk/host-disk-store.js';
 import { SystemStores } from './adapters/disk/system-stores.js';
@@ -95,6 +96,8 @@ export async function openXlParts(options: XlAgentOptions): Promise<AgentParts> 
     }),
     bootFiles: new Dom0BootFiles(),
     seeds,
+    diskContent: dom0Files,
+    hostFiles: dom0Files,
     copies: new RecordCopyLog(new DirRecordStore(join(stateDir, 'copies'))),
     wire: new ArpingProbe(exec, noBridge),
     bridges: new SysfsBridges({ xlConfPath: join(xenDir, 'xl.conf') }),

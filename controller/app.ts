@@ -41,6 +41,7 @@ import { TransferHub } from './services/transfer-hub.js';
 import { VmAddresser } from './services/vm-addresser.js';
 import { VmHoldings } from './services/vm-holdings.js';
 import { VmChanger } from './services/vm-changer.js';
+import { VmCarrier } from './services/vm-carrier.js';
 import { VmCreator } from './services/vm-creator.js';
 import { VmLabeler } from './services/vm-labeler.js';
 import { VmPlacer } from './services/vm-placer.js';
@@ -190,6 +191,7 @@ function makeServices(
   });
   const macs = new MacService(common);
   const holdings = new VmHoldings({ leases, macs });
+  const transfers = new TransferHub({ timers, random, source: transferFiles });
   const images: ImageService = new ImageService({
     store: new DirImageStore(join(config.dataDir, IMAGE_FOLDER)),
     urls: new FetchUrlSource(),
@@ -205,10 +207,10 @@ function makeServices(
     hosts: new HostQuery({ fleet, journal }),
     remover: new HostRemover({ ...common, fleet, holdings, calls: foundation.calls }),
     conflicts: new ConflictService({ fleet, journal, clock }),
-    vms: makeVmServices(world, { journal, events, orders, fleet, pools, leases, holdings, streams }),
+    vms: makeVmServices(world, { journal, events, orders, fleet, pools, leases, holdings, streams, transfers }),
     streams,
     ...makeIdentityServices(config, world, foundation, { events, fleet }),
-    transfers: new TransferHub({ timers, random, source: transferFiles }),
+    transfers,
     images,
     clock,
     timers,
@@ -226,6 +228,7 @@ interface VmParts {
   readonly leases: LeaseService;
   readonly holdings: VmHoldings;
   readonly streams: HostStreams;
+  readonly transfers: TransferHub;
 }
 
 function makeVmServices({ clock, random, timers, log }: AppWorld, parts: VmParts): Answerers['vms'] {
@@ -236,7 +239,8 @@ function makeVmServices({ clock, random, timers, log }: AppWorld, parts: VmParts
   const turns = new KeyedQueue<VmId>();
   const addresser = new VmAddresser({ ...parts, query, operator, clock, turns });
   const starter = new VmStarter({ ...parts, query, operator, clock, turns });
-  const maker = new VmMaker({ ...parts, operator, addresser, starter, clock });
+  const carrier = new VmCarrier({ ...parts, operator });
+  const maker = new VmMaker({ ...parts, operator, addresser, starter, carrier, clock });
   const placer = new VmPlacer({ ...parts, maker });
   return {
     query,

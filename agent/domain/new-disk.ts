@@ -1,3 +1,4 @@
+import type { FilePiece } from '../../shared/domain/transfer.js';
 import { STORAGES } from '../../shared/domain/vm-shape.js';
 
 /** How a disk is kept: as a VM's storage says, or as a logical volume of its own. A plain file is `copy` or `reflink`. */
@@ -24,6 +25,14 @@ export type DiskSource =
   | { readonly kind: 'copy'; readonly path: string; readonly format: DiskFormat }
   /** An image that is a file of this host; a qcow2 becomes raw. */
   | { readonly kind: 'image'; readonly path: string; readonly format: DiskFormat }
+  /** A disk of another host, or of the controller's; what does not come of it is zeros. `path` is what it is called there. */
+  | {
+      readonly kind: 'received';
+      readonly path: string;
+      readonly sizeBytes: number;
+      readonly usedBytes: number;
+      readonly pieces: AsyncIterable<FilePiece>;
+    }
   | { readonly kind: 'blank'; readonly bytes: number }
   /** Blank, with what mkswap(8) writes. */
   | { readonly kind: 'swap'; readonly bytes: number };
@@ -75,5 +84,5 @@ export function neededBytes({ source, place, sizeBytes = 0 }: NewDisk, found: Di
 }
 
 function isSparse(source: DiskSource): boolean {
-  return source.kind === 'copy' || (source.kind === 'image' && source.format === 'raw');
+  return source.kind === 'copy' || source.kind === 'received' || (source.kind === 'image' && source.format === 'raw');
 }

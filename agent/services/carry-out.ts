@@ -8,6 +8,8 @@ import type { VmConfigurer } from './configure-vm.js';
 import type { ConsoleServer } from './console-server.js';
 import type { VmCopier } from './copy-vm.js';
 import type { Observer } from './observe.js';
+import type { VmReceiver } from './receive-vm.js';
+import type { VmSender } from './send-vm.js';
 import type { CarryOut, ReportProgress } from './order-runner.js';
 import type { VmImager } from './vm-imager.js';
 import type { VmMaker } from './vm-maker.js';
@@ -21,6 +23,8 @@ export interface CarryOutParts {
   readonly maker: VmMaker;
   readonly consoles: Pick<ConsoleServer, 'open'>;
   readonly imager: VmImager;
+  readonly sender: VmSender;
+  readonly receiver: VmReceiver;
   readonly bridges: Bridges;
   readonly setter: VmSetter;
 }
@@ -31,16 +35,22 @@ export interface CarryOutParts {
  */
 export function makeCarryOut({ observer, ...parts }: CarryOutParts): CarryOut {
   return async (order, progress, signal) => {
-    if (order.action.kind === 'make') {
-      const warnings = await parts.imager.make(order.vmKey, order.action, progress, signal);
+    const { action } = order;
+    if (action.kind === 'receive') {
+      const warnings = await parts.receiver.receive(order.vmKey, action.transferId, action.copy, progress, signal);
+      return { vm: await observer.find(order.vmKey), warnings };
+    }
+    if (action.kind === 'make') {
+      const warnings = await parts.imager.make(order.vmKey, action, progress, signal);
       return { vm: await observer.find(order.vmKey), warnings };
     }
     // Of a VM that is to be made there is only the one that it is made of.
-    const key = order.action.kind === 'copy' ? order.action.sourceKey : order.vmKey;
+    const key = action.kind === 'copy' ? action.sourceKey : order.vmKey;
     const vm = await observer.find(key);
+    if (vm === undefined && action.kind === 'leave') return { vm: undefined, warnings: [] };
     if (vm === undefined) throw notFound(`There is no VM ${key} on this host`, { vmKey: key });
     const warnings: string[] = [];
-    await act({ ...order, action: order.action }, vm, { ...parts, progress, signal, warnings });
+    await act({ ...order, action }, vm, { ...parts, progress, signal, warnings });
     return { vm: await observer.find(order.vmKey), warnings };
   };
 }
@@ -53,7 +63,7 @@ interface Means extends Omit<CarryOutParts, 'observer'> {
 }
 
 /** Of a VM that is there. */
-type ActOrder = Omit<Order, 'action'> & { readonly action: Exclude<OrderAction, { kind: 'make' }> };
+type ActOrder = Omit<Order, 'action'> & { readonly action: Exclude<OrderAction, { kind: 'make' | 'receive' }> };
 type ShutdownAction = Extract<OrderAction, { kind: 'shutdown' }>;
 
 async function act({ action, vmKey }: ActOrder, vm: ObservedVm, means: Means): Promise<void> {
@@ -80,6 +90,11 @@ async function act({ action, vmKey }: ActOrder, vm: ObservedVm, means: Means): P
       return means.setter.setAutostart(vm, action.isOn);
     case 'openConsole':
       return means.consoles.open(vm.name, action);
+    case 'send':
+      return means.sender.send(vm, action.transferId, progress, signal);
+    case 'leave':
+      progress('remove cfg and disks: another host has them');
+      return means.maker.leave(vm);
     case 'start':
       return startVm(vm, means);
     case 'shutdown':

@@ -1,6 +1,7 @@
 import type { Logger } from 'pino';
 import { AppError, invalid, messageOf, notFound, wrongState } from '../../shared/errors.js';
-import { neededBytes, type DiskSize, type KeptAs, type NewDisk } from '../domain/new-disk.js';
+import { neededBytes, type DiskSize, type KeptAs, type NewDisk, type StoredDisk } from '../domain/new-disk.js';
+import { disksToSend } from '../domain/received-vm.js';
 import type { ObservedVm } from '../domain/vm.js';
 import { grownDisk, renewSettingsOf, type VmPlan } from '../domain/vm-plan.js';
 import { listDisks } from '../domain/xl-cfg/disk.js';
@@ -111,6 +112,26 @@ export class VmMaker {
       'deleted',
     );
     const doomed = { ...record, cfgText: await cfgFolder.read(record.cfgPath), isWhole: false };
+    await copies.put(doomed);
+    await this.#undo(doomed);
+  }
+
+  /**
+   * Takes a stopped VM away that another host has now, whoever made it: cfg and the disks that it writes. A death in the middle
+   * is gone on with.
+   *
+   * @throws {AppError} `wrong_state` (not stopped), `invalid` (a disk that cannot have gone), `unavailable`
+   */
+  async leave(vm: ObservedVm): Promise<void> {
+    const { copies, cfgFolder } = this.#parts;
+    if (vm.cfgPath === undefined) throw wrongState(`${vm.name} has no cfg file: it is not what another host has`);
+    const cfgText = await cfgFolder.read(vm.cfgPath);
+    const disks = disksToSend(vm, parseXlCfg(cfgText)).map(({ target }): StoredDisk => ({
+      path: target,
+      storage: 'copy',
+    }));
+    await this.refuseBacking(vm, 'given up');
+    const doomed = { cfgPath: vm.cfgPath, cfgText, disks, isWhole: false };
     await copies.put(doomed);
     await this.#undo(doomed);
   }
@@ -241,6 +262,7 @@ export class VmMaker {
 
   /** @throws {AppError} `not_found`; `invalid` if the disk would be shorter than what is to be in it */
   async #sourceOf({ source, place, sizeBytes }: NewDisk): Promise<DiskSize | undefined> {
+    if (source.kind === 'received') return source;
     if (!('path' in source)) return undefined;
     const disk = source.path;
     const found = await this.#parts.disks.find(disk, source.format);
@@ -260,6 +282,8 @@ function textOf({ source, place, reason }: NewDisk): string {
   switch (source.kind) {
     case 'copy':
       return `copy ${source.path} to ${place.path}${why}`;
+    case 'received':
+      return `receive ${source.path} as ${place.path}`;
     case 'image':
       return `make ${place.path} of ${source.path}`;
     case 'blank':

@@ -2,7 +2,7 @@ import { parseLabels } from '../../shared/domain/label.js';
 import type { Bootloader, BootMethod, Storage, VmShape } from '../../shared/domain/vm-shape.js';
 import { invalid, messageOf, notFound } from '../../shared/errors.js';
 import type { ImageSource } from '../../shared/gen/domherd/v1/image.js';
-import { Placement, VmServiceClient, type CreateVmsRequest } from '../../shared/gen/domherd/v1/vm.js';
+import { Placement, VmServiceClient, VmState, type CreateVmsRequest } from '../../shared/gen/domherd/v1/vm.js';
 import { callUnary } from '../../shared/grpc/client.js';
 import { shapeToWire } from '../../shared/grpc/vm-shape.js';
 import { followCreate } from './create-follow.js';
@@ -12,6 +12,7 @@ import { userKeys, type KeyOptions } from './guest/user-key.js';
 import type { Invocation } from './invocation.js';
 import { CALL } from './limit.js';
 import { vmName } from './view/vm-view.js';
+import { shutdownVms, startVms } from './vm-order-action.js';
 
 const MAX_USER_DATA = 1024 * 1024;
 
@@ -137,15 +138,35 @@ async function imageOf(call: Invocation, source: string, options: CreateOptions)
   return { sha256, sizeBytes, name, cloudInit: options.cloudInit };
 }
 
+export interface CloneOptions extends CreateOptions {
+  readonly stopSource?: boolean;
+}
+
 /** Of one VM, wherever that is. */
 export async function cloneVms(
   call: Invocation,
   [source = '', name = '']: readonly string[],
-  options: CreateOptions,
+  options: CloneOptions,
 ): Promise<number> {
   const { vm } = await withClient(call, VmServiceClient, (client) =>
     callUnary(client.get.bind(client), { name: source }, CALL),
   );
   if (vm === undefined) throw notFound(`the controller told nothing of VM ${source}`);
-  return createVms(call, [name], { ...options, like: vmName(vm) });
+  const like = vmName(vm);
+  const clone = (): Promise<number> => createVms(call, [name], { ...options, like });
+  const isUp = vm.state !== VmState.STOPPED;
+  return options.stopSource && isUp && !options.dryRun ? whileStopped(call, like, clone) : clone();
+}
+
+/** A copy does not change its source: one that ran runs again, whatever became of the copying. */
+async function whileStopped(call: Invocation, vm: string, work: () => Promise<number>): Promise<number> {
+  const stopped = await shutdownVms(call, [vm], {});
+  if (stopped !== 0) return stopped;
+  const unstoppable = { ...call, world: { ...call.world, signal: new AbortController().signal } };
+  const code = await work().catch(async (error: unknown) => {
+    await startVms(unstoppable, [vm], {});
+    throw error;
+  });
+  const started = await startVms(unstoppable, [vm], {});
+  return code === 0 ? started : code;
 }

@@ -14,7 +14,7 @@ import {
 } from './option.js';
 import { verb } from './verb.js';
 import type { FleetOptions } from './fleet/fleet-apply-action.js';
-import type { CreateOptions } from './vm-create-action.js';
+import type { CloneOptions, CreateOptions } from './vm-create-action.js';
 import type { LabelOptions } from './vm-label-action.js';
 
 function diskOptions(): readonly Option[] {
@@ -78,7 +78,7 @@ function placeOptions(): readonly Option[] {
       1,
       1_000,
     ),
-    listOption('--on <hosts>', 'only on these hosts, names or patterns'),
+    listOption('--on <hosts>', "only on these hosts, names or patterns; one without such a VM is sent another host's"),
     option('--spread', 'even over hosts and cores; the default').conflicts('pack'),
     option('--pack', 'on as few hosts as have the memory'),
     option('--apart [key]', 'those with the same value of this label on different hosts; else those of this command'),
@@ -159,7 +159,7 @@ export const createVerb = verb({
 export const cloneVerb = verb({
   name: 'clone',
   args: '<vm> <name>',
-  about: 'make copies of a VM that is stopped, addressed, on its host',
+  about: 'make copies of a VM that is stopped, addressed, on its host or on others',
   formats: ADDRESSED,
   options: [
     countOrMaxOption(
@@ -168,10 +168,16 @@ export const cloneVerb = verb({
       1,
       1_000,
     ),
+    listOption('--on <hosts>', 'on these hosts, as many on each; cfg and disks are sent there. Else on its own'),
+    option('--stop-source', 'shut the VM down if it runs, and start it again when it is copied'),
     listOption('--label <key=value>', 'give each this label'),
     ...makeOptions(),
   ],
-  examples: ['domherd vm clone web-7 db --count 2', 'domherd vm clone domU@dom0-1 gateway --memory 128'],
-  run: async (call, args, options: CreateOptions) =>
+  examples: [
+    'domherd vm clone web-7 db --count 2',
+    'domherd vm clone domU@dom0-1 gateway --on dom0-2 --memory 128',
+    'domherd vm clone web-7 web-8 --stop-source',
+  ],
+  run: async (call, args, options: CloneOptions) =>
     (await import('./vm-create-action.js')).cloneVms(call, args, options),
 });

@@ -46,6 +46,17 @@ export type OrderAction =
     }
   /** Whether its host starts it when that boots. */
   | { readonly kind: 'setAutostart'; readonly isOn: boolean }
+  /** Sends cfg and disks as a transfer. */
+  | { readonly kind: 'send'; readonly transferId: string }
+  /** Makes the VM of what comes as a transfer. */
+  | {
+      readonly kind: 'receive';
+      readonly transferId: string;
+      /** `undefined`: it is no copy, but the VM itself, which stays what it was. */
+      readonly copy: { readonly name: string; readonly uuid: string; readonly shape: VmShape } | undefined;
+    }
+  /** Takes away a VM that another host has now, whoever made it. */
+  | { readonly kind: 'leave' }
   /** Dials with its console, or its log. */
   | { readonly kind: 'openConsole'; readonly consoleId: string; readonly log: ConsoleLogTail | undefined };
 

@@ -3,7 +3,7 @@
 // - Of a transfer there are a few pieces in memory: whoever sends waits for the one who reads.
 // - What ends one end ends the other. An end that does not come, or a transfer in which nothing moves, is ended by time.
 import { MAX_PIECE_BYTES, type TransferChunk } from '../../shared/domain/transfer.js';
-import { AppError, invalid, messageOf, notFound, wrongState } from '../../shared/errors.js';
+import { AppError, invalid, messageOf, notFound, toAppError, wrongState } from '../../shared/errors.js';
 import type { RandomSource } from '../ports/environment.js';
 import type { Timers } from '../ports/timer.js';
 import type { TransferSource } from '../ports/transfer-source.js';
@@ -27,6 +27,9 @@ export interface OpenTransfer {
 const WAITING_PIECES = 4;
 /** The orders that tell of it go out together; the other host may be behind with its own. */
 const QUIET_MS = 300_000;
+
+/** What a transfer that was whole is ended with. */
+const TAKEN = Symbol('taken');
 
 interface Transfer {
   readonly id: string;
@@ -152,8 +155,8 @@ export class TransferHub {
   private taken({ abort: { signal } }: Transfer): Promise<void> {
     return new Promise((resolve, reject) => {
       const tell = (): void => {
-        if (signal.reason instanceof AppError) reject(signal.reason);
-        else resolve();
+        if (signal.reason === TAKEN) resolve();
+        else reject(toAppError(signal.reason));
       };
       if (signal.aborted) tell();
       else signal.addEventListener('abort', tell, { once: true });
@@ -165,7 +168,7 @@ export class TransferHub {
     transfer.forgetTimer();
     this.transfers.delete(transfer.id);
     if (failure !== undefined) transfer.pipe.fail(failure);
-    transfer.abort.abort(failure ?? 'taken');
+    transfer.abort.abort(failure ?? TAKEN);
   }
 
   private moved(transfer: Transfer): void {

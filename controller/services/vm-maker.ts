@@ -15,11 +15,13 @@ import type { Fleet } from './fleet.js';
 import type { Journal } from './journal.js';
 import { KeyedQueue } from './keyed-queue.js';
 import { Lanes } from './lanes.js';
+import type { OrderAnswer } from './order-book.js';
 import type { PoolIndex } from './pool-index.js';
 import type { VmStarter } from './vm-starter.js';
 import type { VmAddresser } from './vm-addresser.js';
 import type { VmHoldings } from './vm-holdings.js';
 import { orderError, type VmOperator } from './vm-operator.js';
+import type { CarryOrder, VmCarrier } from './vm-carrier.js';
 import { runEach, type Tell, type VmProgress, type VmResult, type VmStep } from './vm-progress.js';
 
 /** One VM that is to be made. Plain data, which survives JSON. */
@@ -31,7 +33,7 @@ export interface MakeIntent {
   readonly source: string;
   /** "a copy of domU@dom0-1" */
   readonly what: string;
-  readonly order: MakeOrder;
+  readonly order: MakeOrder | CarryOrder;
   readonly memoryMib: number;
   readonly vcpus: number;
   readonly reservation: string;
@@ -61,6 +63,7 @@ export interface VmMakerOptions {
   readonly operator: VmOperator;
   readonly addresser: VmAddresser;
   readonly starter: VmStarter;
+  readonly carrier: VmCarrier;
   readonly holdings: VmHoldings;
   readonly pools: PoolIndex;
   readonly journal: Journal;
@@ -265,13 +268,12 @@ export class VmMaker {
 
   private async make(making: Making): Promise<void> {
     const { operator, fleet } = this.options;
-    const { job, data, shape, abort } = making;
+    const { job, data, abort } = making;
     const answer = await this.disks.run(job.hostId, () => {
       abort.signal.throwIfAborted();
       if (!this.isKept(making)) throw hostRemoved();
       making.mayExist = true;
-      const { orderId } = job;
-      return operator.order(making.vm, { ...data.order, shape }, COPY_MS, abort.signal, making.tell, { orderId });
+      return this.order(making);
     });
     // Its host has undone it already, or never heard of it.
     if (answer.kind === 'failed' || answer.kind === 'unsent') making.mayExist = false;
@@ -287,6 +289,17 @@ export class VmMaker {
     const { code } = failure;
     const text = `${message}; it is made, and not started: ${failure.message}`;
     await this.end(making, 'done', { code, message: text, details: failure.details, warnings });
+  }
+
+  private order({ job, data, shape, vm, abort, tell }: Making): Promise<OrderAnswer> {
+    const { operator, carrier } = this.options;
+    const { orderId } = job;
+    const { order } = data;
+    if (order.kind !== 'carry')
+      return operator.order(vm, { ...order, shape }, COPY_MS, abort.signal, tell, { orderId });
+    // Under a fresh id each time: a transfer does not outlive the controller, what it made does.
+    const { sourceHostId: hostId, sourceKey: key, name, uuid } = order;
+    return carrier.carry({ hostId, key, name: data.source }, vm, { name, uuid, shape }, abort.signal, tell);
   }
 
   /** The controller died after it was bound. */

@@ -1,18 +1,19 @@
-import { invalid, notFound, wrongState, type AppError } from '../../shared/errors.js';
 import type { MakeSource } from '../../shared/domain/make-source.js';
+import { AppError, invalid, notFound, wrongState } from '../../shared/errors.js';
 import type { VmShape } from '../../shared/domain/vm-shape.js';
 import { refuseUnreachable } from '../domain/address-plan.js';
 import type { HostId, ObservedVif, Vm } from '../domain/vm.js';
 import type { MakeOrder } from '../ports/agent-link.js';
 import type { Fleet } from './fleet.js';
 import { makeOrigins } from './vm-image-origin.js';
+import type { CarryOrder } from './vm-carrier.js';
 
 /** What VMs are made of. */
 export type CreateSource = LikeSource | MakeSource;
 
 export interface LikeSource {
   readonly kind: 'like';
-  /** NAME: the VM of that name on each host. NAME@HOST: that one, and copies stay on its host. */
+  /** NAME: the VM of that name on each host. NAME@HOST: that one. Hosts that are asked for and have none get copies of it. */
   readonly like: string;
 }
 
@@ -32,7 +33,7 @@ export interface Origin {
   readonly copiedKey?: string | undefined;
   /** Where the cfg of a VM of that name is to be: its key. */
   keyOf(name: string): string;
-  order(name: string, uuid: string): MakeOrder;
+  order(name: string, uuid: string): MakeOrder | CarryOrder;
 }
 
 export interface Origins {
@@ -45,15 +46,21 @@ export interface Origins {
 /**
  * Where VMs can be made of `source`.
  *
- * @param hosts names; empty: all
- * @throws {AppError} `not_found`, `invalid` (a host without it)
+ * @param hosts names of those that shall be such places too, if another host can send it there
+ * @throws {AppError} `not_found`, `invalid` (two of that name on one host)
  */
 export function findOrigins(fleet: Fleet, source: CreateSource, hosts: readonly string[], shape: VmShape): Origins {
   if (source.kind !== 'like') return makeOrigins(fleet, source, hosts, shape);
-  const found = vmsLike(fleet, source.like, hosts).map((vm) => ({ vm, error: refuseCopy(fleet, vm) }));
+  const vms = vmsLike(fleet, source.like);
+  const targets = [...new Set([...vms.map(({ hostId }) => hostId), ...hosts.map(hostIdIn(fleet))])];
+  const found = targets.map((hostId) => {
+    const own = vms.filter((vm) => vm.hostId === hostId);
+    if (own.length > 1) throw twice(fleet, own[0]);
+    return { hostId, ...(own[0] ? copyHere(fleet, own[0], shape) : copyFrom(fleet, vms, hostId, shape)) };
+  });
   return {
-    origins: found.flatMap(({ vm, error }) => (error ? [] : [copyOrigin(fleet, vm, shape)])),
-    refusals: found.flatMap(({ vm, error }) => (error ? [{ hostId: vm.hostId, error }] : [])),
+    origins: found.flatMap(({ origin }) => origin ?? []),
+    refusals: found.flatMap(({ hostId, error }) => (error ? [{ hostId, error }] : [])),
   };
 }
 
@@ -74,27 +81,69 @@ function copyOrigin(fleet: Fleet, vm: Vm, shape: VmShape): Origin {
   };
 }
 
-function vmsLike(fleet: Fleet, like: string, hosts: readonly string[]): readonly Vm[] {
+interface Found {
+  readonly origin?: Origin;
+  /** Why it is none. */
+  readonly error?: AppError;
+}
+
+function copyHere(fleet: Fleet, vm: Vm, shape: VmShape): Found {
+  const error = refuseCopy(fleet, vm);
+  return error ? { error } : { origin: copyOrigin(fleet, vm, shape) };
+}
+
+/** The host has no such VM: it gets a copy of one that another has, the first that can be copied. */
+function copyFrom(fleet: Fleet, vms: readonly Vm[], hostId: HostId, shape: VmShape): Found {
+  const errors = vms.map((vm) => refuseCopy(fleet, vm) ?? refuseCarry(fleet, vm, hostId));
+  const source = vms.find((_, n) => errors[n] === undefined);
+  if (source === undefined) return { error: errors[0] ?? notFound('there is nothing to copy') };
+  const { key: sourceKey, hostId: sourceHostId } = source;
+  const origin = copyOrigin(fleet, source, shape);
+  return {
+    origin: {
+      ...{ ...origin, hostId },
+      detail: `${origin.label}, sent here: cfg and disks, new ssh host keys and machine id`,
+      order: (name, uuid) => ({ kind: 'carry', sourceHostId, sourceKey, name, uuid, shape: {} }),
+    },
+  };
+}
+
+function refuseCarry(fleet: Fleet, source: Vm, hostId: HostId): AppError | undefined {
+  const [from, to] = [source.hostId, hostId].map((id) => fleet.hostName(id));
+  if (!fleet.isReachable(hostId)) {
+    return new AppError('unavailable', `host ${to ?? ''} is not online`, {
+      host: to ?? '',
+      hint: 'see domherd host list',
+    });
+  }
+  if (fleet.isSimulated(source.hostId) === fleet.isSimulated(hostId)) return undefined;
+  return invalid(`${from ?? ''} and ${to ?? ''} are not both simulated: nothing real can go from one to the other`);
+}
+
+/** @throws {AppError} `not_found` */
+function vmsLike(fleet: Fleet, like: string): readonly Vm[] {
   const at = like.lastIndexOf('@');
   const [name, only] = at < 0 ? [like, undefined] : [like.slice(0, at), like.slice(at + 1)];
-  const wanted = only === undefined ? hosts : [only];
   const all = fleet.vms.byName(name).filter((vm) => !vm.isGone);
-  const isOn = (vm: Vm, host: string): boolean => {
-    const hostName = fleet.hostName(vm.hostId);
-    return hostName === host || hostName.split('.')[0] === host;
-  };
-  if (only !== undefined && hosts.some((host) => !all.some((vm) => isOn(vm, host) && isOn(vm, only)))) {
-    throw invalid(`copies of ${like} stay on ${only}`, { hint: 'leave --on out, or give --like without a host' });
-  }
-  const without = wanted.find((host) => !all.some((vm) => isOn(vm, host)));
-  if (all.length === 0 || without !== undefined) {
-    const where = without === undefined ? '' : ` on ${without}`;
-    throw notFound(`there is no VM ${name}${where} to copy`, { vm: like, hint: 'see domherd vm list' });
-  }
-  const chosen = wanted.length === 0 ? all : all.filter((vm) => wanted.some((host) => isOn(vm, host)));
-  const twice = chosen.find((vm) => chosen.some((other) => other !== vm && other.hostId === vm.hostId));
-  if (twice) throw invalid(`${fleet.label(twice)} is two VMs`, { hint: 'rename one: name= in its cfg' });
-  return chosen;
+  const vms = only === undefined ? all : all.filter((vm) => isNamed(fleet.hostName(vm.hostId), only));
+  if (vms.length > 0) return vms;
+  const where = only === undefined ? '' : ` on ${only}`;
+  throw notFound(`there is no VM ${name}${where} to copy`, { vm: like, hint: 'see domherd vm list' });
+}
+
+/** @throws {AppError} `not_found` */
+function hostIdIn(fleet: Fleet): (host: string) => HostId {
+  const views = fleet.hosts();
+  return (wanted) => views.find(({ host }) => isNamed(host.name, wanted))?.host.id ?? fleet.host(wanted).host.id;
+}
+
+function isNamed(hostName: string, wanted: string): boolean {
+  return hostName === wanted || hostName.split('.')[0] === wanted;
+}
+
+function twice(fleet: Fleet, vm: Vm | undefined): AppError {
+  const label = vm ? fleet.label(vm) : '';
+  return invalid(`${label} is two VMs`, { hint: 'rename one: name= in its cfg' });
 }
 
 function refuseCopy(fleet: Fleet, source: Vm): AppError | undefined {

@@ -141,6 +141,15 @@ export class FakeAgent implements AgentLink {
     return vm;
   }
 
+  receive({ transferId, copy }: Extract<OrderAction, { kind: 'receive' }>, key: string): OrderOutcome {
+    const source = SENT.get(transferId);
+    if (!source) return { kind: 'failed', code: 'unavailable', message: 'nothing comes', details: {}, vm: undefined };
+    const vifs = source.vifs.map((vif) => ({ ...vif, mac: copy ? undefined : vif.mac }));
+    const vm = { ...source, key, cfgPath: key, name: copy?.name ?? source.name, vifs };
+    this.vms.set(key, vm);
+    return { kind: 'done', vm };
+  }
+
   private async run(order: Order): Promise<void> {
     const former = this.#outcomes.get(order.orderId);
     // What it came to, and the VM as it is now.
@@ -160,12 +169,21 @@ export class FakeAgent implements AgentLink {
   }
 }
 
+/** By transfer: what all agents of a test sent. */
+const SENT = new Map<string, ObservedVm>();
+
 /** Does what the order says. */
 export const obey: Behaviour = (order, agent) => {
   const { action, vmKey } = order;
   if (action.kind === 'copy') return { kind: 'done', vm: agent.copy(action, vmKey) };
   if (action.kind === 'make') return { kind: 'done', vm: agent.make(action, vmKey) };
-  if (action.kind === 'remove') {
+  if (action.kind === 'send') {
+    const sent = agent.vms.get(vmKey);
+    if (sent) SENT.set(action.transferId, sent);
+    return { kind: 'done', vm: sent };
+  }
+  if (action.kind === 'receive') return agent.receive(action, vmKey);
+  if (action.kind === 'remove' || action.kind === 'leave') {
     agent.vms.delete(vmKey);
     return { kind: 'done', vm: undefined };
   }
@@ -191,7 +209,10 @@ export const obey: Behaviour = (order, agent) => {
 /** What a VM is after an order that was done. */
 const STATE_AFTER: Readonly<
   Record<
-    Exclude<OrderAction['kind'], 'copy' | 'make' | 'remove' | 'openConsole' | 'set' | 'setAutostart'>,
+    Exclude<
+      OrderAction['kind'],
+      'copy' | 'make' | 'remove' | 'send' | 'receive' | 'leave' | 'openConsole' | 'set' | 'setAutostart'
+    >,
     ObservedVm['state']
   >
 > = {

@@ -47,11 +47,7 @@ export async function openTransferRig(t: Test): Promise<TransferRig> {
   const calls = new OpenCalls(16);
   const timers = new ManualTimers(new ManualClock());
   const hub = new TransferHub({ timers, random: { bytes: (count) => randomBytes(count) }, source: transferFiles });
-  const rest = {
-    session: () => Promise.resolve(),
-    renew: () => Promise.resolve(),
-    receiveImage: () => Promise.resolve(),
-  };
+  const rest = Object.fromEntries(Object.keys(AgentServiceService).map((name) => [name, () => Promise.resolve()]));
   const listener = new Listener({
     address: '127.0.0.1:0',
     credentials: serverTls.credentials('required'),

@@ -8,6 +8,7 @@ import { parseQcow2Header, QCOW2_HEAD_BYTES, type Qcow2Header } from '../../doma
 import type { DiskKind } from '../../domain/storage-choice.js';
 import type { Room } from '../../ports/disk-store.js';
 import { errnoOf, fileError, syncFolder, unlessMissing, withFile } from './atomic-file.js';
+import { writePieces } from './write-pieces.js';
 import { runProgram } from './disk-program.js';
 
 /** The longest that an order may take. */
@@ -92,6 +93,8 @@ export class FileDiskStore {
       case 'image':
         if (source.format === 'raw') return this.#copy(source.path, path, 'auto', signal);
         return this.#run(['qemu-img', 'convert', '-f', 'qcow2', '-O', 'raw', source.path, path], COPY_MS, signal);
+      case 'received':
+        return guard(path, () => writePieces(path, source.sizeBytes, source.pieces, signal));
       case 'blank':
         return guard(path, () => truncate(path, source.bytes));
       case 'swap':

@@ -80,6 +80,8 @@ export class LvmDiskStore {
       if (sizeBytes > from.sizeBytes) await this.#lvm.change('lvextend', '--size', `${sizeBytes}b`, place.path);
       return;
     }
+    if (source.kind === 'received')
+      throw new AppError('invalid', `${place.path} cannot be filled from another host: only files can`);
     const length = 'bytes' in source ? source.bytes : await this.#lengthOf(source, from, signal);
     const size = `${Math.max(length, sizeBytes)}b`;
     if (place.pool !== undefined) {
@@ -127,6 +129,8 @@ export class LvmDiskStore {
         if (!isZero) await this.#zero(path, sectors, signal);
         return;
       }
+      case 'received':
+        return;
       case 'blank':
       case 'swap':
         if (!isZero) await this.#zero(path, 0, signal);
@@ -142,7 +146,7 @@ export class LvmDiskStore {
 
   /** Of what the source puts into a raw disk. */
   async #lengthOf(
-    source: Extract<DiskSource, { path: string }>,
+    source: Exclude<Extract<DiskSource, { path: string }>, { kind: 'received' }>,
     from: Volume | undefined,
     signal: AbortSignal,
   ): Promise<number> {

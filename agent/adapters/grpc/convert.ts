@@ -169,6 +169,12 @@ function parseAction(action: wire.Order['action']): OrderAction {
       return { kind: 'setAutostart', isOn: action.value.on };
     case 'openConsole':
       return { kind: 'openConsole', ...parseConsole(action.value) };
+    case 'send':
+      return { kind: 'send', transferId: action.value.transferId };
+    case 'receive':
+      return { kind: 'receive', ...parseReceive(action.value) };
+    case 'leave':
+      return { kind: 'leave' };
     case undefined:
       // A newer controller; N and N-1 work together, so it knows which orders an older agent has.
       throw new AppError('invalid', 'The order asks for what this agent does not know', { hint: 'upgrade the agent' });
@@ -202,6 +208,11 @@ function parseMake({ name, uuid, shape, source }: wire.MakeVm): MakeSettings {
     shape: shapeFromWire(shape),
     source: imageSourceFromWire(source.value),
   };
+}
+
+function parseReceive({ transferId, name, uuid, shape, moved }: wire.ReceiveVm) {
+  const copy = moved ? undefined : { name: parseVmName(name), uuid, shape: shapeFromWire(shape) };
+  return { transferId, copy };
 }
 
 function parseTimeout(timeoutSeconds: number): number {

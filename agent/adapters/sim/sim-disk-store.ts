@@ -1,13 +1,14 @@
-import { mkdir, rm, stat, writeFile } from 'node:fs/promises';
+import { appendFile, mkdir, rm, stat, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { DiskSize, NewDisk, StoredDisk } from '../../domain/new-disk.js';
 import type { DiskKind, StorageFacts } from '../../domain/storage-choice.js';
 import type { DiskQuestion, DiskStore, Room } from '../../ports/disk-store.js';
 import { SIM_IMAGE_FOLDER } from './sim-images.js';
+import { SIM_DISK_BYTES } from './sim-files.js';
 import { unlessMissing } from './sim-world.js';
 
-const EMPTY: DiskSize = { sizeBytes: 0, usedBytes: 0 };
+const SIZE: DiskSize = { sizeBytes: SIM_DISK_BYTES, usedBytes: SIM_DISK_BYTES };
 
 /** Disks that are empty files in a folder of their own; there is always room. */
 export class SimDiskStore implements DiskStore {
@@ -25,8 +26,8 @@ export class SimDiskStore implements DiskStore {
 
   /** The image's own are there without a file. */
   async find(path: string): Promise<DiskSize | undefined> {
-    if (/^\/opt\/xen\/domains\/domU\d*\//.test(path) || path.startsWith(SIM_IMAGE_FOLDER)) return EMPTY;
-    return (await unlessMissing(stat(this.#fileOf(path)))) === undefined ? undefined : EMPTY;
+    if (/^\/opt\/xen\/domains\/domU\d*\//.test(path) || path.startsWith(SIM_IMAGE_FOLDER)) return SIZE;
+    return (await unlessMissing(stat(this.#fileOf(path)))) === undefined ? undefined : SIZE;
   }
 
   async survey({ disks }: DiskQuestion): Promise<StorageFacts> {
@@ -44,11 +45,13 @@ export class SimDiskStore implements DiskStore {
     return Promise.resolve({ store: 'simulated', freeBytes: Number.MAX_SAFE_INTEGER });
   }
 
-  async make({ place }: NewDisk, signal: AbortSignal): Promise<void> {
+  async make({ source, place }: NewDisk, signal: AbortSignal): Promise<void> {
     if (this.#copyMs > 0) await delay(this.#copyMs, undefined, { signal });
     const file = this.#fileOf(place.path);
     await mkdir(dirname(file), { recursive: true });
     await writeFile(file, '');
+    if (source.kind !== 'received') return;
+    for await (const piece of source.pieces) await appendFile(file, piece.bytes);
   }
 
   remove({ path }: StoredDisk): Promise<void> {

@@ -67,6 +67,16 @@ function actionToWire(action: OrderAction): WireOrder['action'] {
         value: { consoleId, log: log && { lines: log.lines, follow: log.isFollowed } },
       };
     }
+    case 'send':
+      return { $case: 'send', value: { transferId: action.transferId } };
+    case 'receive': {
+      const { transferId, copy } = action;
+      const shape = shapeToWire(copy?.shape ?? {});
+      const value = { transferId, name: copy?.name ?? '', uuid: copy?.uuid ?? '', shape, moved: copy === undefined };
+      return { $case: 'receive', value };
+    }
+    case 'leave':
+      return { $case: 'leave', value: {} };
   }
 }
 

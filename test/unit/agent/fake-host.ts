@@ -8,6 +8,9 @@ import type { VmConfigurer } from '../../../agent/services/configure-vm.js';
 import { VmSetter } from '../../../agent/services/vm-setter.js';
 import type { ConsoleServer } from '../../../agent/services/console-server.js';
 import { VmCopier } from '../../../agent/services/copy-vm.js';
+import { VmReceiver } from '../../../agent/services/receive-vm.js';
+import { VmSender } from '../../../agent/services/send-vm.js';
+import type { TransferLink } from '../../../agent/ports/transfer-link.js';
 import { VmMaker } from '../../../agent/services/vm-maker.js';
 import { Observer } from '../../../agent/services/observe.js';
 import type { CarryOut } from '../../../agent/services/order-runner.js';
@@ -352,6 +355,13 @@ const nothing = (): never => {
 };
 const noImages: HostImages = { acquire: nothing, clear: () => Promise.resolve() };
 const noBootFiles: BootFiles = { exists: nothing, find: nothing };
+const NO_PIECES: AsyncIterable<never> = {
+  [Symbol.asyncIterator]: () => ({ next: () => Promise.resolve({ done: true, value: undefined }) }),
+};
+const NO_TRANSFERS: TransferLink = {
+  send: () => Promise.reject(new AppError('unavailable', 'there is no controller')),
+  receive: () => Promise.reject(new AppError('unavailable', 'there is no controller')),
+};
 
 /** What carries orders out on that host. */
 export function carryOutOf(
@@ -377,6 +387,10 @@ export function carryOutOf(
     maker,
   );
   const setter = new VmSetter({ cfgFolder: host, toolstack: host, autostart: host.autostart, configurer });
+  const observer = new Observer(host, host, host, host.autostart);
+  const files = { exists: () => Promise.resolve(true), read: () => NO_PIECES };
+  const parts = { observer, cfgFolder: host, disks, diskContent: files, hostFiles: files, transfers: NO_TRANSFERS };
+  const transferring = { sender: new VmSender(parts), receiver: new VmReceiver({ ...parts, maker }) };
   const means = { toolstack: host, configurer, copier: new VmCopier(host, disks, maker), maker, imager, bridges: host };
-  return makeCarryOut({ observer: new Observer(host, host, host, host.autostart), ...means, consoles, setter });
+  return makeCarryOut({ observer, ...means, ...transferring, consoles, setter });
 }

@@ -240,6 +240,9 @@ export interface Order {
     | { $case: "make"; value: MakeVm }
     | { $case: "set"; value: SetVm }
     | { $case: "setAutostart"; value: SetAutostart }
+    | { $case: "send"; value: SendVm }
+    | { $case: "receive"; value: ReceiveVm }
+    | { $case: "leave"; value: LeaveVm }
     | undefined;
 }
 
@@ -352,6 +355,37 @@ export interface SetVm {
  */
 export interface SetAutostart {
   on: boolean;
+}
+
+/**
+ * Sends cfg and disks of a stopped VM as a transfer. Errors: FAILED_PRECONDITION (not stopped), ABORTED (it was started
+ * meanwhile), INVALID_ARGUMENT (a disk that is no raw image), what ended the transfer.
+ */
+export interface SendVm {
+  transferId: string;
+}
+
+/**
+ * Makes the VM of vm_key, a cfg path that is not there yet, of what comes as a transfer. Errors: as CopyVm; NOT_FOUND (a file
+ * that its cfg names is not on this host: details `path`), what ended the transfer.
+ */
+export interface ReceiveVm {
+  transferId: string;
+  /** A copy gets these three, ssh host keys and a machine id of its own, and no MAC. */
+  name: string;
+  uuid: string;
+  shape:
+    | VmShape
+    | undefined;
+  /** It is no copy: the VM itself, which stays what it was. */
+  moved: boolean;
+}
+
+/**
+ * Takes a stopped VM away that another host has now, whoever made it: cfg and the disks that it writes. One that is not there
+ * is gone. Errors: FAILED_PRECONDITION (not stopped).
+ */
+export interface LeaveVm {
 }
 
 export interface OrderProgress {
@@ -2345,6 +2379,15 @@ export const Order: MessageFns<Order> = {
       case "setAutostart":
         SetAutostart.encode(message.action.value, writer.uint32(210).fork()).join();
         break;
+      case "send":
+        SendVm.encode(message.action.value, writer.uint32(146).fork()).join();
+        break;
+      case "receive":
+        ReceiveVm.encode(message.action.value, writer.uint32(154).fork()).join();
+        break;
+      case "leave":
+        LeaveVm.encode(message.action.value, writer.uint32(162).fork()).join();
+        break;
     }
     return writer;
   },
@@ -2498,6 +2541,30 @@ export const Order: MessageFns<Order> = {
             message.action = { $case: "setAutostart", value: SetAutostart.decode(reader, reader.uint32()) };
             continue;
           }
+          case 18: {
+            if (tag !== 146) {
+              break;
+            }
+
+            message.action = { $case: "send", value: SendVm.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 19: {
+            if (tag !== 154) {
+              break;
+            }
+
+            message.action = { $case: "receive", value: ReceiveVm.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 20: {
+            if (tag !== 162) {
+              break;
+            }
+
+            message.action = { $case: "leave", value: LeaveVm.decode(reader, reader.uint32()) };
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2600,6 +2667,24 @@ export const Order: MessageFns<Order> = {
       case "setAutostart": {
         if (object.action?.value !== undefined && object.action?.value !== null) {
           message.action = { $case: "setAutostart", value: SetAutostart.fromPartial(object.action.value) };
+        }
+        break;
+      }
+      case "send": {
+        if (object.action?.value !== undefined && object.action?.value !== null) {
+          message.action = { $case: "send", value: SendVm.fromPartial(object.action.value) };
+        }
+        break;
+      }
+      case "receive": {
+        if (object.action?.value !== undefined && object.action?.value !== null) {
+          message.action = { $case: "receive", value: ReceiveVm.fromPartial(object.action.value) };
+        }
+        break;
+      }
+      case "leave": {
+        if (object.action?.value !== undefined && object.action?.value !== null) {
+          message.action = { $case: "leave", value: LeaveVm.fromPartial(object.action.value) };
         }
         break;
       }
@@ -3572,6 +3657,209 @@ export const SetAutostart: MessageFns<SetAutostart> = {
   fromPartial<I extends Exact<DeepPartial<SetAutostart>, I>>(object: I): SetAutostart {
     const message = createBaseSetAutostart();
     message.on = object.on ?? false;
+    return message;
+  },
+};
+
+function createBaseSendVm(): SendVm {
+  return { transferId: "" };
+}
+
+export const SendVm: MessageFns<SendVm> = {
+  encode(message: SendVm, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.transferId !== "") {
+      writer.uint32(10).string(message.transferId);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): SendVm {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSendVm();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.transferId = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<SendVm>, I>>(base?: I): SendVm {
+    return SendVm.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<SendVm>, I>>(object: I): SendVm {
+    const message = createBaseSendVm();
+    message.transferId = object.transferId ?? "";
+    return message;
+  },
+};
+
+function createBaseReceiveVm(): ReceiveVm {
+  return { transferId: "", name: "", uuid: "", shape: undefined, moved: false };
+}
+
+export const ReceiveVm: MessageFns<ReceiveVm> = {
+  encode(message: ReceiveVm, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.transferId !== "") {
+      writer.uint32(10).string(message.transferId);
+    }
+    if (message.name !== "") {
+      writer.uint32(18).string(message.name);
+    }
+    if (message.uuid !== "") {
+      writer.uint32(26).string(message.uuid);
+    }
+    if (message.shape !== undefined) {
+      VmShape.encode(message.shape, writer.uint32(34).fork()).join();
+    }
+    if (message.moved !== false) {
+      writer.uint32(40).bool(message.moved);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ReceiveVm {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseReceiveVm();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.transferId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.uuid = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.shape = VmShape.decode(reader, reader.uint32());
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.moved = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<ReceiveVm>, I>>(base?: I): ReceiveVm {
+    return ReceiveVm.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<ReceiveVm>, I>>(object: I): ReceiveVm {
+    const message = createBaseReceiveVm();
+    message.transferId = object.transferId ?? "";
+    message.name = object.name ?? "";
+    message.uuid = object.uuid ?? "";
+    message.shape = (object.shape !== undefined && object.shape !== null)
+      ? VmShape.fromPartial(object.shape)
+      : undefined;
+    message.moved = object.moved ?? false;
+    return message;
+  },
+};
+
+function createBaseLeaveVm(): LeaveVm {
+  return {};
+}
+
+export const LeaveVm: MessageFns<LeaveVm> = {
+  encode(_: LeaveVm, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): LeaveVm {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseLeaveVm();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<LeaveVm>, I>>(base?: I): LeaveVm {
+    return LeaveVm.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<LeaveVm>, I>>(_: I): LeaveVm {
+    const message = createBaseLeaveVm();
     return message;
   },
 };

@@ -1,0 +1,66 @@
+import type { FilePiece, TransferFile } from '../../shared/domain/transfer.js';
+import { AppError, notFound, wrongState } from '../../shared/errors.js';
+import { disksToSend } from '../domain/received-vm.js';
+import type { ObservedVm } from '../domain/vm.js';
+import type { Disk } from '../domain/xl-cfg/disk.js';
+import { parseXlCfg } from '../domain/xl-cfg/xl-cfg.js';
+import type { CfgFolder } from '../ports/cfg-folder.js';
+import type { DiskContent } from '../ports/disk-content.js';
+import type { DiskStore } from '../ports/disk-store.js';
+import type { TransferLink } from '../ports/transfer-link.js';
+import type { Observer } from './observe.js';
+import type { ReportProgress } from './order-runner.js';
+
+export interface VmSenderParts {
+  readonly observer: Observer;
+  readonly cfgFolder: CfgFolder;
+  readonly disks: DiskStore;
+  readonly diskContent: DiskContent;
+  readonly transfers: TransferLink;
+}
+
+/**
+ * Sends stopped VMs to other hosts: cfg and the disks that they write. Nothing of the VM changes.
+ *
+ * Invariant: what was sent to its end is a VM that was stopped from the first byte to the last.
+ */
+export class VmSender {
+  readonly #parts: VmSenderParts;
+
+  constructor(parts: VmSenderParts) {
+    this.#parts = parts;
+  }
+
+  /**
+   * @param vm as it was observed just now
+   * @throws {AppError} `wrong_state` (not stopped, no cfg), `invalid` (a disk that is no raw image file), `not_found` (a disk),
+   *   `raced` (it was started meanwhile), what ended the transfer
+   */
+  async send(vm: ObservedVm, transferId: string, progress: ReportProgress, signal: AbortSignal): Promise<void> {
+    const { cfgFolder, transfers } = this.#parts;
+    if (vm.cfgPath === undefined) throw wrongState(`${vm.name} has no cfg file: it cannot go to another host`);
+    const cfgText = await cfgFolder.read(vm.cfgPath);
+    const disks = disksToSend(vm, parseXlCfg(cfgText));
+    const files = await Promise.all(disks.map((disk) => this.#fileOf(disk)));
+    progress(`send ${files.map(({ name }) => name).join(', ') || 'its cfg'}`);
+    await transfers.send(transferId, { files, cfgText }, this.#pieces(vm, disks, signal), signal);
+  }
+
+  async #fileOf({ target }: Disk): Promise<TransferFile> {
+    const found = await this.#parts.disks.find(target);
+    if (found === undefined) throw notFound(`There is no disk ${target}`, { disk: target });
+    return { name: target, sizeBytes: found.sizeBytes, usedBytes: Math.min(found.usedBytes, found.sizeBytes) };
+  }
+
+  async *#pieces(
+    vm: ObservedVm,
+    disks: readonly Disk[],
+    signal: AbortSignal,
+  ): AsyncGenerator<FilePiece, void, undefined> {
+    for (const [n, { target }] of disks.entries()) yield* this.#parts.diskContent.read(target, n, signal);
+    // Somebody may have typed xl create: then what went is of no use, and the other end must not take it for whole.
+    const present = await this.#parts.observer.find(vm.key);
+    if (present?.state === 'stopped') return;
+    throw new AppError('raced', `${vm.name} is ${present?.state ?? 'gone'}: it was stopped when its sending began`);
+  }
+}

@@ -1,0 +1,76 @@
+import type { VmShape } from '../../shared/domain/vm-shape.js';
+import { AppError } from '../../shared/errors.js';
+import type { HostId, Vm } from '../domain/vm.js';
+import type { OrderAction } from '../ports/agent-link.js';
+import type { Fleet } from './fleet.js';
+import type { OrderAnswer } from './order-book.js';
+import type { TransferHub } from './transfer-hub.js';
+import { orderError, type VmOperator } from './vm-operator.js';
+import type { Tell } from './vm-progress.js';
+
+/** From which VM to which. Plain data, which survives JSON. */
+export interface CarryOrder {
+  readonly kind: 'carry';
+  readonly sourceHostId: HostId;
+  readonly sourceKey: string;
+  readonly name: string;
+  readonly uuid: string;
+  readonly shape: VmShape;
+}
+
+export interface VmCarrierOptions {
+  readonly fleet: Fleet;
+  readonly operator: VmOperator;
+  readonly transfers: TransferHub;
+}
+
+type Copy = Extract<OrderAction, { readonly kind: 'receive' }>['copy'];
+
+/** A large image over a slow network. */
+const CARRY_MS = 3_600_000;
+
+/** Has one host send a stopped VM, and another make a VM of what comes. */
+export class VmCarrier {
+  private readonly options: VmCarrierOptions;
+
+  constructor(options: VmCarrierOptions) {
+    this.options = options;
+  }
+
+  /**
+   * @param vm that is to be
+   * @param copy `undefined`: it is no copy, but the VM itself
+   * @returns the receiver's answer, or, where that one failed because of the sender, the sender's: what is there in the end is
+   *   for the receiver to say
+   */
+  async carry(
+    source: Pick<Vm, 'hostId' | 'key' | 'name'>,
+    vm: Pick<Vm, 'hostId' | 'key' | 'name'>,
+    copy: Copy,
+    signal: AbortSignal,
+    tell: Tell,
+  ): Promise<OrderAnswer> {
+    const { fleet, operator, transfers } = this.options;
+    const [from, to] = [fleet.hostName(source.hostId), fleet.hostName(vm.hostId)];
+    const transfer = transfers.open(from, to);
+    const done = new AbortController();
+    const stop = AbortSignal.any([signal, done.signal]);
+    const send = { kind: 'send', transferId: transfer.id } as const;
+    const receive = { kind: 'receive', transferId: transfer.id, copy } as const;
+    let first: OrderAnswer | undefined;
+    const ended = (answer: OrderAnswer): OrderAnswer => {
+      if (answer.kind !== 'done') {
+        first ??= answer;
+        transfer.close(orderError(answer));
+      }
+      return answer;
+    };
+    const sending = operator.order(source, send, CARRY_MS, stop, () => undefined).then(ended);
+    const received = ended(await operator.order(vm, receive, CARRY_MS, signal, tell));
+    // A copy that was there already took nothing: nobody waits for the sender.
+    transfer.close(new AppError('unavailable', `${to} has what it needs`));
+    done.abort();
+    await sending;
+    return received.kind === 'failed' && first?.kind === 'failed' ? first : received;
+  }
+}
