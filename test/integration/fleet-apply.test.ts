@@ -47,11 +47,27 @@ t.test('a fleet of a file', async (t) => {
   t.match(await fleet.rows('vm list web-*'), [{ name: 'web-1', state: 'stopped', labels: { role: 'back' } }]);
   t.equal((await fleet.rows('vm list domU@dom0-*')).length, 2, 'the image is left alone');
 
-  writeFileSync(path, ONE.replace('32', '64'));
-  t.match(await fleet.run(`vm apply -f ${path}`), {
-    exitCode: 5,
-    err: /! web-1@dom0-\d left as it is: memory is 32 MiB/,
-  });
+  const larger = ONE.replace('32', '64, vcpus: 2');
+  writeFileSync(path, larger);
+  const untouched = await fleet.everything();
+  t.match(await fleet.ok(`vm diff -f ${path}`), /^~ +web-1@dom0-\d +set memory 32 -> 64 MiB, vcpus 1 -> 2$/m);
+  t.equal(await fleet.everything(), untouched);
+  t.match(await fleet.run(`vm apply -f ${path}`), { exitCode: 0, err: /~ web-1@dom0-\d set memory 32 -> 64 MiB/ });
+  t.match(await fleet.rows('vm list web-1'), [{ memoryMib: 64, vcpus: 2, state: 'stopped' }]);
+  t.match(await fleet.run(`vm apply -f ${path}`), { exitCode: 0, err: /everything is as the file says/ });
+  writeFileSync(path, larger.replace('64', '48').replace('false', 'true'));
+  await fleet.ok(`vm apply -f ${path}`);
+  await fleet.ok('vm wait web-1 --for=running');
+  t.match(await fleet.rows('vm list web-1'), [{ memoryMib: 48 }], 'set before it is started');
+  writeFileSync(path, larger.replace('64', '40').replace('false', 'true'));
+  await fleet.ok(`vm apply -f ${path}`);
+  t.match(await fleet.rows('vm list web-1'), [{ memoryMib: 40, state: 'running' }], 'less, while it runs');
+  t.match(await fleet.run(`vm apply -f ${path}`), { exitCode: 0, err: /everything is as the file says/ });
+  writeFileSync(path, larger.replace('64', '96').replace('false', 'true'));
+  const late = /96 MiB \(it was started with 48 at most\): from its next start on; domherd vm restart web-1/;
+  t.match(await fleet.run(`vm apply -f ${path}`), { exitCode: 0, err: late });
+  await fleet.ok('vm restart web-1 --timeout 1m --then destroy');
+  t.match(await fleet.run(`vm apply -f ${path}`), { exitCode: 0, err: /everything is as the file says/ });
   rmSync(path);
   for (const [args, err] of [
     [`vm apply -f ${path}`, /cannot be read/],

@@ -77,20 +77,23 @@ class Applier {
     this.file = file;
   }
 
-  /** New ones first, what is taken away last: whatever fails on the way leaves more rather than less. */
+  /**
+   * New ones first, what is taken away last: whatever fails on the way leaves more rather than less. Sizes between stops and
+   * starts: then they need no restart.
+   */
   async apply(changes: readonly FleetChange[]): Promise<number> {
     for (const change of changes) {
       if (change.kind === 'create') await this.create(change);
       if (change.kind === 'label') await this.label(change);
-      if (change.kind === 'differ') this.exitCodes.add(EXIT_CODE.wrong_state);
       if (this.call.world.signal.aborted) break;
     }
     const of = (kind: FleetChange['kind']): string[] =>
       changes.flatMap((change) => (change.kind === kind && change.kind !== 'create' ? [change.vm] : []));
+    await this.stop(of('stop'));
+    for (const same of alike(changes)) await this.set(same);
     await this.order(of('start'), (client, base) =>
       callStream(client.start.bind(client), { ...base, force: false }, this.limits()),
     );
-    await this.stop(of('stop'));
     await this.stop(changes.flatMap((change) => (change.kind === 'remove' && change.isRunning ? [change.vm] : [])));
     await this.order(of('remove'), (client, base) => callStream(client.delete.bind(client), base, this.limits()));
     const [only, ...more] = this.exitCodes;
@@ -110,6 +113,15 @@ class Applier {
     const request = { requestId: this.call.world.newId(), ...selected([vm]), set: { ...set }, remove: [] };
     await withClient(this.call, VmServiceClient, (client) => callUnary(client.setLabels.bind(client), request, CALL));
     this.exitCodes.add(0);
+  }
+
+  private set([first, ...more]: readonly SetChange[]): Promise<void> {
+    if (first === undefined) return Promise.resolve();
+    const { memory = 0, vcpus = 0 } = first.sizes;
+    const names = [first, ...more].map(({ vm }) => vm);
+    return this.order(names, (client, base) =>
+      callStream(client.set.bind(client), { ...base, memoryMib: memory, vcpus, settings: [] }, this.limits()),
+    );
   }
 
   private stop(names: readonly string[]): Promise<void> {
@@ -137,6 +149,20 @@ class Applier {
   private limits(): { readonly signal: AbortSignal } {
     return { signal: this.call.world.signal };
   }
+}
+
+type SetChange = Extract<FleetChange, { kind: 'set' }>;
+
+/** One order for all that get the same. */
+function alike(changes: readonly FleetChange[]): readonly (readonly SetChange[])[] {
+  const found = new Map<string, SetChange[]>();
+  for (const change of changes) {
+    if (change.kind !== 'set') continue;
+    const { memory = 0, vcpus = 0 } = change.sizes;
+    const key = `${String(memory)} ${String(vcpus)}`;
+    found.set(key, [...(found.get(key) ?? []), change]);
+  }
+  return [...found.values()];
 }
 
 type OrderBase = ReturnType<typeof selected> & { requestId: string; dryRun: boolean };

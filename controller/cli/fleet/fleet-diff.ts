@@ -16,12 +16,17 @@ export interface PresentVm {
   readonly labels: Labels;
 }
 
+/** What is not given is as the file says already. */
+export interface Sizes {
+  readonly memory?: number;
+  readonly vcpus?: number;
+}
+
 export type FleetChange =
   | { readonly kind: 'create'; readonly group: FleetGroup; readonly names: readonly string[] }
   | { readonly kind: 'label'; readonly vm: string; readonly set: Labels; readonly detail: string }
   | { readonly kind: 'start' | 'stop'; readonly vm: string }
-  /** What it has is another than the file says, and is left: nothing changes it in place. */
-  | { readonly kind: 'differ'; readonly vm: string; readonly detail: string }
+  | { readonly kind: 'set'; readonly vm: string; readonly sizes: Sizes; readonly detail: string }
   | { readonly kind: 'remove'; readonly vm: string; readonly isRunning: boolean };
 
 /**
@@ -57,16 +62,17 @@ export function labelsOf(file: FleetFile, group: FleetGroup): Labels {
 function changesOf(group: FleetGroup, vm: PresentVm): readonly FleetChange[] {
   const set = Object.fromEntries(Object.entries(group.labels).filter(([key, value]) => vm.labels[key] !== value));
   const { memory = vm.memoryMib, vcpus = vm.vcpus } = group.options;
-  const sizes = [
-    memory === vm.memoryMib ? '' : `memory is ${String(vm.memoryMib)} MiB, the file says ${String(memory)}`,
-    vcpus === vm.vcpus ? '' : `vcpus are ${String(vm.vcpus)}, the file says ${String(vcpus)}`,
-  ].filter((size) => size !== '');
+  const sizes = { ...(memory !== vm.memoryMib && { memory }), ...(vcpus !== vm.vcpus && { vcpus }) };
+  const details = [
+    ...(memory === vm.memoryMib ? [] : [`memory ${String(vm.memoryMib)} -> ${String(memory)} MiB`]),
+    ...(vcpus === vm.vcpus ? [] : [`vcpus ${String(vm.vcpus)} -> ${String(vcpus)}`]),
+  ];
   const isStopped = vm.state === 'stopped';
   const changes: (FleetChange | false)[] = [
     Object.keys(set).length > 0 && { kind: 'label', vm: vm.label, set, detail: formatLabels(set) },
-    sizes.length > 0 && { kind: 'differ', vm: vm.label, detail: sizes.join('; ') },
-    group.isStarted === true && isStopped && { kind: 'start', vm: vm.label },
     group.isStarted === false && !isStopped && { kind: 'stop', vm: vm.label },
+    details.length > 0 && { kind: 'set', vm: vm.label, sizes, detail: details.join(', ') },
+    group.isStarted === true && isStopped && { kind: 'start', vm: vm.label },
   ];
   return changes.filter((change) => change !== false);
 }

@@ -6,7 +6,7 @@ const SIGN: Readonly<Record<FleetChange['kind'], string>> = {
   label: '~',
   start: '~',
   stop: '~',
-  differ: '!',
+  set: '~',
   remove: '-',
 };
 
@@ -40,8 +40,8 @@ function detail(change: FleetChange): string {
       return `create, like ${change.group.options.like ?? ''}${change.group.isStarted ? ', and start' : ''}`;
     case 'label':
       return `label ${change.detail}`;
-    case 'differ':
-      return `left as it is: ${change.detail}`;
+    case 'set':
+      return `set ${change.detail}`;
     case 'remove':
       return 'remove, with its disks';
     default:

@@ -86,13 +86,20 @@ t.test('what there is and what the file says', (t) => {
   t.match(diffFleet(file, [whole[0]!, whole[2]!, db], false), [{ kind: 'create', names: ['web-2'] }]);
   t.match(diffFleet(file, [...whole.slice(1), vm('web-1', { state: 'stopped', memoryMib: 128 }), db], false), [
     { kind: 'label', vm: 'web-1@dom0-1', set: { role: 'front' } },
-    { kind: 'differ', detail: 'memory is 128 MiB, the file says 256' },
+    { kind: 'set', vm: 'web-1@dom0-1', sizes: { memory: 256 }, detail: 'memory 128 -> 256 MiB' },
     { kind: 'start', vm: 'web-1@dom0-1' },
+  ]);
+  t.strictSame(diffFleet(file, [...whole, vm('db', { state: 'paused' })], false), [
+    { kind: 'set', vm: 'db@dom0-1', sizes: { vcpus: 2 }, detail: 'vcpus 1 -> 2' },
   ]);
   const stopped = parseFleetFile(FILE.replace('true', 'false'), 'fleet.yaml');
   t.match(
     diffFleet(stopped, [...whole, db], false).map(({ kind }) => kind),
     ['stop', 'stop', 'stop'],
+  );
+  t.match(
+    diffFleet(stopped, [vm('web-1', { memoryMib: 1 }), ...whole.slice(1), db], false).map(({ kind }) => kind),
+    ['label', 'stop', 'set', 'stop', 'stop'],
   );
 
   const own = vm('web-9', { labels: { [FLEET_LABEL]: 'fleet' } });
