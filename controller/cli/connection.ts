@@ -62,6 +62,9 @@ function absent(where: string, cause?: unknown): AppError {
 function findTarget(call: Invocation): Target {
   const { controller, identity } = call.global;
   if (controller !== undefined) return tcpTarget(controller, identity);
+  if (identity !== undefined) {
+    throw invalid('--identity is for --controller: a socket asks for none', { hint: 'add --controller HOST:PORT' });
+  }
   const path = findSocket(call);
   const options = { 'grpc.max_receive_message_length': MAX_MESSAGE_BYTES };
   return { address: `unix:${path}`, where: path, credentials: credentials.createInsecure(), options };

@@ -110,7 +110,7 @@ async function describeFile(path: string, wanted: Sha256 | undefined): Promise<I
 /** @returns its length. @throws {AppError} what the controller would say of it after all of it was sent */
 async function lookAt(path: string): Promise<number> {
   const found = await stat(path).catch((error: unknown) => {
-    throw notFound(`there is no image ${path}: ${messageOf(error)}`, { path });
+    throw notFound(`there is no image ${path}: ${messageOf(error)}`, { path, hint: 'give an image file, or a URL' });
   });
   if (!found.isFile()) throw invalid(`${path} is no file`, { path, hint: 'give an image file, or a URL' });
   const file = await open(path);

@@ -83,7 +83,7 @@ export function globalOptions(): readonly Option[] {
     new Option('-o, --output <format>', 'table, wide, json, yaml, name or ips; what a command takes is in its help'),
     new Option('--no-headers', 'leave out the first line of tables'),
     new Option('--socket <file>', 'unix socket of the controller (environment: DOMHERD_SOCKET)'),
-    new Option('--controller <host:port>', 'reach the controller over TCP, with --identity'),
+    new Option('--controller <host:port>', 'reach the controller over TCP, with --identity').argParser(givenEndpoint),
     new Option('--identity <dir>', 'folder with key.pem, cert.pem and ca.pem, made by "certificate issue"'),
     new Option('--request-id <id>', 'go on with what was asked for under this id; --verbose tells it').argParser(
       givenRequestId,
@@ -96,6 +96,12 @@ export function globalOptions(): readonly Option[] {
 function givenRequestId(text: string): string {
   if (isRequestId(text)) return text;
   throw new InvalidArgumentError('It must be 8 to 64 characters of [A-Za-z0-9._-].');
+}
+
+/** @throws {InvalidArgumentError} */
+function givenEndpoint(text: string): string {
+  if (/^[^\s/]+:\d{1,5}$/.test(text)) return text;
+  throw new InvalidArgumentError('It must be HOST:PORT.');
 }
 
 function prepare(command: Command, world: World): void {

@@ -54,7 +54,7 @@ const CHECK_VIEW: View<Row> = {
 /** What the tutorial looks at by eye. @returns 0 only if nothing failed */
 export async function checkVms(call: Invocation, names: readonly string[], options: CheckOptions): Promise<number> {
   const { resolve = '' } = options;
-  if (!/^[\w.-]*$/.test(resolve))
+  if (!/^(\w[\w.-]*)?$/.test(resolve))
     throw invalid(`"${resolve}" is no name to resolve`, { hint: '--resolve www.example.org' });
   const selected = await selectVms(call, selectorOf(names, options.all));
   const bridges = await bridgesByHost(call);

@@ -124,7 +124,10 @@ async function userDataOf({ userData: path }: CreateOptions): Promise<string | u
   if (path === undefined) return undefined;
   const { readFile } = await import('node:fs/promises');
   const text = await readFile(path, 'utf8').catch((error: unknown) => {
-    throw notFound(`the user data cannot be read: ${messageOf(error)}`, { path });
+    throw notFound(`the user data cannot be read: ${messageOf(error)}`, {
+      path,
+      hint: '--user-data is a file of this machine',
+    });
   });
   if (text === '') throw invalid(`the user data ${path} is empty`);
   if (text.length > MAX_USER_DATA) throw invalid(`the user data ${path} is larger than 1 MiB`);

@@ -273,6 +273,7 @@ t.test('bad input: what, where and what to do', async (t) => {
     { args: ['host', 'token', 'a', '--ttl', 'soon'], exitCode: 2, err: /hint: / },
     { args: ['host', 'revoke', 'a'], exitCode: 2, err: /--yes/ },
     { args: ['vm', 'list', '--controller', '127.0.0.1:1'], exitCode: 2, err: /--identity/ },
+    { args: ['vm', 'list', '--identity', '/tmp'], exitCode: 2, err: /--identity is for --controller/ },
     { args: ['vm', 'list', '--socket', `/tmp/${'x'.repeat(120)}`], exitCode: 2, err: /125 bytes.*107/ },
     {
       args: ['vm', 'list'],
