@@ -37,6 +37,7 @@ import { OrderBook } from './services/order-book.js';
 import { PoolIndex } from './services/pool-index.js';
 import { ReservationService } from './services/reservation-service.js';
 import { TokenService } from './services/token-service.js';
+import { StoreQuery } from './services/store-query.js';
 import { TransferHub } from './services/transfer-hub.js';
 import { VmAddresser } from './services/vm-addresser.js';
 import { VmHoldings } from './services/vm-holdings.js';
@@ -205,6 +206,7 @@ function makeServices(
     events,
     fleet,
     hosts: new HostQuery({ fleet, journal }),
+    stores: new StoreQuery({ fleet, orders }),
     remover: new HostRemover({ ...common, fleet, holdings, calls: foundation.calls }),
     conflicts: new ConflictService({ fleet, journal, clock }),
     vms: makeVmServices(world, { journal, events, orders, fleet, pools, leases, holdings, streams, transfers }),

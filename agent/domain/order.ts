@@ -1,6 +1,7 @@
 import type { ErrorCode, ErrorDetails } from '../../shared/errors.js';
 import type { Ipv4 } from '../../shared/domain/ipv4.js';
 import type { VmSetting } from '../../shared/domain/vm-setting.js';
+import type { HostStore } from '../../shared/domain/host-store.js';
 import type { Mac } from '../../shared/domain/mac.js';
 import type { CopySettings } from './copy-plan.js';
 import type { MakeSettings } from './image/image-plan.js';
@@ -63,6 +64,8 @@ export type OrderAction =
   | { readonly kind: 'receive'; readonly transferId: string; readonly copy: CopySettings | undefined }
   /** Takes away a VM that another host has now. */
   | { readonly kind: 'leave' }
+  /** Tells what disks are kept in, whatever VM is named. */
+  | { readonly kind: 'readStores' }
   /** Hands its console on, or its log. */
   | ({ readonly kind: 'openConsole' } & ConsoleOrder);
 
@@ -74,7 +77,7 @@ export interface SetOrder {
 }
 
 /** Those that only look: they wait for no other order of their VM. */
-const LOOKING: ReadonlySet<OrderAction['kind']> = new Set<OrderAction['kind']>(['openConsole']);
+const LOOKING: ReadonlySet<OrderAction['kind']> = new Set<OrderAction['kind']>(['openConsole', 'readStores']);
 
 export function isLook({ kind }: OrderAction): boolean {
   return LOOKING.has(kind);
@@ -114,6 +117,8 @@ export interface OrderResult {
   readonly vm: ObservedVm | undefined;
   /** For people: what is dangerous in this VM and was left as it is. */
   readonly warnings?: readonly string[];
+  /** Of `readStores`; `undefined`: they cannot be read. */
+  readonly stores?: readonly HostStore[] | undefined;
 }
 
 export interface OrderProgress {

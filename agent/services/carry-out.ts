@@ -88,6 +88,9 @@ async function act({ action, vmKey }: ActOrder, vm: ObservedVm, means: Means): P
       return;
     case 'setAutostart':
       return means.setter.setAutostart(vm, action.isOn);
+    case 'readStores':
+      // StoreWatch answers it, and lets nothing of it pass.
+      return;
     case 'openConsole':
       return means.consoles.open(vm.name, action);
     case 'send':

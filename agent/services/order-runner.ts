@@ -3,6 +3,7 @@
 // - A result is in the journal before anybody is told of it, but for those of orders that only look.
 // - An order that a stop cut short has no result: whoever sends it again has it run again, which every action bears.
 import type { Logger } from 'pino';
+import type { HostStore } from '../../shared/domain/host-store.js';
 import { AppError, toAppError } from '../../shared/errors.js';
 import { isLook, type Order, type OrderFailure, type OrderProgress, type OrderResult } from '../domain/order.js';
 import type { ObservedVm } from '../domain/vm.js';
@@ -17,6 +18,7 @@ export interface Outcome {
   /** As it is then. */
   readonly vm: ObservedVm | undefined;
   readonly warnings: readonly string[];
+  readonly stores?: readonly HostStore[] | undefined;
 }
 
 /** Does what an order asks. @throws {AppError} */
@@ -96,12 +98,12 @@ export class OrderRunner {
     const startedMs = this.#parts.clock.nowMs();
     try {
       signal.throwIfAborted();
-      const { vm, warnings } = await carryOut(
+      const { vm, warnings, stores } = await carryOut(
         order,
         (message, percent) => listener.progressed({ orderId, message, percent }),
         signal,
       );
-      await this.#finish(order, { orderId, failure: undefined, vm, warnings });
+      await this.#finish(order, { orderId, failure: undefined, vm, warnings, ...(stores && { stores }) });
     } catch (error) {
       if (error instanceof StoppedError || signal.reason instanceof StoppedError) return;
       const vm = await findVm(order.vmKey).catch(() => undefined);

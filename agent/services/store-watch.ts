@@ -10,7 +10,8 @@ import type { CarryOut } from './order-runner.js';
 
 /** What makes no disk and takes none away. */
 const LEAVE_DISKS: ReadonlySet<OrderAction['kind']> = new Set([
-  ...(['configure', 'restoreFiles', 'start', 'shutdown', 'destroy', 'reboot', 'pause', 'unpause'] as const),
+  ...(['configure', 'restoreFiles', 'start', 'shutdown', 'destroy', 'reboot', 'pause', 'unpause', 'set'] as const),
+  ...(['setAutostart', 'openConsole', 'readStores'] as const),
 ]);
 
 /** What the disks of this host's VMs are kept in. */
@@ -26,9 +27,13 @@ export class StoreWatch {
     this.#log = log;
   }
 
-  /** Whatever an order made or took away is seen at the next look. */
+  /** Whatever an order made or took away is seen at the next look; an order to look is answered here. */
   noting(carryOut: CarryOut): CarryOut {
     return async (order, progress, signal) => {
+      if (order.action.kind === 'readStores') {
+        this.markStale();
+        return { vm: undefined, warnings: [], stores: await this.read() };
+      }
       try {
         return await carryOut(order, progress, signal);
       } finally {

@@ -1,6 +1,7 @@
 import type { ErrorDetails } from '../../shared/errors.js';
 import type { Ipv4 } from '../../shared/domain/ipv4.js';
 import type { VmSetting } from '../../shared/domain/vm-setting.js';
+import type { HostStore } from '../../shared/domain/host-store.js';
 import type { Mac } from '../../shared/domain/mac.js';
 import type { MakeSource } from '../../shared/domain/make-source.js';
 import type { VmShape } from '../../shared/domain/vm-shape.js';
@@ -46,6 +47,8 @@ export type OrderAction =
     }
   /** Whether its host starts it when that boots. */
   | { readonly kind: 'setAutostart'; readonly isOn: boolean }
+  /** Tells what disks are kept in, whatever VM is named. */
+  | { readonly kind: 'readStores' }
   /** Sends cfg and disks as a transfer. */
   | { readonly kind: 'send'; readonly transferId: string }
   /** Makes the VM of what comes as a transfer. */
@@ -98,6 +101,8 @@ export type OrderOutcome =
       readonly vm: ObservedVm | undefined;
       /** For people: what is dangerous in this VM and was left as it is. */
       readonly warnings?: readonly string[];
+      /** Of `readStores`. */
+      readonly stores?: readonly HostStore[] | undefined;
     }
   | {
       readonly kind: 'failed';

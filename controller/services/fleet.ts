@@ -213,6 +213,11 @@ export class Fleet implements VmKnowledge {
   }
 
   /** What its VMs' disks are kept in; as {@link bridgesOf}. */
+  /** As it said when it was asked. */
+  noteStores(hostId: HostId, stores: readonly HostStore[]): void {
+    this.stores.set(hostId, stores);
+  }
+
   storesOf(hostId: HostId): readonly HostStore[] | undefined {
     return this.stores.get(hostId);
   }

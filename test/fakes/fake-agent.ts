@@ -194,7 +194,7 @@ export const obey: Behaviour = (order, agent) => {
   if (action.kind === 'setAutostart') {
     return { kind: 'done', vm: agent.change(vmKey, { isAutostarted: action.isOn }) };
   }
-  if (action.kind === 'openConsole') return { kind: 'done', vm: agent.vms.get(vmKey) };
+  if (action.kind === 'openConsole' || action.kind === 'readStores') return { kind: 'done', vm: agent.vms.get(vmKey) };
   if (action.kind !== 'configure') {
     return { kind: 'done', vm: agent.change(vmKey, { state: STATE_AFTER[action.kind] }) };
   }
@@ -211,7 +211,7 @@ const STATE_AFTER: Readonly<
   Record<
     Exclude<
       OrderAction['kind'],
-      'copy' | 'make' | 'remove' | 'send' | 'receive' | 'leave' | 'openConsole' | 'set' | 'setAutostart'
+      'copy' | 'make' | 'remove' | 'send' | 'receive' | 'leave' | 'openConsole' | 'readStores' | 'set' | 'setAutostart'
     >,
     ObservedVm['state']
   >

@@ -11,6 +11,7 @@ import {
 } from '@grpc/grpc-js';
 import { AgentServiceService, JoinServiceService } from '../../shared/gen/domherd/v1/agent.js';
 import { ControllerServiceService } from '../../shared/gen/domherd/v1/controller.js';
+import { DiskServiceService } from '../../shared/gen/domherd/v1/disk.js';
 import { EventServiceService } from '../../shared/gen/domherd/v1/event.js';
 import { HostServiceService } from '../../shared/gen/domherd/v1/host.js';
 import { ImageServiceService } from '../../shared/gen/domherd/v1/image.js';
@@ -26,6 +27,7 @@ export const ALL_SERVICES: readonly ServiceDefinition[] = [
   AgentServiceService,
   JoinServiceService,
   ControllerServiceService,
+  DiskServiceService,
   EventServiceService,
   HostServiceService,
   ImageServiceService,

@@ -33,7 +33,7 @@ const ADMIN: Principal = { role: 'admin', actor: 'admin:test', agentHost: undefi
 
 const AGENT: Principal = { ...ADMIN, role: 'agent', actor: 'agent:dom0-1', agentHost: 'dom0-1' };
 const NOTHING: Unary<unknown, unknown> = () => ({});
-const AGENT_REST = { session: NOTHING, renew: NOTHING, send: NOTHING, receive: NOTHING, receiveImage: NOTHING };
+const AGENT_REST = Object.fromEntries(Object.keys(AgentServiceService).map((name) => [name, NOTHING]));
 
 interface World {
   readonly address: string;

@@ -167,6 +167,8 @@ function parseAction(action: wire.Order['action']): OrderAction {
       return { kind: 'set', ...parseSet(action.value) };
     case 'setAutostart':
       return { kind: 'setAutostart', isOn: action.value.on };
+    case 'readStores':
+      return { kind: 'readStores' };
     case 'openConsole':
       return { kind: 'openConsole', ...parseConsole(action.value) };
     case 'send':
@@ -286,9 +288,15 @@ function progressToWire({ orderId, message, percent }: OrderProgress): wire.Orde
   return { orderId, message, percent };
 }
 
-function resultToWire({ orderId, failure, vm, warnings = [] }: OrderResult): wire.OrderResult {
+function resultToWire({ orderId, failure, vm, warnings = [], stores }: OrderResult): wire.OrderResult {
   const outcome = { errorCode: failure?.code ?? '', message: failure?.message ?? '', details: { ...failure?.details } };
-  return { orderId, ...outcome, vm: vm && vmToWire(vm), warnings: [...warnings] };
+  return {
+    orderId,
+    ...outcome,
+    vm: vm && vmToWire(vm),
+    warnings: [...warnings],
+    stores: stores && storesToWire(stores),
+  };
 }
 
 function metricsToWire(metrics: VmMetrics): WireMetrics {

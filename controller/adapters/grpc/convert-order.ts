@@ -12,6 +12,7 @@ import { shapeToWire } from '../../../shared/grpc/vm-shape.js';
 import type { InterfaceSettings } from '../../domain/reservation.js';
 import type { ConfigureVif, Order, OrderAction, OrderOutcome, VifLease } from '../../ports/agent-link.js';
 import { timestampFromMs } from './convert.js';
+import { storesFrom } from './convert-store.js';
 import { detailsFrom, observedVmFrom, textFrom, warningsFrom } from './convert-observation.js';
 
 export function orderToWire(order: Order): WireOrder {
@@ -60,6 +61,8 @@ function actionToWire(action: OrderAction): WireOrder['action'] {
     }
     case 'setAutostart':
       return { $case: 'setAutostart', value: { on: action.isOn } };
+    case 'readStores':
+      return { $case: 'readStores', value: {} };
     case 'openConsole': {
       const { consoleId, log } = action;
       return {
@@ -115,7 +118,10 @@ export function vifLeaseToWire({ cfgPath, vifIndex, address, mac, endsAtMs }: Vi
 /** @throws {AppError} `invalid` naming the field */
 export function outcomeFrom(wire: OrderResult): OrderOutcome {
   const vm = wire.vm && observedVmFrom(wire.vm, 'result.vm');
-  if (wire.errorCode === '') return { kind: 'done', vm, warnings: warningsFrom(wire.warnings) };
+  if (wire.errorCode === '') {
+    const stores = storesFrom(wire.stores, 'result.stores');
+    return { kind: 'done', vm, warnings: warningsFrom(wire.warnings), ...(stores && { stores }) };
+  }
   return {
     kind: 'failed',
     code: wire.errorCode,

@@ -6,6 +6,9 @@ import { optionalTextFrom } from './convert.js';
 
 export function diskHandlers(query: StoreQuery): Handlers<DiskServiceServer> {
   return {
-    listStores: ({ host }) => ({ hosts: query.list(optionalTextFrom(host, 'host', 255)).map(storesToWire) }),
+    listStores: async ({ host }, { signal }) => {
+      const views = await query.list(optionalTextFrom(host, 'host', 255), signal);
+      return { hosts: views.map(storesToWire) };
+    },
   };
 }

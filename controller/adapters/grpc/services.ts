@@ -23,7 +23,7 @@ import type { JoinService } from '../../services/join-service.js';
 import type { LeaseService } from '../../services/lease-service.js';
 import type { MacService } from '../../services/mac-service.js';
 import type { ReservationService } from '../../services/reservation-service.js';
-import { StoreQuery } from '../../services/store-query.js';
+import type { StoreQuery } from '../../services/store-query.js';
 import type { TokenService } from '../../services/token-service.js';
 import type { TransferHub } from '../../services/transfer-hub.js';
 import type { VmAddresser } from '../../services/vm-addresser.js';
@@ -65,6 +65,7 @@ export interface Answerers {
   readonly events: EventLog;
   readonly fleet: Fleet;
   readonly hosts: HostQuery;
+  readonly stores: StoreQuery;
   readonly remover: HostRemover;
   readonly conflicts: ConflictService;
   readonly vms: {
@@ -113,7 +114,7 @@ export function adminServices(answerers: Answerers): readonly ServedService[] {
     { definition: MacServiceService, handlers: macHandlers(answerers.macs) },
     { definition: EventServiceService, handlers: eventHandlers(answerers.events) },
     { definition: HostServiceService, handlers: host },
-    { definition: DiskServiceService, handlers: diskHandlers(new StoreQuery({ fleet })) },
+    { definition: DiskServiceService, handlers: diskHandlers(answerers.stores) },
     { definition: VmServiceService, handlers: vm },
     { definition: ImageServiceService, handlers: imageHandlers(images) },
     { definition: ControllerServiceService, handlers: controller },

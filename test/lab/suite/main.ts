@@ -12,10 +12,9 @@ import { reboot } from './reboot.js';
 import { remove } from './remove.js';
 import { replay } from './replay.js';
 import { spine } from './spine.js';
-import { storage } from './storage.js';
 import type { Group, Step } from './group.js';
 
-const GROUPS: readonly Group[] = [baseline, join, edit, kill, create, storage, remove, spine, agent, replay, reboot];
+const GROUPS: readonly Group[] = [baseline, join, edit, kill, create, remove, spine, agent, replay, reboot];
 
 interface Counts {
   passed: number;

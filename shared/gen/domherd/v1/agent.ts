@@ -236,6 +236,7 @@ export interface Order {
     | { $case: "restoreFiles"; value: RestoreFiles }
     | { $case: "copy"; value: CopyVm }
     | { $case: "remove"; value: RemoveVm }
+    | { $case: "readStores"; value: ReadStores }
     | { $case: "openConsole"; value: OpenConsole }
     | { $case: "make"; value: MakeVm }
     | { $case: "set"; value: SetVm }
@@ -244,6 +245,10 @@ export interface Order {
     | { $case: "receive"; value: ReceiveVm }
     | { $case: "leave"; value: LeaveVm }
     | undefined;
+}
+
+/** What the host's disks are kept in, as it is now; vm_key is of no account. */
+export interface ReadStores {
 }
 
 export interface CancelOrder {
@@ -407,6 +412,8 @@ export interface OrderResult {
     | undefined;
   /** For people: what is dangerous in this VM and was left as it is. */
   warnings: string[];
+  /** Of ReadStores. */
+  stores: HostStores | undefined;
 }
 
 export interface OrderResult_DetailsEntry {
@@ -2367,6 +2374,9 @@ export const Order: MessageFns<Order> = {
       case "remove":
         RemoveVm.encode(message.action.value, writer.uint32(106).fork()).join();
         break;
+      case "readStores":
+        ReadStores.encode(message.action.value, writer.uint32(122).fork()).join();
+        break;
       case "openConsole":
         OpenConsole.encode(message.action.value, writer.uint32(194).fork()).join();
         break;
@@ -2509,6 +2519,14 @@ export const Order: MessageFns<Order> = {
             message.action = { $case: "remove", value: RemoveVm.decode(reader, reader.uint32()) };
             continue;
           }
+          case 15: {
+            if (tag !== 122) {
+              break;
+            }
+
+            message.action = { $case: "readStores", value: ReadStores.decode(reader, reader.uint32()) };
+            continue;
+          }
           case 24: {
             if (tag !== 194) {
               break;
@@ -2646,6 +2664,12 @@ export const Order: MessageFns<Order> = {
         }
         break;
       }
+      case "readStores": {
+        if (object.action?.value !== undefined && object.action?.value !== null) {
+          message.action = { $case: "readStores", value: ReadStores.fromPartial(object.action.value) };
+        }
+        break;
+      }
       case "openConsole": {
         if (object.action?.value !== undefined && object.action?.value !== null) {
           message.action = { $case: "openConsole", value: OpenConsole.fromPartial(object.action.value) };
@@ -2689,6 +2713,49 @@ export const Order: MessageFns<Order> = {
         break;
       }
     }
+    return message;
+  },
+};
+
+function createBaseReadStores(): ReadStores {
+  return {};
+}
+
+export const ReadStores: MessageFns<ReadStores> = {
+  encode(_: ReadStores, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ReadStores {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseReadStores();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<ReadStores>, I>>(base?: I): ReadStores {
+    return ReadStores.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<ReadStores>, I>>(_: I): ReadStores {
+    const message = createBaseReadStores();
     return message;
   },
 };
@@ -3944,7 +4011,7 @@ export const OrderProgress: MessageFns<OrderProgress> = {
 };
 
 function createBaseOrderResult(): OrderResult {
-  return { orderId: "", errorCode: "", message: "", details: {}, vm: undefined, warnings: [] };
+  return { orderId: "", errorCode: "", message: "", details: {}, vm: undefined, warnings: [], stores: undefined };
 }
 
 export const OrderResult: MessageFns<OrderResult> = {
@@ -3966,6 +4033,9 @@ export const OrderResult: MessageFns<OrderResult> = {
     }
     for (const v of message.warnings) {
       writer.uint32(50).string(v!);
+    }
+    if (message.stores !== undefined) {
+      HostStores.encode(message.stores, writer.uint32(82).fork()).join();
     }
     return writer;
   },
@@ -4034,6 +4104,14 @@ export const OrderResult: MessageFns<OrderResult> = {
             message.warnings.push(reader.string());
             continue;
           }
+          case 10: {
+            if (tag !== 82) {
+              break;
+            }
+
+            message.stores = HostStores.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -4065,6 +4143,9 @@ export const OrderResult: MessageFns<OrderResult> = {
     );
     message.vm = (object.vm !== undefined && object.vm !== null) ? ObservedVm.fromPartial(object.vm) : undefined;
     message.warnings = object.warnings?.map((e) => e) || [];
+    message.stores = (object.stores !== undefined && object.stores !== null)
+      ? HostStores.fromPartial(object.stores)
+      : undefined;
     return message;
   },
 };

@@ -641,7 +641,7 @@ export const StoresOfHost: MessageFns<StoresOfHost> = {
 /** What the disks of domUs are kept in. */
 export type DiskServiceService = typeof DiskServiceService;
 export const DiskServiceService = {
-  /** The stores of all hosts, or of one, as they last told of them. Errors: NOT_FOUND. */
+  /** The stores of all hosts, or of one, as they are now; of a host that does not answer at once, as it last told. Errors: NOT_FOUND. */
   listStores: {
     path: "/domherd.v1.DiskService/ListStores" as const,
     requestStream: false as const,
@@ -654,12 +654,12 @@ export const DiskServiceService = {
 } as const;
 
 export interface DiskServiceServer extends UntypedServiceImplementation {
-  /** The stores of all hosts, or of one, as they last told of them. Errors: NOT_FOUND. */
+  /** The stores of all hosts, or of one, as they are now; of a host that does not answer at once, as it last told. Errors: NOT_FOUND. */
   listStores: handleUnaryCall<ListStoresRequest, ListStoresResponse>;
 }
 
 export interface DiskServiceClient extends Client {
-  /** The stores of all hosts, or of one, as they last told of them. Errors: NOT_FOUND. */
+  /** The stores of all hosts, or of one, as they are now; of a host that does not answer at once, as it last told. Errors: NOT_FOUND. */
   listStores(
     request: ListStoresRequest,
     callback: (error: ServiceError | null, response: ListStoresResponse) => void,

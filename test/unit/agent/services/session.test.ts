@@ -325,6 +325,11 @@ t.test('the session', async (t) => {
       await change();
     }
     t.equal(asked(), before + 1);
+    host.stores = [{ ...root, freeBytes: 3 }];
+    const look: Order = { orderId: 'look', vmKey: '', timeoutMs: 1000, action: { kind: 'readStores' } };
+    const looked = await carryOut(look, () => undefined, new AbortController().signal);
+    t.match(looked, { stores: [{ name: '/', freeBytes: 3 }] }, 'who looks is told what there is now');
+    t.equal(asked(), before + 2);
   });
 
   t.test('tells of bridges, again when they changed, and of VMs though they cannot be read', async (t) => {

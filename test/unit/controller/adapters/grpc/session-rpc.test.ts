@@ -169,7 +169,10 @@ await t.test('a malformed message ends the session and names its field', async (
       field: 'event.kind',
     },
     {
-      message: { $case: 'result', value: { orderId: '', errorCode: '', message: '', details: {}, vm, warnings: [] } },
+      message: {
+        $case: 'result',
+        value: { orderId: '', errorCode: '', message: '', details: {}, vm, warnings: [], stores: undefined },
+      },
       field: 'result.order_id',
     },
   ];
@@ -291,7 +294,14 @@ await t.test('from the client to the host and back', async (t) => {
   const orderId = order?.$case === 'order' ? order.value.orderId : '';
   wire.send({ $case: 'progress', value: { orderId, message: 'fsck', percent: 120 } });
   const vifs = [{ ...vm.vifs[0]!, mac: '00:16:3e:b4:00:01', guestAddress: '10.180.0.1' }];
-  const done = { orderId, errorCode: '', message: '', details: {}, warnings: ['an empty\u001b password', ''] };
+  const done = {
+    orderId,
+    errorCode: '',
+    message: '',
+    details: {},
+    warnings: ['an empty\u001b password', ''],
+    stores: undefined,
+  };
   wire.send({ $case: 'result', value: { ...done, vm: { ...vm, vifs } } });
   wire.send({ $case: 'result', value: { ...done, vm: undefined } });
   await reading;
