@@ -33,6 +33,7 @@ export interface CreateOptions extends KeyOptions, ImageOptions {
   readonly apart?: string | true;
   readonly label?: readonly string[];
   readonly start?: boolean;
+  readonly autostart?: boolean;
   readonly memory?: number;
   readonly vcpus?: number;
   readonly storage?: Storage;
@@ -75,6 +76,7 @@ export async function createRequest(call: Invocation, name: string, options: Cre
     reservation: options.reservation ?? '',
     bridge: options.bridge ?? '',
     start: options.start ?? false,
+    autostart: options.autostart ?? false,
     dryRun: options.dryRun ?? false,
   };
 }

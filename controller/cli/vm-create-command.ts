@@ -48,6 +48,7 @@ function makeOptions(): readonly Option[] {
     option('--no-keys', 'let nobody in by ssh key but those whom the source lets in').conflicts('key'),
     bridgeOption(),
     option('--start', 'start each once it is made'),
+    option('--autostart', 'have their hosts start them when they boot, while their leases are live'),
     dryRunOption('show where they would go, change nothing'),
   ];
 }

@@ -30,6 +30,8 @@ export interface CreateRequest extends PlaceRequest {
   readonly bridge: string | undefined;
   /** Once it is made. */
   readonly isStarted: boolean;
+  /** By its host, when that boots. */
+  readonly isAutostarted?: boolean | undefined;
   readonly isDryRun: boolean;
 }
 
@@ -90,7 +92,10 @@ export class VmCreator {
   async *create(request: CreateRequest, caller: Caller, signal: AbortSignal): AsyncGenerator<VmProgress> {
     const { journal, maker } = this.options;
     if (request.isDryRun) {
-      yield this.planOf(journal.read((stores) => this.draft(stores, request, caller)));
+      yield this.planOf(
+        journal.read((stores) => this.draft(stores, request, caller)),
+        request,
+      );
       return;
     }
     // Placed and kept in one turn: two requests cannot be given the same room.
@@ -99,7 +104,7 @@ export class VmCreator {
       const intents = draft.placed.map((each) => this.intentOf(each, draft, request));
       return { draft, begun: maker.beginIn(tx, intents, request.shape, { ...caller, requestId: draft.requestId }) };
     });
-    yield this.planOf(draft);
+    yield this.planOf(draft, request);
     yield* maker.follow([...draft.known, ...begun], signal);
   }
 
@@ -184,7 +189,7 @@ export class VmCreator {
   private intentOf(
     { name, origin }: Placed,
     { reservation }: Draft,
-    { bridge, labels, isStarted }: CreateRequest,
+    { bridge, labels, isStarted, isAutostarted }: CreateRequest,
   ): MakeIntent {
     const { hostId, label, what, memoryMib, vcpus } = origin;
     const order = origin.order(name, this.newUuid());
@@ -201,19 +206,24 @@ export class VmCreator {
       bridge,
       labels,
       isStarted,
+      isAutostarted,
     };
   }
 
-  private planOf(draft: Draft): VmProgress {
+  private planOf(draft: Draft, request: CreateRequest): VmProgress {
     const { operator } = this.options;
     const steps = [
       ...draft.known.map((job) => operator.plan(job, 'continue', STAND[job.state])),
-      ...draft.placed.flatMap((each) => this.stepsFor(each, draft.reservation)),
+      ...draft.placed.flatMap((each) => this.stepsFor(each, draft.reservation, request)),
     ];
     return { kind: 'plan', steps, warnings: draft.warnings };
   }
 
-  private stepsFor({ name, origin }: Placed, reservation: string): readonly PlannedStep[] {
+  private stepsFor(
+    { name, origin }: Placed,
+    reservation: string,
+    { isAutostarted = false }: CreateRequest,
+  ): readonly PlannedStep[] {
     const { operator } = this.options;
     const vm = { name, hostId: origin.hostId };
     return [
@@ -222,6 +232,7 @@ export class VmCreator {
       ...origin.vifs.map(({ index }) =>
         operator.plan(vm, 'take lease', `vif ${index}: the next free of ${reservation}`),
       ),
+      ...(isAutostarted ? [operator.plan(vm, 'start at boot', origin.keyOf(name))] : []),
     ];
   }
 

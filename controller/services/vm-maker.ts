@@ -40,6 +40,8 @@ export interface MakeIntent {
   readonly bridge?: string | undefined;
   readonly labels: Labels;
   readonly isStarted: boolean;
+  /** Not in what a former version kept. */
+  readonly isAutostarted?: boolean | undefined;
 }
 
 /** What is kept of a job while it lives; the shape is kept once for its request: user data may be large. */
@@ -74,6 +76,8 @@ export const CREATE_JOB = 'create';
 /** A large image over a slow disk. */
 const COPY_MS = 3_600_000;
 const REMOVE_MS = 120_000;
+/** A link. */
+const AUTOSTART_MS = 120_000;
 /** One copies while others are addressed. */
 const PER_HOST = 4;
 
@@ -281,6 +285,7 @@ export class VmMaker {
     const made = fleet.vms.byKey(job.hostId, job.vmKey);
     if (!made) throw new AppError('internal', `${job.name} was made, but its host does not tell of it`);
     const addressed = this.isAddressed(made, data) ? operator.done(made, 'made') : await this.address(making, made);
+    await this.setAutostart(making, made);
     const warnings = [...(answer.warnings ?? []), ...(addressed.warnings ?? [])];
     const failure = data.isStarted ? await this.start(making, made) : undefined;
     const { message, details } = addressed;
@@ -325,6 +330,17 @@ export class VmMaker {
       throw new AppError(each.code, each.message, each.details);
     }
     throw new AppError('unavailable', 'it was cancelled before it was addressed');
+  }
+
+  /** Once it is bound: its host starts none without a live lease. What takes it away again takes this back. */
+  private async setAutostart({ data, caller, abort, tell }: Making, { id }: Vm): Promise<void> {
+    const { operator, fleet } = this.options;
+    const vm = fleet.vms.byId(id);
+    if (data.isAutostarted !== true || vm === undefined || vm.isAutostarted === true) return;
+    const action = { kind: 'setAutostart', isOn: true } as const;
+    const answer = await operator.order(vm, action, AUTOSTART_MS, abort.signal, tell);
+    if (answer.kind !== 'done') throw orderError(answer);
+    await operator.recordDone(caller, vm, 'vm.autostart-set', 'set to be started when its host boots');
   }
 
   /** @returns why it does not run */

@@ -95,21 +95,25 @@ t.test('one failure leaves the others, and nothing of itself', async (t) => {
             vm: agent.vms.get(order.vmKey),
           }
         : obey(order, agent);
-  for (const kind of ['copy', 'configure']) {
+  for (const kind of ['copy', 'configure', 'setAutostart']) {
     agents[0]!.behave = failing(kind);
     const name = `by-${kind}`;
-    const results = await resultsOf(world.creator.create({ ...WEB, name, count: 4 }, ADMIN, never));
+    const results = await resultsOf(
+      world.creator.create({ ...WEB, name, count: 4, isAutostarted: true }, ADMIN, never),
+    );
     const failed = results.filter(({ code }) => code);
     t.strictSame(
       failed.map(({ host }) => host),
       ['dom0-1', 'dom0-1'],
     );
     t.match(failed[0]?.message, new RegExp(`^no room to ${kind}`));
-    if (kind === 'configure') t.match(failed[0]?.message, /; it was taken away again$/);
+    if (kind !== 'copy') t.match(failed[0]?.message, /; it was taken away again$/);
     t.equal(agents[0]!.vms.size, 1, 'only the image is left there');
-    t.equal([...agents[1]!.vms.values()].filter((vm) => vm.name.startsWith(name)).length, 2);
+    const made = [...agents[1]!.vms.values()].filter((vm) => vm.name.startsWith(name));
+    t.match(made, [{ isAutostarted: true }, { isAutostarted: true }]);
   }
-  t.equal(world.allLeases().length, 4, 'and no lease that nobody has');
+  t.equal(world.allEvents('vm.autostart-set').length, 6);
+  t.equal(world.allLeases().filter(({ state }) => state === 'bound').length, 6, 'and no lease that nobody has');
 });
 
 t.test('a client that leaves: the making goes on', async (t) => {
@@ -140,9 +144,14 @@ t.test('by the command line, over simulated hosts', async (t) => {
     errorCode: null,
     state: { memoryMib: 32, simulated: true, vifs: [{ lease: { state: 'bound' } }] },
   });
-  const plan = await fleet.run('vm clone web-1 db --count 2 --dry-run');
-  t.match(plan, { exitCode: 0, out: /db-1@dom0-\d +copy +web-1@dom0-\d: cfg and disks/ });
-  await fleet.ok('vm clone web-1 db --count 2');
+  const plan = await fleet.run('vm clone web-1 db --count 2 --autostart --dry-run');
+  t.match(plan, { exitCode: 0, out: /db-1@dom0-\d +copy +web-1@dom0-\d: cfg and disks[^]*db-1@\S+ +start at boot/ });
+  await fleet.ok('vm clone web-1 db --count 2 --autostart');
+  t.match(await fleet.rows('vm list db-1 db-2 web-1'), [
+    { autostart: true },
+    { autostart: true },
+    { autostart: false },
+  ]);
   await fleet.ok('vm start web-1 web-2 db-1');
   await fleet.ok('vm wait web-1 web-2 db-1 --for=running');
   const running = await fleet.run('vm delete web-1 --yes');
@@ -185,6 +194,8 @@ t.test('by the command line, over simulated hosts', async (t) => {
     ['vm create web --like domU --disk 0', /1 to 67108864/],
     ['vm clone domU@dom0-1 web --swap 1.5', /1 to 67108864/],
     ['vm create web --like domU --extra-disk 10,x', /1 to 67108864/],
+    ['vm create web --like domU --autostart=yes', /autostart/],
+    ['plan web --like domU --autostart', /--autostart/],
     ['vm delete web-1', /--yes/],
     ['vm create web --like domU --request-id short', /8 to 64 characters/],
   ] as const) {

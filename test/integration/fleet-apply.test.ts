@@ -68,6 +68,16 @@ t.test('a fleet of a file', async (t) => {
   t.match(await fleet.run(`vm apply -f ${path}`), { exitCode: 0, err: late });
   await fleet.ok('vm restart web-1 --timeout 1m --then destroy');
   t.match(await fleet.run(`vm apply -f ${path}`), { exitCode: 0, err: /everything is as the file says/ });
+
+  const lasting = `${larger.replace('64', '96').replace('started: false', 'autostart: true').replace('count: 1', 'count: 2')}`;
+  writeFileSync(path, lasting);
+  await fleet.ok(`vm apply -f ${path}`);
+  t.match(await fleet.rows('vm list web-*'), [{ autostart: true }, { autostart: true }], 'made and changed');
+  t.match(await fleet.run(`vm apply -f ${path}`), { exitCode: 0, err: /everything is as the file says/ });
+  writeFileSync(path, lasting.replace('autostart: true', 'autostart: false'));
+  t.match(await fleet.ok(`vm diff -f ${path}`), /^~ +web-1@dom0-\d +autostart off$/m);
+  await fleet.ok(`vm apply -f ${path}`);
+  t.match(await fleet.rows('vm list web-*'), [{ autostart: false }, { autostart: false }]);
   rmSync(path);
   for (const [args, err] of [
     [`vm apply -f ${path}`, /cannot be read/],

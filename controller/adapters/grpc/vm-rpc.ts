@@ -147,6 +147,7 @@ function createRequestFrom(request: CreateVmsRequest): CreateRequest {
     labels: checkLabels(request.labels),
     apart: request.apart === undefined || request.apart === '' ? request.apart : checkLabelKey(request.apart),
     isStarted: request.start,
+    isAutostarted: request.autostart,
     placement: request.placement === WirePlacement.PACK ? 'pack' : 'spread',
     shape: shapeFromWire(request.shape),
     reservation: request.reservation === '' ? undefined : request.reservation,

@@ -91,6 +91,7 @@ class Applier {
       changes.flatMap((change) => (change.kind === kind && change.kind !== 'create' ? [change.vm] : []));
     await this.stop(of('stop'));
     for (const same of alike(changes)) await this.set(same);
+    for (const isOn of [true, false]) await this.setAutostart(changes, isOn);
     await this.order(of('start'), (client, base) =>
       callStream(client.start.bind(client), { ...base, force: false }, this.limits()),
     );
@@ -121,6 +122,13 @@ class Applier {
     const names = [first, ...more].map(({ vm }) => vm);
     return this.order(names, (client, base) =>
       callStream(client.set.bind(client), { ...base, memoryMib: memory, vcpus, settings: [] }, this.limits()),
+    );
+  }
+
+  private setAutostart(changes: readonly FleetChange[], on: boolean): Promise<void> {
+    const names = changes.flatMap((change) => (change.kind === 'autostart' && change.isOn === on ? [change.vm] : []));
+    return this.order(names, (client, base) =>
+      callStream(client.setAutostart.bind(client), { ...base, on }, this.limits()),
     );
   }
 

@@ -14,6 +14,7 @@ export interface PresentVm {
   readonly memoryMib: number;
   readonly vcpus: number;
   readonly labels: Labels;
+  readonly autostart: boolean;
 }
 
 /** What is not given is as the file says already. */
@@ -25,6 +26,8 @@ export interface Sizes {
 export type FleetChange =
   | { readonly kind: 'create'; readonly group: FleetGroup; readonly names: readonly string[] }
   | { readonly kind: 'label'; readonly vm: string; readonly set: Labels; readonly detail: string }
+  /** Whether its host starts it when that boots. */
+  | { readonly kind: 'autostart'; readonly vm: string; readonly isOn: boolean }
   | { readonly kind: 'start' | 'stop'; readonly vm: string }
   | { readonly kind: 'set'; readonly vm: string; readonly sizes: Sizes; readonly detail: string }
   | { readonly kind: 'remove'; readonly vm: string; readonly isRunning: boolean };
@@ -61,7 +64,7 @@ export function labelsOf(file: FleetFile, group: FleetGroup): Labels {
 
 function changesOf(group: FleetGroup, vm: PresentVm): readonly FleetChange[] {
   const set = Object.fromEntries(Object.entries(group.labels).filter(([key, value]) => vm.labels[key] !== value));
-  const { memory = vm.memoryMib, vcpus = vm.vcpus } = group.options;
+  const { memory = vm.memoryMib, vcpus = vm.vcpus, autostart = vm.autostart } = group.options;
   const sizes = { ...(memory !== vm.memoryMib && { memory }), ...(vcpus !== vm.vcpus && { vcpus }) };
   const details = [
     ...(memory === vm.memoryMib ? [] : [`memory ${String(vm.memoryMib)} -> ${String(memory)} MiB`]),
@@ -72,6 +75,7 @@ function changesOf(group: FleetGroup, vm: PresentVm): readonly FleetChange[] {
     Object.keys(set).length > 0 && { kind: 'label', vm: vm.label, set, detail: formatLabels(set) },
     group.isStarted === false && !isStopped && { kind: 'stop', vm: vm.label },
     details.length > 0 && { kind: 'set', vm: vm.label, sizes, detail: details.join(', ') },
+    autostart !== vm.autostart && { kind: 'autostart', vm: vm.label, isOn: autostart },
     group.isStarted === true && isStopped && { kind: 'start', vm: vm.label },
   ];
   return changes.filter((change) => change !== false);

@@ -61,6 +61,7 @@ const KEYS: Readonly<Record<string, Read>> = {
   reservation: (value) => ({ options: { reservation: text(value) } }),
   bridge: (value) => ({ options: { bridge: text(value) } }),
   started: (value) => ({ isStarted: flag(value) }),
+  autostart: (value) => ({ options: { autostart: flag(value) } }),
 };
 const TOP_KEYS = ['fleet', 'vms'];
 

@@ -7,6 +7,7 @@ const SIGN: Readonly<Record<FleetChange['kind'], string>> = {
   start: '~',
   stop: '~',
   set: '~',
+  autostart: '~',
   remove: '-',
 };
 
@@ -42,6 +43,8 @@ function detail(change: FleetChange): string {
       return `label ${change.detail}`;
     case 'set':
       return `set ${change.detail}`;
+    case 'autostart':
+      return `autostart ${change.isOn ? 'on' : 'off'}`;
     case 'remove':
       return 'remove, with its disks';
     default:

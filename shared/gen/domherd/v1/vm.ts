@@ -312,6 +312,8 @@ export interface CreateVmsRequest {
     | undefined;
   /** Start each once it is made. */
   start: boolean;
+  /** Have their hosts start them when they boot: as SetAutostart, and taken back with what is not whole. */
+  autostart: boolean;
   /** One that the controller has: ImageService. */
   image:
     | ImageSource
@@ -1943,6 +1945,7 @@ function createBaseCreateVmsRequest(): CreateVmsRequest {
     labels: {},
     apart: undefined,
     start: false,
+    autostart: false,
     image: undefined,
     names: [],
   };
@@ -1991,6 +1994,9 @@ export const CreateVmsRequest: MessageFns<CreateVmsRequest> = {
     }
     if (message.start !== false) {
       writer.uint32(424).bool(message.start);
+    }
+    if (message.autostart !== false) {
+      writer.uint32(432).bool(message.autostart);
     }
     if (message.image !== undefined) {
       ImageSource.encode(message.image, writer.uint32(242).fork()).join();
@@ -2129,6 +2135,14 @@ export const CreateVmsRequest: MessageFns<CreateVmsRequest> = {
             message.start = reader.bool();
             continue;
           }
+          case 54: {
+            if (tag !== 432) {
+              break;
+            }
+
+            message.autostart = reader.bool();
+            continue;
+          }
           case 30: {
             if (tag !== 242) {
               break;
@@ -2186,6 +2200,7 @@ export const CreateVmsRequest: MessageFns<CreateVmsRequest> = {
     );
     message.apart = object.apart ?? undefined;
     message.start = object.start ?? false;
+    message.autostart = object.autostart ?? false;
     message.image = (object.image !== undefined && object.image !== null)
       ? ImageSource.fromPartial(object.image)
       : undefined;

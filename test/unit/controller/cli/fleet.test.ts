@@ -55,6 +55,7 @@ t.test('a fleet file', (t) => {
     [group('reservation: []'), /f\.yaml:4:18/],
     [group('bridge: {}'), /f\.yaml:4:13/],
     [group('started: on'), /f\.yaml:4:14: it must be true or false/],
+    [group('autostart: on'), /f\.yaml:4:16: it must be true or false/],
     [group('like: domV'), /f\.yaml:4:5: Map keys must be unique/],
     ['vms:\n  - like: domU\n', /f\.yaml:2:5: the group has no name/],
     ['vms:\n  - name: web\n', /f\.yaml:2:5: the group has no "like"/],
@@ -73,7 +74,16 @@ t.test('a fleet file', (t) => {
 });
 
 function vm(name: string, change: Partial<PresentVm> = {}): PresentVm {
-  return { label: `${name}@dom0-1`, name, state: 'running', memoryMib: 256, vcpus: 1, labels: {}, ...change };
+  return {
+    label: `${name}@dom0-1`,
+    name,
+    state: 'running',
+    memoryMib: 256,
+    vcpus: 1,
+    labels: {},
+    autostart: false,
+    ...change,
+  };
 }
 
 t.test('what there is and what the file says', (t) => {
@@ -101,6 +111,17 @@ t.test('what there is and what the file says', (t) => {
     diffFleet(stopped, [vm('web-1', { memoryMib: 1 }), ...whole.slice(1), db], false).map(({ kind }) => kind),
     ['label', 'stop', 'set', 'stop', 'stop'],
   );
+
+  const lasting = parseFleetFile(FILE.replace('started: true', 'autostart: true'), 'fleet.yaml');
+  const autostart = (isOn: boolean, autostart: boolean): unknown =>
+    diffFleet(
+      isOn ? lasting : { ...lasting, groups: lasting.groups.map((g) => ({ ...g, options: { autostart: false } })) },
+      [...whole.slice(1), vm('web-1', { labels: whole[0]!.labels, autostart }), vm('db', { ...db, autostart: isOn })],
+      false,
+    ).filter((change) => !('vm' in change) || !/^web-[23]/.test(change.vm));
+  t.strictSame(autostart(true, false), [{ kind: 'autostart', vm: 'web-1@dom0-1', isOn: true }]);
+  t.strictSame(autostart(true, true), []);
+  t.strictSame(autostart(false, true), [{ kind: 'autostart', vm: 'web-1@dom0-1', isOn: false }]);
 
   const own = vm('web-9', { labels: { [FLEET_LABEL]: 'fleet' } });
   const foreign = [vm('x'), vm('y', { labels: { [FLEET_LABEL]: 'other' } })];
