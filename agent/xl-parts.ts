@@ -22,6 +22,7 @@ import { GrpcImageFeed } from './adapters/grpc/grpc-image-feed.js';
 import { GrpcJoiner } from './adapters/grpc/grpc-joiner.js';
 import { LazyTransferLink } from './adapters/grpc/lazy-transfer-link.js';
 import { KernelDiskUse } from './adapters/guest/disk-use.js';
+import { endLeftViews } from './adapters/guest/disk-view.js';
 import { E2fsGuestDisk } from './adapters/guest/e2fs-guest-disk.js';
 import { SeedGuestDisk } from './adapters/guest/seed-guest-disk.js';
 import { SeedTools } from './adapters/guest/seed-tools.js';
@@ -63,7 +64,10 @@ export async function openXlParts(options: XlAgentOptions): Promise<AgentParts> 
   await mkdir(stateDir, { recursive: true, mode: 0o700 });
   const workFolder = join(stateDir, 'work');
   // What an agent that was killed left half made.
-  if (options.isAlone) await rm(workFolder, { recursive: true, force: true });
+  if (options.isAlone) {
+    await endLeftViews(exec, workFolder);
+    await rm(workFolder, { recursive: true, force: true });
+  }
   const clock = systemClock;
   const cfgFolder = new DirCfgFolder(xenDir, join(stateDir, 'backup'), clock);
   const hostReport = new XlHostReport({ exec, host, log, build });

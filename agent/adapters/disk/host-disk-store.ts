@@ -11,6 +11,11 @@ import type { LvmDiskStore } from './lvm-disk-store.js';
 const OVERLAY_PROGRAMS = [
   { what: 'qemu-img', package: 'qemu-utils', paths: ['/usr/bin/qemu-img', '/usr/local/bin/qemu-img'] },
   {
+    what: 'qemu-storage-daemon, by which its guest is written',
+    package: 'qemu-system-common',
+    paths: ['/usr/bin/qemu-storage-daemon', '/usr/local/bin/qemu-storage-daemon'],
+  },
+  {
     what: 'the device model of Xen, which serves it to the domU',
     package: 'qemu-system-xen',
     paths: [
@@ -21,12 +26,6 @@ const OVERLAY_PROGRAMS = [
   },
 ] as const;
 
-/** What a copy needs first is written by block, and blocks of an overlay are not where its guest has them. */
-const UNWRITABLE = {
-  why: 'domherd writes addresses and keys into raw disks alone',
-  hint: '--storage reflink, lvm-snapshot or lvm-thin share blocks too',
-};
-
 /** The disks of a dom0: files and logical volumes. */
 export class HostDiskStore implements DiskStore {
   readonly #exec: Exec;
@@ -34,7 +33,7 @@ export class HostDiskStore implements DiskStore {
   readonly #overlayPrograms: typeof OVERLAY_PROGRAMS | readonly [];
   #volumes: LvmDiskStore | undefined;
 
-  /** @param overlayPrograms what a host must have for overlays; none: they are made, whether their guests can be written or not */
+  /** @param overlayPrograms what a host must have for overlays; none: they are made, whether they can be served or not */
   constructor(exec: Exec, overlayPrograms: typeof OVERLAY_PROGRAMS | readonly [] = OVERLAY_PROGRAMS) {
     this.#exec = exec;
     this.#files = new FileDiskStore(exec);
@@ -90,7 +89,7 @@ export class HostDiskStore implements DiskStore {
       if (!isThere.includes(true))
         return { why: `the host lacks ${what}`, hint: `apt-get install ${name}, on the host` };
     }
-    return this.#overlayPrograms.length === 0 ? undefined : UNWRITABLE;
+    return undefined;
   }
 
   /** Most hosts have none. */

@@ -24,6 +24,7 @@ const ChangeSchema = v.object({
   version: v.literal(1),
   cfgPath: v.string(),
   disk: v.string(),
+  format: v.optional(v.picklist(['raw', 'qcow2']), 'raw'),
   warnings: v.array(v.string()),
   originals: v.optional(OriginalsSchema, {}),
   fsUuid: v.optional(v.string(), ''),
@@ -43,6 +44,8 @@ export interface BlockChange {
   readonly cfgPath: string;
   /** A file or block device. */
   readonly disk: string;
+  /** Pieces count in the bytes that the guest sees. */
+  readonly format: 'raw' | 'qcow2';
   readonly warnings: readonly string[];
   /** What the files were that it changes. */
   readonly originals: Originals;
@@ -93,14 +96,21 @@ export async function readPieces(
   );
 }
 
-/** @throws {AppError} `raced` (changed by others), `wrong_state` (in use), `unavailable` */
-export async function writePieces({ disk, pieces }: BlockChange, side: 'before' | 'after'): Promise<void> {
+/**
+ * @param disk where those bytes are to be had
+ * @throws {AppError} `raced` (changed by others), `wrong_state` (in use), `unavailable`
+ */
+export async function writePieces(
+  disk: string,
+  { disk: name, pieces }: BlockChange,
+  side: 'before' | 'after',
+): Promise<void> {
   // Of a block device O_EXCL is refused while it is mounted or held.
   await withDisk(disk, constants.O_RDWR | constants.O_EXCL, async (file) => {
     for (const { at, before, after } of pieces) {
       const now = await readAt(file, at, before.length);
       if (!isMixOf(now, before, after)) {
-        throw new AppError('raced', `${disk} was changed by others meanwhile`, { disk, at: `${at}` });
+        throw new AppError('raced', `${name} was changed by others meanwhile`, { disk: name, at: `${at}` });
       }
     }
     for (const piece of pieces) await writeAt(file, piece.at, piece[side]);

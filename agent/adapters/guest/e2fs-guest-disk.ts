@@ -1,4 +1,4 @@
-// Guests whose root is one ext2, ext3 or ext4 file system in a raw file or on a block device.
+// Guests whose root is one ext2, ext3 or ext4 file system in a raw file, a qcow2 image or on a block device.
 //
 // A write edits a copy of the file system's metadata (a few MB, sparse, whatever the size of the disk), lets e2fsck judge the
 // copy, and then has a list of blocks with the bytes before and after. That list is made durable, and only then does the
@@ -20,7 +20,7 @@ import { originalsOf, planRestore } from '../../domain/guest/guest-original.js';
 import type { GuestEdit, GuestTree, Ownership } from '../../domain/guest/guest-tree.js';
 import { hostKeyTypes, planRenewal, type RenewSettings } from '../../domain/guest/renew-plan.js';
 import { planGrowth } from '../../domain/guest/partition-table.js';
-import { rootDisks } from '../../domain/guest/root-disk.js';
+import { type RootPlace, rootDisks } from '../../domain/guest/root-disk.js';
 import type { GuestSettings } from '../../domain/order.js';
 import type { XlCfg } from '../../domain/xl-cfg/syntax.js';
 import { listVifs } from '../../domain/xl-cfg/vif.js';
@@ -36,11 +36,12 @@ import {
   writeTable,
 } from './block-change.js';
 import type { DiskUse } from './disk-use.js';
+import { type DiskImage, DiskViews, type ViewAccess } from './disk-view.js';
 import { E2fsTools, type FsImage } from './e2fs-tools.js';
 import { readGuestTree } from './guest-tree-reader.js';
 import { makeHostKeys } from './host-key-maker.js';
-import { findRoot, readHead, type RootDisk } from './root-finder.js';
-import { areOfAnother, formatOriginals, parseOriginals } from './original-record.js';
+import { readHead, type RootDisk, withRoot } from './root-finder.js';
+import { areOfAnother, formatOriginals, type OriginalRecord, parseOriginals } from './original-record.js';
 
 /** Of one write: the checks of a large disk take most of it. */
 const WRITE_MS = 120_000;
@@ -69,6 +70,7 @@ interface KnownGuest {
 export class E2fsGuestDisk implements GuestDisk {
   readonly #options: E2fsGuestDiskOptions;
   readonly #tools: E2fsTools;
+  readonly #views: DiskViews;
   /** By cfg path. */
   readonly #known = new Map<string, KnownGuest>();
   readonly #busyDisks = new Set<string>();
@@ -76,30 +78,33 @@ export class E2fsGuestDisk implements GuestDisk {
   constructor(options: E2fsGuestDiskOptions) {
     this.#options = options;
     this.#tools = new E2fsTools(options.exec);
+    this.#views = new DiskViews(options);
   }
 
   async read(guest: Guest): Promise<GuestNetwork | undefined> {
-    const paths = rootDisks(guest.cfg).map(({ target }) => target);
+    const places = rootDisks(guest.cfg);
     const known = this.#known.get(guest.cfgPath);
-    const signature = `${guest.cfg.text}\n${(await Promise.all(paths.map(signatureOf))).join('\n')}`;
+    const signature = `${guest.cfg.text}\n${(await Promise.all(places.map(({ target }) => signatureOf(target)))).join('\n')}`;
     if (known?.signature === signature) return known.network;
     // A running guest writes all the time; what it was given is read again when it has stopped.
-    if (known !== undefined && (await this.#isAttached(paths))) return known.network;
+    if (known !== undefined && (await this.#isAttached(places))) return known.network;
     const network = await this.#readNow(guest).catch(() => undefined);
     this.#known.set(guest.cfgPath, { signature, network });
     return network;
   }
 
   async write(guest: Guest, settings: GuestSettings, signal: AbortSignal): Promise<GuestChange> {
-    const root = await findRoot(guest.cfg, this.#tools, signal);
-    const { disk, fsUuid } = root;
-    return this.#alone(disk, signal, async (work, limited) => {
+    return this.#withRoot(guest, 'write', signal, (root) => this.#write(root, guest, settings, signal));
+  }
+
+  async #write(root: RootDisk, guest: Guest, settings: GuestSettings, signal: AbortSignal): Promise<GuestChange> {
+    return this.#alone(root.image.path, signal, async (work, limited) => {
       await this.#refuseOpen(guest.cfgPath);
       const tree = await this.#treeOf(root, work, limited);
       const { edits, warnings } = planGuest(tree, settings, nicOptions(guest.cfg));
       if (edits.length === 0) return doneAlready(warnings);
       const originals = originalsOf(edits, tree);
-      const about = { cfgPath: guest.cfgPath, disk, warnings, originals, fsUuid, isRestore: false };
+      const about = { ...aboutOf(guest, root), warnings, originals, isRestore: false };
       const change = await this.#prepare(root, about, edits, tree, work, limited);
       await this.#apply(root, change, edits, work, limited);
       return this.#openChange(change);
@@ -110,9 +115,17 @@ export class E2fsGuestDisk implements GuestDisk {
     const bytes = await this.#options.originals.read(keyOf(guest.cfgPath));
     if (bytes === undefined) return undefined;
     const originals = parseOriginals(bytes);
-    const root = await findRoot(guest.cfg, this.#tools, signal);
-    const { disk, fsUuid } = root;
-    if (areOfAnother(originals, fsUuid)) {
+    return this.#withRoot(guest, 'write', signal, (root) => this.#restore(root, guest, originals, signal));
+  }
+
+  async #restore(
+    root: RootDisk,
+    guest: Guest,
+    originals: OriginalRecord,
+    signal: AbortSignal,
+  ): Promise<GuestChange | undefined> {
+    const { path: disk } = root.image;
+    if (areOfAnother(originals, root.fsUuid)) {
       throw wrongState(`The disk ${disk} was made anew since it was written: its former files are of another one`, {
         disk,
         hint: 'keep it as it is; what the cfg was is in the backup folder of the agent, and domherd lease release frees the address',
@@ -122,7 +135,7 @@ export class E2fsGuestDisk implements GuestDisk {
       await this.#refuseOpen(guest.cfgPath);
       const tree = await this.#treeOf(root, work, limited);
       const edits = planRestore(tree, originals.files);
-      const about = { cfgPath: guest.cfgPath, disk, warnings: [], originals: {}, fsUuid, isRestore: true };
+      const about = { ...aboutOf(guest, root), warnings: [], originals: {}, isRestore: true };
       const change =
         edits.length === 0 ? { ...about, pieces: [] } : await this.#prepare(root, about, edits, tree, work, limited);
       await this.#apply(root, change, edits, work, limited);
@@ -131,9 +144,11 @@ export class E2fsGuestDisk implements GuestDisk {
   }
 
   async renew(guest: Guest, settings: RenewSettings, signal: AbortSignal): Promise<readonly string[]> {
-    const root = await findRoot(guest.cfg, this.#tools, signal);
-    const { disk, fsUuid } = root;
-    return this.#alone(disk, signal, async (work, limited) => {
+    return this.#withRoot(guest, 'write', signal, (root) => this.#renew(root, guest, settings, signal));
+  }
+
+  async #renew(root: RootDisk, guest: Guest, settings: RenewSettings, signal: AbortSignal): Promise<readonly string[]> {
+    return this.#alone(root.image.path, signal, async (work, limited) => {
       const tree = await this.#treeOf(root, work, limited);
       const keys = await makeHostKeys(this.#options.exec, hostKeyTypes(tree), {
         name: guest.name,
@@ -142,7 +157,7 @@ export class E2fsGuestDisk implements GuestDisk {
       });
       const { edits, warnings } = planRenewal(tree, keys, settings);
       if (edits.length === 0) return warnings;
-      const about = { cfgPath: guest.cfgPath, disk, warnings: [], originals: {}, fsUuid, isRestore: false };
+      const about = { ...aboutOf(guest, root), warnings: [], originals: {}, isRestore: false };
       await this.#apply(root, await this.#prepare(root, about, edits, tree, work, limited), edits, work, limited);
       await this.#options.changes.remove(keyOf(guest.cfgPath));
       return warnings;
@@ -150,10 +165,13 @@ export class E2fsGuestDisk implements GuestDisk {
   }
 
   async grow(guest: Guest, signal: AbortSignal): Promise<void> {
-    const root = await findRoot(guest.cfg, this.#tools, signal);
-    const { disk, partition } = root;
+    return this.#withRoot(guest, 'write', signal, (root) => this.#grow(root, signal));
+  }
+
+  async #grow(root: RootDisk, signal: AbortSignal): Promise<void> {
+    const { disk, partition, image } = root;
     const limited = { signal, limitMs: GROW_MS };
-    await this.#alone(disk, limited, async (_work, stop) => {
+    await this.#alone(image.path, limited, async (_work, stop) => {
       await this.#refuseInUse(disk);
       const { head, diskBytes } = await readHead(disk);
       const growth = partition === undefined ? undefined : planGrowth(head, diskBytes, partition);
@@ -185,11 +203,16 @@ export class E2fsGuestDisk implements GuestDisk {
 
   async #readNow(guest: Guest): Promise<GuestNetwork | undefined> {
     const signal = AbortSignal.timeout(WRITE_MS);
-    const root = await findRoot(guest.cfg, this.#tools, signal);
-    return this.#inWorkFolder(async (work) => {
-      const tree = await readGuestTree(this.#tools, root, work, signal);
-      return readGuest(tree, nicOptions(guest.cfg));
-    });
+    return this.#withRoot(guest, 'read', signal, (root) =>
+      this.#inWorkFolder(async (work) => {
+        const tree = await readGuestTree(this.#tools, root, work, signal);
+        return readGuest(tree, nicOptions(guest.cfg));
+      }),
+    );
+  }
+
+  #withRoot<T>(guest: Guest, access: ViewAccess, signal: AbortSignal, use: (root: RootDisk) => Promise<T>): Promise<T> {
+    return withRoot(guest.cfg, { tools: this.#tools, views: this.#views, access, signal }, use);
   }
 
   /** Edits a copy of the metadata. Nothing of the disk is changed. */
@@ -213,7 +236,7 @@ export class E2fsGuestDisk implements GuestDisk {
   }
 
   async #apply(
-    root: FsImage,
+    root: RootDisk,
     change: BlockChange,
     edits: readonly GuestEdit[],
     work: string,
@@ -221,14 +244,14 @@ export class E2fsGuestDisk implements GuestDisk {
   ): Promise<void> {
     const { changes } = this.#options;
     signal.throwIfAborted();
-    await this.#refuseInUse(change.disk);
+    await this.#refuseInUse(root.disk);
     await changes.write(keyOf(change.cfgPath), formatBlockChange(change));
     try {
-      await writePieces(change, 'after');
+      await writePieces(root.disk, change, 'after');
       await this.#checkEdits(root, change.disk, edits, work, signal);
     } catch (error) {
       // What cannot be put back now stays recorded, and is put back by whoever finds it open.
-      await writePieces(change, 'before');
+      await writePieces(root.disk, change, 'before');
       await changes.remove(keyOf(change.cfgPath));
       throw error;
     }
@@ -265,11 +288,18 @@ export class E2fsGuestDisk implements GuestDisk {
       },
       undo: async () => {
         if ((await changes.read(key)) === undefined) return;
-        await this.#refuseInUse(change.disk);
-        await writePieces(change, 'before');
+        await this.#putBack(change);
         await changes.remove(key);
       },
     };
+  }
+
+  async #putBack(change: BlockChange): Promise<void> {
+    const image: DiskImage = { path: change.disk, format: change.format };
+    await this.#views.withRaw(image, 'write', AbortSignal.timeout(WRITE_MS), async (disk) => {
+      await this.#refuseInUse(disk);
+      await writePieces(disk, change, 'before');
+    });
   }
 
   async #keepOriginals({ cfgPath, originals, fsUuid }: BlockChange): Promise<void> {
@@ -292,9 +322,14 @@ export class E2fsGuestDisk implements GuestDisk {
     if (user !== undefined) throw wrongState(`The disk ${disk} is in use by ${user}`, { disk, user });
   }
 
-  async #isAttached(paths: readonly string[]): Promise<boolean> {
+  async #isAttached(places: readonly RootPlace[]): Promise<boolean> {
+    const { use } = this.#options;
     const found = await Promise.all(
-      paths.map(async (path) => this.#options.use.attachmentOf(await realpath(path).catch(() => path))),
+      places.map(async ({ target, format }) => {
+        const path = await realpath(target).catch(() => target);
+        // A device model is neither a loop device nor a backend of the kernel.
+        return format === 'raw' ? use.attachmentOf(path) : use.userOf(path);
+      }),
     );
     return found.some((each) => each !== undefined);
   }
@@ -362,6 +397,13 @@ function isOwnedAs(a: Ownership, b: Ownership): boolean {
 
 function doneAlready(warnings: readonly string[]): GuestChange {
   return { warnings, undo: () => Promise.resolve(), keep: () => Promise.resolve() };
+}
+
+function aboutOf(
+  { cfgPath }: Guest,
+  { image, fsUuid }: RootDisk,
+): Pick<BlockChange, 'cfgPath' | 'disk' | 'format' | 'fsUuid'> {
+  return { cfgPath, disk: image.path, format: image.format, fsUuid };
 }
 
 function nicOptions(cfg: XlCfg): NicOptions {

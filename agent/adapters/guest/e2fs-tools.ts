@@ -13,6 +13,7 @@ import {
   parseUndoRanges,
   statCommand,
 } from '../../domain/guest/debugfs-text.js';
+import type { DiskImage } from './disk-view.js';
 import { withPieceDevice } from './piece-device.js';
 
 /** A few folders and files: milliseconds, seconds on a busy disk. */
@@ -30,6 +31,8 @@ export interface FsImage {
   readonly disk: string;
   /** Bytes from the beginning of the disk. */
   readonly at: number;
+  /** Of a view: what it shows. */
+  readonly image?: DiskImage;
 }
 
 export class E2fsTools {
@@ -113,8 +116,11 @@ export class E2fsTools {
     const result = await this.#run(command, CHECK_MS, signal);
     const code = result.kind === 'failed' ? (result.exitCode ?? 255) : 0;
     if (code < 4) return;
-    throw wrongState(`The file system of ${image.disk} is damaged`, {
-      hint: `e2fsck -f '${nameOf(image)}' (it asks before it repairs), after a copy was made`,
+    const isView = image.image?.format === 'qcow2';
+    throw wrongState(`The file system of ${image.image?.path ?? image.disk} is damaged`, {
+      hint: isView
+        ? 'let its guest repair it at its next boot, after a copy was made'
+        : `e2fsck -f '${nameOf(image)}' (it asks before it repairs), after a copy was made`,
       output: allOutputOf(result),
     });
   }

@@ -10,10 +10,23 @@ import {
 } from '../../domain/guest/partition-table.js';
 import { rootDisks, type RootPlace } from '../../domain/guest/root-disk.js';
 import type { XlCfg } from '../../domain/xl-cfg/syntax.js';
+import type { DiskImage, DiskViews, ViewAccess } from './disk-view.js';
 import type { E2fsTools, FsImage } from './e2fs-tools.js';
 
 /** The file system that a guest has its root on. */
-export interface RootDisk extends FsImage {
+export interface RootDisk extends FoundRoot {
+  /** What `disk` shows: itself, if it is raw. */
+  readonly image: DiskImage;
+}
+
+export interface RootSearch {
+  readonly tools: E2fsTools;
+  readonly views: DiskViews;
+  readonly access: ViewAccess;
+  readonly signal: AbortSignal;
+}
+
+interface FoundRoot extends FsImage {
   /** Of a disk with partitions: which one it is. */
   readonly partition: number | undefined;
   /** Bytes that it may have: those of its partition, or disk. */
@@ -28,26 +41,38 @@ type ExtContent = Extract<DiskContent, { kind: 'ext' }>;
 type TableContent = Extract<DiskContent, { kind: 'table' }>;
 
 /**
- * The first place that holds an ext file system. Of a disk with partitions that is the one that the kernel is told of, else
- * the one that its table calls a root, else the first with an /etc.
+ * Uses the first place that holds an ext file system. Of a disk with partitions that is the one that the kernel is told of,
+ * else the one that its table calls a root, else the first with an /etc.
  *
- * @throws {AppError} `not_found`, `invalid`, `wrong_state` (a damaged partition table)
+ * @throws {AppError} `not_found`, `invalid`, `wrong_state` (a damaged partition table), as {@link DiskViews.withRaw}; what
+ *   `use` throws
  */
-export async function findRoot(cfg: XlCfg, tools: E2fsTools, signal: AbortSignal): Promise<RootDisk> {
-  let refusal: AppError | undefined;
+export async function withRoot<T>(
+  cfg: XlCfg,
+  { tools, views, access, signal }: RootSearch,
+  use: (root: RootDisk) => Promise<T>,
+): Promise<T> {
+  const failed: { refusal?: AppError; isUsed?: boolean } = {};
   for (const place of rootDisks(cfg)) {
-    const path = await realpath(place.target).catch(() => undefined);
     try {
-      if (path !== undefined) return await rootIn(path, place, tools, signal);
-      refusal ??= notFound(`There is no disk ${place.target}`, {
-        disk: place.target,
-        hint: 'look at disk= of the cfg',
+      const path = await realpath(place.target).catch(() => undefined);
+      if (path === undefined) throw noDisk(place);
+      const image = { path, format: place.format };
+      return await views.withRaw(image, access, signal, async (raw) => {
+        const root = { ...(await rootIn(raw, place, tools, signal)), image };
+        failed.isUsed = true;
+        return use(root);
       });
     } catch (error) {
-      refusal ??= toAppError(error);
+      if (failed.isUsed) throw error;
+      failed.refusal ??= toAppError(error);
     }
   }
-  throw refusal ?? invalid('The cfg has no disk that can hold a root');
+  throw failed.refusal ?? invalid('The cfg has no disk that can hold a root');
+}
+
+function noDisk({ target }: RootPlace): AppError {
+  return notFound(`There is no disk ${target}`, { disk: target, hint: 'look at disk= of the cfg' });
 }
 
 /** The beginning of a disk, and how long it is. */
@@ -55,7 +80,7 @@ export async function readHead(path: string): Promise<{ readonly head: Uint8Arra
   return withDisk(path, async (file) => ({ head: await headAt(file, 0), diskBytes: await lengthOf(file) }));
 }
 
-async function rootIn(path: string, place: RootPlace, tools: E2fsTools, signal: AbortSignal): Promise<RootDisk> {
+async function rootIn(path: string, place: RootPlace, tools: E2fsTools, signal: AbortSignal): Promise<FoundRoot> {
   return withDisk(path, async (file) => {
     const head = await headAt(file, 0);
     const diskBytes = await lengthOf(file);
@@ -73,14 +98,14 @@ async function rootIn(path: string, place: RootPlace, tools: E2fsTools, signal: 
 async function partitionIn(
   path: string,
   file: FileHandle,
-  { target, partition: wanted }: RootPlace,
+  place: RootPlace,
   partitions: readonly Partition[],
   table: TableContent,
   tools: E2fsTools,
   signal: AbortSignal,
-): Promise<RootDisk> {
-  const chosen = partitions.filter(({ number }) => wanted === undefined || number === wanted);
-  const found: { readonly root: RootDisk; readonly isRoot: boolean }[] = [];
+): Promise<FoundRoot> {
+  const chosen = partitions.filter(({ number }) => place.partition === undefined || number === place.partition);
+  const found: { readonly root: FoundRoot; readonly isRoot: boolean }[] = [];
   const others: string[] = [];
   let hint: string | undefined;
   for (const { number, at, sizeBytes, isRoot } of chosen) {
@@ -94,7 +119,7 @@ async function partitionIn(
   if (marked !== undefined) return marked.root;
   for (const { root } of found) if (await tools.hasFolder(root, '/etc', signal)) return root;
   const bare = found.map(({ root }) => `${root.partition} has no /etc`);
-  throw noRootPartition({ target, partition: wanted }, partitions, [...others, ...bare], hint ?? table.hint);
+  throw noRootPartition(place, partitions, [...others, ...bare], hint ?? table.hint);
 }
 
 function noRootPartition(
@@ -121,7 +146,7 @@ function rootOf(
   partition: number | undefined,
   roomBytes: number,
   { isClean, uuid, sizeBytes }: ExtContent,
-): RootDisk {
+): FoundRoot {
   if (sizeBytes <= roomBytes) return { ...place, partition, roomBytes, sizeBytes, isClean, fsUuid: uuid };
   const where = partition === undefined ? place.disk : `partition ${partition} of ${place.disk}`;
   throw wrongState(`The file system on ${where} is longer than that: ${sizeBytes} bytes of ${roomBytes}`, {

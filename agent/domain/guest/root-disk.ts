@@ -7,6 +7,7 @@ import { getString } from '../xl-cfg/xl-cfg.js';
 export interface RootPlace {
   /** A file or block device of dom0. */
   readonly target: string;
+  readonly format: 'raw' | 'qcow2';
   /** Of a whole disk, the number that the kernel is told; `undefined`: it is to be looked for, if there are partitions. */
   readonly partition: number | undefined;
 }
@@ -33,7 +34,7 @@ export function rootDisks(cfg: XlCfg): readonly RootPlace[] {
 function placeIn(disk: Disk, partition?: number): RootPlace {
   const refusal = refusalOf(disk);
   if (refusal !== undefined) throw refusal;
-  return { target: disk.target, partition };
+  return { target: disk.target, format: disk.format === 'qcow2' ? 'qcow2' : 'raw', partition };
 }
 
 /** `xvda2` of `root=/dev/xvda2 ro`; `undefined` if the kernel is told a label, or nothing here. */
@@ -56,7 +57,8 @@ function refusalOf({ target, format, script, access, vdev }: Disk): AppError | u
   const refuse = (why: string, hint: string): AppError => invalid(`The disk ${vdev} ${why}`, { disk: target, hint });
   const rawHint = 'use a raw file or a block device with one ext file system';
   if (script !== undefined) return refuse(`is attached by the script ${script}`, rawHint);
-  if (format !== 'raw') return refuse(`is a ${format} image`, `qemu-img convert -O raw; ${rawHint}`);
+  if (format !== 'raw' && format !== 'qcow2')
+    return refuse(`is a ${format} image`, `qemu-img convert -O raw; ${rawHint}`);
   if (!/^\/(?!.*(^|\/)\.\.(\/|$))/.test(target) || /[\p{Cc}]/u.test(target)) {
     return refuse(`has the path "${target}"`, 'write an absolute path without ".."');
   }
