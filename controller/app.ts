@@ -48,6 +48,7 @@ import { VmLabeler } from './services/vm-labeler.js';
 import { VmPlacer } from './services/vm-placer.js';
 import { VmMaker } from './services/vm-maker.js';
 import { VmDeleter } from './services/vm-deleter.js';
+import { VmMigrator } from './services/vm-migrator.js';
 import { VmOperator } from './services/vm-operator.js';
 import { VmQuery } from './services/vm-query.js';
 import { VmRestorer } from './services/vm-restorer.js';
@@ -138,12 +139,14 @@ async function serve(config: Config, world: AppWorld, database: Database): Promi
   const news = new LeaseNews({ journal, fleet: answerers.fleet });
   answerers.vms.creator.resume();
   answerers.vms.deleter.resume();
+  answerers.vms.migrator.resume();
   const stopSweeps = sweepFleet(answerers.fleet, news, log);
   return {
     endpoints,
     stop: async () => {
       answerers.vms.creator.stop();
       answerers.vms.deleter.stop();
+      answerers.vms.migrator.stop();
       await network.stop();
       stopSweeps();
       await sweeper.stop();
@@ -250,6 +253,7 @@ function makeVmServices({ clock, random, timers, log }: AppWorld, parts: VmParts
     maker,
     creator: new VmCreator({ ...parts, operator, maker, placer, clock, random }),
     deleter: new VmDeleter({ ...parts, query, operator, clock, log, turns }),
+    migrator: new VmMigrator({ ...parts, query, operator, starter, carrier, clock, log, turns }),
     labeler: new VmLabeler({ ...parts, query, operator }),
     starter,
     changer: new VmChanger({ ...parts, query, operator, starter, clock, turns }),

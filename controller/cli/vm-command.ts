@@ -7,6 +7,7 @@ import { bridgeOption, dryRunOption, durationOption, option, yesOption } from '.
 import { verb, type Noun } from './verb.js';
 import { checkVerb } from './vm-check-command.js';
 import { consoleVerb } from './vm-console-command.js';
+import { migrateVerb } from './vm-migrate-command.js';
 import { autostartVerb, restartVerb, setVerb } from './vm-set-command.js';
 import type {
   AddressOptions,
@@ -269,6 +270,7 @@ export const VM: Noun = {
     consoleVerb,
     setVerb,
     restartVerb,
+    migrateVerb,
     autostartVerb,
     sshVerb,
     scpVerb,

@@ -58,6 +58,7 @@ export const METHOD_ROLES: Readonly<Record<string, readonly Role[]>> = {
   '/domherd.v1.VmService/Destroy': ADMIN,
   '/domherd.v1.VmService/Get': ADMIN,
   '/domherd.v1.VmService/List': ADMIN,
+  '/domherd.v1.VmService/Migrate': ADMIN,
   '/domherd.v1.VmService/Pause': ADMIN,
   '/domherd.v1.VmService/Plan': ADMIN,
   '/domherd.v1.VmService/ReadConsoleLog': ADMIN,

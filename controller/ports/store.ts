@@ -137,6 +137,8 @@ export interface HostStore {
 export interface VmStore {
   /** Keyed by (host, key): inserts or replaces the observation; the id stays. */
   observe(hostId: HostId, vm: ObservedVm, nowMs: number): Vm;
+  /** To another host, as it is seen there; the id stays. @throws {AppError} `raced` when there is a row of that key there */
+  move(vm: Vm): void;
   /** Marks it gone; the row stays. */
   markGone(id: VmId): void;
   remove(id: VmId): void;

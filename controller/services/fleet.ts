@@ -267,6 +267,24 @@ export class Fleet implements VmKnowledge {
     if (session) this.closed(session);
   }
 
+  /** A VM is on another host now, where it was seen as `made`: it goes on under its own id. In the caller's transaction. */
+  moveIn(tx: Tx, vm: Vm, made: Vm): Vm {
+    const moved: Vm = { ...made, id: vm.id };
+    tx.vms.remove(made.id);
+    tx.vms.move(moved);
+    this.vms.remove(made.id);
+    this.vms.put(moved);
+    tx.onUndo(() => {
+      this.vms.put(vm);
+      this.vms.put(made);
+    });
+    tx.onCommitted(() => {
+      this.tellChanged(vm.hostId);
+      this.tellChanged(moved.hostId);
+    });
+    return moved;
+  }
+
   /** Its host has said, by the result of an order, that it has no such VM any more. */
   async noteGone(hostId: HostId, key: string): Promise<void> {
     const observer = { hostId, hostName: this.hostName(hostId), isCurrent: () => true };

@@ -96,7 +96,7 @@ export class VmAddresser {
     const plan = planAddress(facts, { reservation: reservation.name, address, bridge });
     yield { kind: 'plan', ...plan };
     if (request.isDryRun) {
-      const refusals = facts.map((each) => refuseAddress(each, bridge));
+      const refusals = facts.map((each) => operator.refuseMoving(each.vm) ?? refuseAddress(each, bridge));
       yield* operator.foresee(vms, refusals);
       return;
     }
@@ -107,6 +107,8 @@ export class VmAddresser {
   }
 
   private async addressOne(job: Job): Promise<VmResult> {
+    const refusal = this.options.operator.refuseMoving(job.vm);
+    if (refusal) throw refusal;
     for (let tries = 1; ; tries++) {
       const leases = await this.take(job);
       const answer = await this.configure(job, leases);

@@ -1,9 +1,10 @@
 import type { Logger } from 'pino';
-import { AppError, ERROR_CODES, notFound, toAppError, type ErrorDetails } from '../../shared/errors.js';
+import { AppError, ERROR_CODES, notFound, toAppError, wrongState, type ErrorDetails } from '../../shared/errors.js';
 import { refuseUnreachable, type PlannedStep } from '../domain/address-plan.js';
 import type { Caller } from '../domain/caller.js';
 import type { NewEvent } from '../domain/event.js';
 import type { Vm } from '../domain/vm.js';
+import { findMove } from './vm-move.js';
 import type { OrderAction } from '../ports/agent-link.js';
 import type { Clock } from '../ports/environment.js';
 import type { Tx } from '../ports/store.js';
@@ -42,7 +43,21 @@ export class VmOperator {
     const label = `VM ${this.options.fleet.label(vm)}`;
     if (vm.isGone) return notFound(`${label} is gone from its host`, this.subject(vm));
     const { fleet } = this.options;
-    return refuseUnreachable(label, fleet.hostName(vm.hostId), fleet.isReachable(vm.hostId));
+    const unreachable = refuseUnreachable(label, fleet.hostName(vm.hostId), fleet.isReachable(vm.hostId));
+    return unreachable ?? this.refuseMoving(vm);
+  }
+
+  /** What of a VM that is being migrated is nobody else's to touch. */
+  refuseMoving(vm: Vm): AppError | undefined {
+    const { journal, fleet } = this.options;
+    const move = journal.read(({ jobs }) => findMove(jobs, vm));
+    if (move === undefined) return undefined;
+    const [from, to] = [fleet.hostName(move.sourceHostId), fleet.hostName(move.targetHostId)];
+    const what = move.isMoved ? `what is left of it on ${from} is taken away` : `from ${from} to ${to}`;
+    return wrongState(`VM ${fleet.label(vm)} is being migrated: ${what}`, {
+      vm: vm.name,
+      hint: `it goes on by itself: domherd vm show ${vm.name}`,
+    });
   }
 
   /**

@@ -34,6 +34,7 @@ import { VmLabeler } from '../../controller/services/vm-labeler.js';
 import { VmPlacer } from '../../controller/services/vm-placer.js';
 import { VmMaker } from '../../controller/services/vm-maker.js';
 import { VmDeleter } from '../../controller/services/vm-deleter.js';
+import { VmMigrator } from '../../controller/services/vm-migrator.js';
 import { VmRestorer } from '../../controller/services/vm-restorer.js';
 import { VmService } from '../../controller/services/vm-service.js';
 import { VmStarter } from '../../controller/services/vm-starter.js';
@@ -68,6 +69,7 @@ export class FleetWorld {
   readonly labeler: VmLabeler;
   readonly creator: VmCreator;
   readonly deleter: VmDeleter;
+  readonly migrator: VmMigrator;
   readonly macs: MacService;
   readonly service: VmService;
   readonly changer: VmChanger;
@@ -110,6 +112,7 @@ export class FleetWorld {
     this.labeler = new VmLabeler({ fleet, query, operator, journal });
     this.creator = new VmCreator({ fleet, operator, maker, placer, pools, journal, clock, random });
     this.deleter = new VmDeleter({ fleet, query, operator, holdings, journal, clock, log, turns });
+    this.migrator = new VmMigrator({ fleet, query, operator, starter, carrier, journal, clock, log, turns });
     this.restorer = new VmRestorer({ fleet, query, operator, holdings, journal, turns });
     this.service = new VmService({ fleet, query, operator, watch });
     this.changer = new VmChanger({ fleet, query, operator, journal, starter: this.starter, clock, turns });

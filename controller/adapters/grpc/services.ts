@@ -32,6 +32,7 @@ import type { VmCreator } from '../../services/vm-creator.js';
 import type { VmLabeler } from '../../services/vm-labeler.js';
 import type { VmDeleter } from '../../services/vm-deleter.js';
 import type { VmMaker } from '../../services/vm-maker.js';
+import type { VmMigrator } from '../../services/vm-migrator.js';
 import type { VmRestorer } from '../../services/vm-restorer.js';
 import type { VmService } from '../../services/vm-service.js';
 import type { VmStarter } from '../../services/vm-starter.js';
@@ -76,6 +77,7 @@ export interface Answerers {
     readonly maker: VmMaker;
     readonly creator: VmCreator;
     readonly deleter: VmDeleter;
+    readonly migrator: VmMigrator;
     readonly labeler: VmLabeler;
     readonly service: VmService;
     readonly consoles: ConsoleHub;

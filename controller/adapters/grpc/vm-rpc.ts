@@ -22,6 +22,7 @@ import type { CreateRequest, VmCreator } from '../../services/vm-creator.js';
 import type { VmLabeler } from '../../services/vm-labeler.js';
 import type { CreateSource } from '../../services/vm-origin.js';
 import type { VmDeleter } from '../../services/vm-deleter.js';
+import type { VmMigrator } from '../../services/vm-migrator.js';
 import type { VmProgress } from '../../services/vm-progress.js';
 import type { VmQuery } from '../../services/vm-query.js';
 import type { VmRestorer } from '../../services/vm-restorer.js';
@@ -43,6 +44,7 @@ export interface VmHandlersOptions {
   readonly creator: VmCreator;
   readonly images: Pick<ImageService, 'get'>;
   readonly deleter: VmDeleter;
+  readonly migrator: VmMigrator;
   readonly labeler: VmLabeler;
   readonly service: VmService;
   readonly consoles: ConsoleHub;
@@ -125,6 +127,14 @@ export function vmHandlers(options: VmHandlersOptions): Handlers<VmServiceServer
       };
       const vms = await labeler.change(selectorFrom(selector, 'selector'), changes, caller);
       return { vms: vms.map((view) => vmToWire(view, writeLease)) };
+    },
+    migrate: ({ to, cold, timeoutSeconds, destroyAfter, ...request }, { caller, signal }) => {
+      const wanted = {
+        ...verbRequestFrom(request),
+        ...{ to: parseHostName(textFrom(to, 'to', 128)), isCold: cold, isDestroyedAfter: destroyAfter },
+        timeoutSeconds: secondsFrom(timeoutSeconds || SHUTDOWN_SECONDS, 3_600),
+      };
+      return tell(options.migrator.migrate(wanted, caller, signal));
     },
     delete: (request, { caller, signal }) => tell(deleter.delete(verbRequestFrom(request), caller, signal)),
     wait: ({ selector, condition, timeoutSeconds }, { signal }) => {

@@ -26,6 +26,7 @@ const OBSERVED = 'name, cfg_path, uuid, state, memory_mib, vcpus, vifs, host_key
 export class SqliteVmStore implements VmStore {
   private readonly insertRow: Change;
   private readonly updateRow: Change;
+  private readonly moveRow: Change;
   private readonly goneRow: Change;
   private readonly deleteRow: Change;
   private readonly idByKey: Column<number>;
@@ -39,6 +40,9 @@ export class SqliteVmStore implements VmStore {
       `INSERT INTO vm (${OBSERVED}, host_id, key) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?, ?)`,
     );
     this.updateRow = connection.change(`UPDATE vm SET (${OBSERVED}) = (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0) WHERE id = ?`);
+    this.moveRow = connection.change(
+      `UPDATE vm SET (${OBSERVED}, host_id, key) = (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?, ?) WHERE id = ?`,
+    );
     this.goneRow = connection.change('UPDATE vm SET is_gone = 1 WHERE id = ?');
     this.deleteRow = connection.change('DELETE FROM vm WHERE id = ?');
     this.idByKey = connection.column('SELECT id FROM vm WHERE host_id = ? AND key = ?');
@@ -55,6 +59,10 @@ export class SqliteVmStore implements VmStore {
     if (known !== undefined) this.updateRow.run(...columns, known);
     const id = known ?? this.insertRow.insert(...columns, hostId, vm.key);
     return { ...vm, id, hostId, observedAtMs: nowMs, isGone: false };
+  }
+
+  move(vm: Vm): void {
+    this.moveRow.run(...toColumns(vm, vm.observedAtMs), vm.hostId, vm.key, vm.id);
   }
 
   markGone(id: VmId): void {

@@ -405,6 +405,19 @@ export interface DeleteVmsRequest {
   dryRun: boolean;
 }
 
+export interface MigrateVmsRequest {
+  requestId: string;
+  selector: VmSelector | undefined;
+  dryRun: boolean;
+  /** The host. */
+  to: string;
+  /** Shut down meanwhile. Else live, which is refused: no two hosts see the same disks. */
+  cold: boolean;
+  /** As of ShutdownVmsRequest. */
+  timeoutSeconds: number;
+  destroyAfter: boolean;
+}
+
 export interface ShutdownVmsRequest {
   requestId: string;
   selector:
@@ -3141,6 +3154,143 @@ export const DeleteVmsRequest: MessageFns<DeleteVmsRequest> = {
   },
 };
 
+function createBaseMigrateVmsRequest(): MigrateVmsRequest {
+  return {
+    requestId: "",
+    selector: undefined,
+    dryRun: false,
+    to: "",
+    cold: false,
+    timeoutSeconds: 0,
+    destroyAfter: false,
+  };
+}
+
+export const MigrateVmsRequest: MessageFns<MigrateVmsRequest> = {
+  encode(message: MigrateVmsRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.requestId !== "") {
+      writer.uint32(10).string(message.requestId);
+    }
+    if (message.selector !== undefined) {
+      VmSelector.encode(message.selector, writer.uint32(18).fork()).join();
+    }
+    if (message.dryRun !== false) {
+      writer.uint32(24).bool(message.dryRun);
+    }
+    if (message.to !== "") {
+      writer.uint32(34).string(message.to);
+    }
+    if (message.cold !== false) {
+      writer.uint32(40).bool(message.cold);
+    }
+    if (message.timeoutSeconds !== 0) {
+      writer.uint32(48).uint32(message.timeoutSeconds);
+    }
+    if (message.destroyAfter !== false) {
+      writer.uint32(56).bool(message.destroyAfter);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): MigrateVmsRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseMigrateVmsRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.requestId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.selector = VmSelector.decode(reader, reader.uint32());
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.dryRun = reader.bool();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.to = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.cold = reader.bool();
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.timeoutSeconds = reader.uint32();
+            continue;
+          }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.destroyAfter = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<MigrateVmsRequest>, I>>(base?: I): MigrateVmsRequest {
+    return MigrateVmsRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<MigrateVmsRequest>, I>>(object: I): MigrateVmsRequest {
+    const message = createBaseMigrateVmsRequest();
+    message.requestId = object.requestId ?? "";
+    message.selector = (object.selector !== undefined && object.selector !== null)
+      ? VmSelector.fromPartial(object.selector)
+      : undefined;
+    message.dryRun = object.dryRun ?? false;
+    message.to = object.to ?? "";
+    message.cold = object.cold ?? false;
+    message.timeoutSeconds = object.timeoutSeconds ?? 0;
+    message.destroyAfter = object.destroyAfter ?? false;
+    return message;
+  },
+};
+
 function createBaseShutdownVmsRequest(): ShutdownVmsRequest {
   return { requestId: "", selector: undefined, timeoutSeconds: 0, dryRun: false, destroyAfter: false };
 }
@@ -4753,6 +4903,21 @@ export const VmServiceService = {
     responseSerialize: (value: VmProgress): Buffer => Buffer.from(VmProgress.encode(value).finish()),
     responseDeserialize: (value: Buffer): VmProgress => VmProgress.decode(value),
   },
+  /**
+   * Takes VMs to another host: shut down if they run, copied with all that they are, then taken away here and started there if
+   * they ran. What they have (id, leases, labels) stays theirs. All of it or nothing, whatever dies meanwhile; a caller who leaves
+   * before a copy is whole has it undone. Errors: NOT_FOUND (host). Per VM: FAILED_PRECONDITION (live), ALREADY_EXISTS (name
+   * there), RESOURCE_EXHAUSTED, UNAVAILABLE.
+   */
+  migrate: {
+    path: "/domherd.v1.VmService/Migrate" as const,
+    requestStream: false as const,
+    responseStream: true as const,
+    requestSerialize: (value: MigrateVmsRequest): Buffer => Buffer.from(MigrateVmsRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): MigrateVmsRequest => MigrateVmsRequest.decode(value),
+    responseSerialize: (value: VmProgress): Buffer => Buffer.from(VmProgress.encode(value).finish()),
+    responseDeserialize: (value: Buffer): VmProgress => VmProgress.decode(value),
+  },
   /** Ends when every selected VM meets the condition; results tell those that did not in time (DEADLINE_EXCEEDED). */
   wait: {
     path: "/domherd.v1.VmService/Wait" as const,
@@ -4864,6 +5029,13 @@ export interface VmServiceServer extends UntypedServiceImplementation {
   cancelCreate: handleUnaryCall<CancelCreateRequest, CancelCreateResponse>;
   /** Takes VMs away that Create made: cfg, disks, leases. Per VM: FAILED_PRECONDITION (not stopped, or not made so). */
   delete: handleServerStreamingCall<DeleteVmsRequest, VmProgress>;
+  /**
+   * Takes VMs to another host: shut down if they run, copied with all that they are, then taken away here and started there if
+   * they ran. What they have (id, leases, labels) stays theirs. All of it or nothing, whatever dies meanwhile; a caller who leaves
+   * before a copy is whole has it undone. Errors: NOT_FOUND (host). Per VM: FAILED_PRECONDITION (live), ALREADY_EXISTS (name
+   * there), RESOURCE_EXHAUSTED, UNAVAILABLE.
+   */
+  migrate: handleServerStreamingCall<MigrateVmsRequest, VmProgress>;
   /** Ends when every selected VM meets the condition; results tell those that did not in time (DEADLINE_EXCEEDED). */
   wait: handleServerStreamingCall<WaitVmsRequest, VmProgress>;
   /**
@@ -5052,6 +5224,18 @@ export interface VmServiceClient extends Client {
   delete(request: DeleteVmsRequest, options?: Partial<CallOptions>): ClientReadableStream<VmProgress>;
   delete(
     request: DeleteVmsRequest,
+    metadata?: Metadata,
+    options?: Partial<CallOptions>,
+  ): ClientReadableStream<VmProgress>;
+  /**
+   * Takes VMs to another host: shut down if they run, copied with all that they are, then taken away here and started there if
+   * they ran. What they have (id, leases, labels) stays theirs. All of it or nothing, whatever dies meanwhile; a caller who leaves
+   * before a copy is whole has it undone. Errors: NOT_FOUND (host). Per VM: FAILED_PRECONDITION (live), ALREADY_EXISTS (name
+   * there), RESOURCE_EXHAUSTED, UNAVAILABLE.
+   */
+  migrate(request: MigrateVmsRequest, options?: Partial<CallOptions>): ClientReadableStream<VmProgress>;
+  migrate(
+    request: MigrateVmsRequest,
     metadata?: Metadata,
     options?: Partial<CallOptions>,
   ): ClientReadableStream<VmProgress>;

@@ -1,0 +1,432 @@
+import type { Logger } from 'pino';
+import { AppError, invalid, toAppError, wrongState } from '../../shared/errors.js';
+import type { PlannedStep } from '../domain/address-plan.js';
+import type { Caller } from '../domain/caller.js';
+import type { Host } from '../domain/host.js';
+import type { HostId, Vm } from '../domain/vm.js';
+import type { VmJob } from '../domain/vm-job.js';
+import type { Clock } from '../ports/environment.js';
+import type { Tx } from '../ports/store.js';
+import { awaitHost } from './await-host.js';
+import type { Fleet } from './fleet.js';
+import type { Journal } from './journal.js';
+import { KeyedQueue } from './keyed-queue.js';
+import { isUp, keyThere, refuseLive, refuseTarget } from './migrate-refusal.js';
+import type { VmCarrier } from './vm-carrier.js';
+import { findMoveInTheWay, LEAVE_JOB, MIGRATE_JOB, moveOf, type MoveData } from './vm-move.js';
+import { expectDone, orderError, type VmOperator } from './vm-operator.js';
+import { runEach, type Tell, type VmProgress, type VmResult } from './vm-progress.js';
+import type { VmQuery } from './vm-query.js';
+import type { VerbRequest } from './vm-service.js';
+import type { VmStarter } from './vm-starter.js';
+
+export interface MigrateRequest extends VerbRequest {
+  /** Name of the host. */
+  readonly to: string;
+  readonly isCold: boolean;
+  /** 1 to 3,600. */
+  readonly timeoutSeconds: number;
+  readonly isDestroyedAfter: boolean;
+}
+
+export interface VmMigratorOptions {
+  readonly fleet: Fleet;
+  readonly query: VmQuery;
+  readonly operator: VmOperator;
+  readonly starter: VmStarter;
+  readonly carrier: VmCarrier;
+  readonly journal: Journal;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly turns: KeyedQueue<Vm['id']>;
+}
+
+/** For the agent to see that the guest is gone, and to destroy it, after its own patience. */
+const SHUTDOWN_MARGIN_MS = 150_000;
+const MAX_ORDER_MS = 3_600_000;
+const REMOVE_MS = 300_000;
+const AUTOSTART_MS = 120_000;
+/** One shuts down while another is copied. */
+const PARALLEL = 2;
+
+interface Failure {
+  readonly error: AppError;
+  /** On the new host there may be something of it. */
+  readonly mayExist: boolean;
+  /** Whether it was shut down is not known. */
+  readonly isUnsure: boolean;
+}
+
+/**
+ * Takes VMs to other hosts.
+ *
+ * Invariants:
+ * - A VM is its former host's until one transaction makes it its new host's: cut short before, it is undone there; after, it is
+ *   gone on with here. At any time one of both has all of it, and the other's is refused to all who would touch it.
+ * - Nothing of the former host's is taken away before that transaction is durable.
+ */
+export class VmMigrator {
+  private readonly options: VmMigratorOptions;
+  /** A host's disks are no faster for two copies at once. */
+  private readonly copies = new KeyedQueue<HostId>();
+  private isStopped = false;
+
+  constructor(options: VmMigratorOptions) {
+    this.options = options;
+  }
+
+  /** After a start of the controller: undoes or goes on with what the one before it had begun. */
+  resume(): void {
+    const { begun, moved } = this.options.journal.read(({ jobs }) => ({
+      begun: jobs.listLive(MIGRATE_JOB),
+      moved: jobs.listLive(LEAVE_JOB),
+    }));
+    for (const job of begun)
+      this.goOn(job, () => this.undo(job, { error: cutShort(), mayExist: true, isUnsure: true }, SILENT, true));
+    for (const job of moved) this.goOn(job, () => this.finish(job, SILENT));
+  }
+
+  /** Leaves everything as it is on the disk. */
+  stop(): void {
+    this.isStopped = true;
+  }
+
+  /** A client who leaves before a copy is whole has it undone. */
+  async *migrate(request: MigrateRequest, caller: Caller, signal: AbortSignal): AsyncGenerator<VmProgress> {
+    const { query, operator } = this.options;
+    const host = this.hostOf(request.to);
+    const vms = query.select(request.selector);
+    const refusals = vms.map((vm) => this.refusal(vm, host, request));
+    yield {
+      kind: 'plan',
+      steps: vms.flatMap((vm, n) => (refusals[n] ? [] : this.stepsFor(vm, host))),
+      warnings: refusals.flatMap((refusal) => (refusal ? [refusal.message] : [])),
+    };
+    if (request.isDryRun) {
+      yield* operator.foresee(vms, refusals);
+      return;
+    }
+    yield* runEach(vms, PARALLEL, signal, (vm, tell, stop) =>
+      operator.guard(vm, () => this.migrateOne(vm, host, request, caller, tell, stop)),
+    );
+  }
+
+  /** @throws {AppError} `not_found`, `invalid` */
+  private hostOf(to: string): Host {
+    const { query, fleet } = this.options;
+    const [name = to, ...others] = query.selectHosts([to]);
+    if (others.length > 0) throw invalid(`${to} is several hosts: a VM goes to one`, { host: to });
+    return fleet.host(name).host;
+  }
+
+  private stepsFor(vm: Vm, host: Host): readonly PlannedStep[] {
+    const { operator, fleet } = this.options;
+    if (vm.hostId === host.id) return [];
+    const there = { name: vm.name, hostId: host.id };
+    return [
+      ...(isUp(vm) ? [operator.plan(vm, 'shut down', vm.state)] : []),
+      operator.plan(there, 'copy', `${keyThere(vm, host)} and its disks, from ${fleet.hostName(vm.hostId)}`),
+      operator.plan(vm, 'remove', `${vm.cfgPath ?? ''} and its disks, once ${host.name} has them`),
+      ...(isUp(vm) ? [operator.plan(there, 'start', '')] : []),
+    ];
+  }
+
+  private refusal(vm: Vm, host: Host, { isCold }: MigrateRequest): AppError | undefined {
+    const { operator, starter, fleet, journal } = this.options;
+    const refusal = operator.refusal(vm);
+    if (refusal) return refusal;
+    if (!isCold) return refuseLive(`VM ${fleet.label(vm)}`, fleet.hostName(vm.hostId), host.name);
+    if (vm.hostId === host.id) return undefined;
+    const move = journal.read(({ jobs }) => findMoveInTheWay(jobs, vm.id, host.id, keyThere(vm, host)));
+    if (move) return this.inTheWay(vm, move);
+    // Asked first: a VM that may not start again is not shut down.
+    return refuseTarget(fleet, vm, host) ?? (isUp(vm) ? starter.objection(vm) : undefined);
+  }
+
+  private inTheWay(vm: Vm, { vmName, sourceHostId, targetHostId }: MoveData): AppError {
+    const { fleet } = this.options;
+    const [from, to] = [fleet.hostName(sourceHostId), fleet.hostName(targetHostId)];
+    return wrongState(
+      `VM ${fleet.label(vm)} has to wait: the migration of ${vmName} from ${from} to ${to} is not over`,
+      {
+        vm: vm.name,
+        hint: `it goes on by itself when both are online; for good without one of them: domherd host remove`,
+      },
+    );
+  }
+
+  private async migrateOne(
+    selected: Vm,
+    host: Host,
+    request: MigrateRequest,
+    caller: Caller,
+    tell: Tell,
+    signal: AbortSignal,
+  ): Promise<VmResult> {
+    const { operator, turns, journal } = this.options;
+    // Only begun in its turn: then the job itself keeps others away, and they are told so at once.
+    const job = await turns.run(selected.id, async () => {
+      const vm = operator.present(selected);
+      const refusal = this.refusal(vm, host, request);
+      if (refusal) throw refusal;
+      if (vm.hostId === host.id) return undefined;
+      return journal.submit((tx) => this.beginIn(tx, vm, host, request, caller));
+    });
+    if (job === undefined) return operator.done(operator.present(selected), `already on ${host.name}`);
+    const outcome = await this.bring(job, caller, tell, signal);
+    return 'error' in outcome ? this.undo(job, outcome, tell, false) : this.finish(outcome, tell);
+  }
+
+  /** @throws {AppError} `wrong_state` if another migration is in the way by now */
+  private beginIn(tx: Tx, vm: Vm, host: Host, request: MigrateRequest, caller: Caller): VmJob {
+    const { operator, clock } = this.options;
+    const targetKey = keyThere(vm, host);
+    const other = findMoveInTheWay(tx.jobs, vm.id, host.id, targetKey);
+    if (other) throw this.inTheWay(vm, other);
+    const orderId = operator.newOrderId();
+    const data: MoveData = {
+      ...{ vmId: vm.id, vmName: vm.name, sourceHostId: vm.hostId, sourceKey: vm.key, targetHostId: host.id, targetKey },
+      ...{ actor: caller.actor, wasUp: isUp(vm), isAutostarted: vm.isAutostarted ?? false },
+      ...{ timeoutSeconds: request.timeoutSeconds, isDestroyedAfter: request.isDestroyedAfter },
+      removeOrderId: operator.newOrderId(),
+    };
+    return tx.jobs.insert({
+      ...{ kind: MIGRATE_JOB, requestId: caller.requestId ?? orderId, fingerprint: caller.fingerprint, orderId },
+      ...{ name: `${vm.name}@${host.name}`, hostId: host.id, vmKey: targetKey, data: JSON.stringify(data) },
+      changedAtMs: clock.nowMs(),
+    });
+  }
+
+  /** @returns what is left to be done once it is there */
+  private async bring(job: VmJob, caller: Caller, tell: Tell, signal: AbortSignal): Promise<VmJob | Failure> {
+    let mayExist = false;
+    let isUnsure = false;
+    try {
+      const stopped = await this.shutDown(job, tell, signal);
+      isUnsure = stopped.kind === 'unknown';
+      expectDone(stopped);
+      mayExist = true;
+      const answer = await this.copies.run(job.hostId, () => this.carry(job, tell, signal));
+      // Its host has undone it already, or never heard of it.
+      if (answer.kind === 'failed' || answer.kind === 'unsent') mayExist = false;
+      if (answer.kind !== 'done') throw orderError(answer);
+      return await this.options.journal.submit((tx) => this.moveIn(tx, job, caller));
+    } catch (error) {
+      return { error: toAppError(error), mayExist, isUnsure };
+    }
+  }
+
+  /** Under the job's order id: what it came to can be asked again. */
+  private async shutDown(job: VmJob, tell: Tell, signal: AbortSignal) {
+    const { operator } = this.options;
+    const { wasUp, timeoutSeconds, isDestroyedAfter, ...move } = moveOf(job);
+    if (!wasUp) return { kind: 'done', vm: undefined } as const;
+    const action = { kind: 'shutdown', timeoutSeconds, isDestroyedAfter } as const;
+    const limitMs = Math.min(timeoutSeconds * 1000 + SHUTDOWN_MARGIN_MS, MAX_ORDER_MS);
+    return operator.order(sourceOf(move), action, limitMs, signal, tell, { orderId: job.orderId });
+  }
+
+  private carry(job: VmJob, tell: Tell, signal: AbortSignal) {
+    const move = moveOf(job);
+    return this.options.carrier.carry(sourceOf(move), targetOf(move), undefined, signal, tell);
+  }
+
+  /** The one step that decides whose it is. @returns the job that takes the place of this one */
+  private moveIn(tx: Tx, job: VmJob, caller: Caller): VmJob {
+    const { fleet, operator, clock } = this.options;
+    const move = moveOf(job);
+    const [vm, made] = [fleet.vms.byId(move.vmId), fleet.vms.byKey(move.targetHostId, move.targetKey)];
+    if (!tx.jobs.find(job.id) || !vm)
+      throw new AppError('not_found', `a host of ${move.vmName} was removed, or it is gone`);
+    if (!made || made.isGone)
+      throw new AppError('internal', `${move.vmName} came, but its new host does not tell of it`);
+    if (vm.state !== 'stopped')
+      throw new AppError('raced', `${move.vmName} is ${vm.state}: it was stopped to be copied`);
+    const [from, to] = [fleet.hostName(vm.hostId), fleet.hostName(made.hostId)];
+    const moved = fleet.moveIn(tx, vm, made);
+    tx.jobs.remove(job.id);
+    operator.record(tx, caller, moved, {
+      kind: 'vm.migrated',
+      message: `VM ${moved.name} was migrated from ${from} to ${to} by ${caller.actor}`,
+      details: { from, to },
+    });
+    return tx.jobs.insert({
+      ...{ ...job, kind: LEAVE_JOB, name: `${move.vmName}@${from}`, hostId: move.sourceHostId, vmKey: move.sourceKey },
+      ...{ orderId: operator.newOrderId(), changedAtMs: clock.nowMs() },
+    });
+  }
+
+  /** It is on its new host: what is left on the former one goes, then it starts if it ran. */
+  private async finish(job: VmJob, tell: Tell): Promise<VmResult> {
+    const { operator, fleet, journal } = this.options;
+    const move = moveOf(job);
+    const warnings: string[] = [];
+    const problem = await this.takeAway(job, sourceOf(move), { kind: 'leave' }, job.orderId, tell);
+    if (problem !== undefined) warnings.push(`what is left on ${fleet.hostName(move.sourceHostId)}: ${problem}`);
+    const isNeeded = move.wasUp || move.isAutostarted;
+    if (isNeeded) await this.reach(move.targetHostId, job, tell, move.vmName);
+    const vm = fleet.vms.byId(move.vmId);
+    if (this.isStopped || !vm) return operator.failure(vm ?? pseudoVm(move), cutShort());
+    if (move.isAutostarted) warnings.push(...(await this.setAutostart(vm, tell)));
+    const started = move.wasUp ? await this.start(vm, callerOf(job), tell) : undefined;
+    await journal.submit((tx) => {
+      tx.jobs.remove(job.id);
+      if (problem === undefined) return;
+      const message = `VM ${vm.name}: ${warnings[0] ?? ''}`;
+      operator.record(tx, callerOf(job), vm, { kind: 'vm.left-behind', message, details: {} });
+    });
+    const message = `migrated to ${fleet.hostName(vm.hostId)}`;
+    if (started?.code === undefined)
+      return { ...operator.done(vm, started ? `${message}, started` : message), warnings };
+    const text = `${message}; it is not started: ${started.message}`;
+    return { ...started, message: text, warnings };
+  }
+
+  /** Where it was it starts again if it ran; of its new host nothing is to be left. */
+  private async undo(job: VmJob, failure: Failure, tell: Tell, isResumed: boolean): Promise<VmResult> {
+    const { operator, journal, clock, fleet } = this.options;
+    const { vmId, sourceHostId, targetHostId } = moveOf(job);
+    const vm = fleet.vms.byId(vmId) ?? pseudoVm(moveOf(job));
+    if (this.isStopped) return operator.failure(vm, cutShort());
+    await journal.submit((tx) => tx.jobs.setState(job.id, 'undoing', clock.nowMs()));
+    const rest = this.tidy(job, vm, failure, tell);
+    const failed = operator.failure(vm, failure.error);
+    if (isResumed || [sourceHostId, targetHostId].every((id) => fleet.isReachable(id))) {
+      const note = await rest;
+      return note === undefined
+        ? failed
+        : { ...failed, message: `${failed.message}; it is not started again: ${note}` };
+    }
+    rest.catch((error: unknown) => this.warn(job, error));
+    return { ...failed, message: `${failed.message}; the rest is undone when both hosts are online` };
+  }
+
+  /** @returns why it does not run where it was */
+  private async tidy(job: VmJob, vm: Vm, failure: Failure, tell: Tell): Promise<string | undefined> {
+    const move = moveOf(job);
+    const notStarted = move.wasUp ? await this.startAgain(job, failure, tell) : undefined;
+    const problem = failure.mayExist
+      ? await this.takeAway(job, targetOf(move), { kind: 'remove' }, move.removeOrderId, tell)
+      : undefined;
+    if (this.isStopped) return notStarted;
+    const left = problem === undefined ? '' : `; what is left there: ${problem}`;
+    await this.options.journal.submit((tx) => this.endIn(tx, job, vm, `${failure.error.message}${left}`));
+    return notStarted;
+  }
+
+  /** @returns why it does not run where it was */
+  private async startAgain(job: VmJob, { isUnsure }: Failure, tell: Tell): Promise<string | undefined> {
+    const { fleet } = this.options;
+    const { sourceHostId, vmId, vmName } = moveOf(job);
+    await this.reach(sourceHostId, job, tell, vmName);
+    if (this.isStopped || !fleet.vms.byId(vmId)) return undefined;
+    // It may be shutting down still: the same order again tells when it has.
+    if (isUnsure) await this.shutDown(job, tell, NEVER);
+    const vm = fleet.vms.byId(vmId);
+    if (vm?.state !== 'stopped') return undefined;
+    const started = await this.start(vm, callerOf(job), tell);
+    return started.code === undefined ? undefined : started.message;
+  }
+
+  private endIn(tx: Tx, job: VmJob, vm: Vm, why: string): void {
+    const { operator, fleet } = this.options;
+    const { targetHostId } = moveOf(job);
+    // Its host was removed, and the job with it.
+    if (!tx.jobs.find(job.id)) return;
+    tx.jobs.remove(job.id);
+    const message = `VM ${fleet.label(vm)} was not migrated to ${fleet.hostName(targetHostId)}: ${why}`;
+    operator.record(tx, callerOf(job), vm, { kind: 'vm.migrate-undone', message, details: {} });
+  }
+
+  /** However often the host goes away meanwhile; under the same id, so that it hits nothing that came later. @returns why not */
+  private async takeAway(
+    job: VmJob,
+    place: Pick<Vm, 'hostId' | 'key' | 'name'>,
+    action: { readonly kind: 'leave' | 'remove' },
+    orderId: string,
+    tell: Tell,
+  ): Promise<string | undefined> {
+    const { operator, fleet } = this.options;
+    for (;;) {
+      await this.reach(place.hostId, job, tell, place.name);
+      if (this.isStopped || this.isForgotten(job)) return undefined;
+      const answer = await operator.order(place, action, REMOVE_MS, NEVER, tell, { orderId });
+      if (answer.kind === 'unknown' || answer.kind === 'unsent') continue;
+      if (answer.kind === 'failed' && answer.code !== 'not_found') return answer.message;
+      await fleet.noteGone(place.hostId, place.key);
+      return undefined;
+    }
+  }
+
+  private start(vm: Vm, caller: Caller, tell: Tell): Promise<VmResult> {
+    const { operator, starter, turns } = this.options;
+    return operator.guard(vm, () => turns.run(vm.id, () => starter.startNow(vm, caller, tell, NEVER)));
+  }
+
+  /** @returns warnings */
+  private async setAutostart(vm: Vm, tell: Tell): Promise<readonly string[]> {
+    const answer = await this.options.operator.order(
+      vm,
+      { kind: 'setAutostart', isOn: true },
+      AUTOSTART_MS,
+      NEVER,
+      tell,
+    );
+    return answer.kind === 'done' ? [] : [`its host does not start it at boot: ${answer.message}`];
+  }
+
+  private async reach(hostId: HostId, job: VmJob, tell: Tell, name: string): Promise<void> {
+    const { fleet, operator } = this.options;
+    if (fleet.isReachable(hostId)) return;
+    tell(operator.step({ hostId, name }, `waits for host ${fleet.hostName(hostId)}`));
+    await awaitHost(fleet, hostId, () => this.isStopped || this.isForgotten(job) || this.isUnknown(hostId));
+  }
+
+  private isForgotten({ id }: VmJob): boolean {
+    return this.options.journal.read(({ jobs }) => jobs.find(id)) === undefined;
+  }
+
+  private isUnknown(hostId: HostId): boolean {
+    return this.options.journal.read(({ hosts }) => hosts.findById(hostId)) === undefined;
+  }
+
+  private goOn(job: VmJob, work: () => Promise<VmResult>): void {
+    work().catch((error: unknown) => this.warn(job, error));
+  }
+
+  private warn(job: VmJob, error: unknown): void {
+    this.options.log.warn({ err: error, vm: job.name }, 'a migration could not be gone on with');
+  }
+}
+
+const NEVER = new AbortController().signal;
+const SILENT: Tell = () => undefined;
+
+function cutShort(): AppError {
+  return new AppError(
+    'unavailable',
+    'the controller was stopped in the middle: the next one undoes it, or goes on with it',
+  );
+}
+
+function callerOf(job: VmJob): Caller {
+  return { actor: moveOf(job).actor, requestId: job.requestId, fingerprint: job.fingerprint };
+}
+
+type Place = Pick<Vm, 'hostId' | 'key' | 'name'>;
+
+function sourceOf(move: Pick<MoveData, 'sourceHostId' | 'sourceKey' | 'vmName'>): Place {
+  return { hostId: move.sourceHostId, key: move.sourceKey, name: move.vmName };
+}
+
+function targetOf(move: Pick<MoveData, 'targetHostId' | 'targetKey' | 'vmName'>): Place {
+  return { hostId: move.targetHostId, key: move.targetKey, name: move.vmName };
+}
+
+/** Of a VM whose row is gone. */
+function pseudoVm(move: MoveData): Vm {
+  return {
+    ...{ ...sourceOf(move), id: 0, cfgPath: move.sourceKey, uuid: undefined, state: 'unknown', memoryMib: 0, vcpus: 0 },
+    ...{ vifs: [], problem: undefined, observedAtMs: 0, isGone: true },
+  };
+}

@@ -1,0 +1,311 @@
+import t, { type Test } from 'tap';
+import type { MigrateRequest } from '../../controller/services/vm-migrator.js';
+import { formatIpv4 } from '../../shared/domain/ipv4.js';
+import { imageVm, obey, type Behaviour, type FakeAgent } from '../fakes/fake-agent.js';
+import { ADMIN, collect, FleetWorld, resultsOf } from '../fakes/fleet-world.js';
+import { settle } from '../fakes/manual-timer.js';
+import { ConsoleRig } from '../harness/console-rig.js';
+
+const NEVER = new AbortController().signal;
+const WEB = '/etc/xen/web.cfg';
+const MOVE: MigrateRequest = {
+  ...{ selector: { names: ['web'], all: false }, to: 'dom0-2', isCold: true, isDryRun: false },
+  ...{ timeoutSeconds: 60, isDestroyedAfter: false },
+};
+
+type When = 'before' | 'after';
+
+/** dom0-1 with a VM "web" that has an address and a label, dom0-2 with nothing. */
+async function makeWorld(isUp: boolean) {
+  const web = imageVm({ key: WEB, cfgPath: WEB, name: 'web', uuid: 'u-web' });
+  const world = new FleetWorld();
+  const [one, two] = [world.host('dom0-1', [web]), world.host('dom0-2', [])];
+  await Promise.all([one.connect(), two.connect()]);
+  const selector = { names: ['web'], all: false };
+  const address = { selector, reservation: undefined, address: undefined, isDryRun: false };
+  await collect(world.addresser.address(address, ADMIN, NEVER));
+  await world.labeler.change(selector, { role: 'db' }, ADMIN);
+  if (isUp) await collect(world.starter.start({ selector, force: false, isDryRun: false }, ADMIN, NEVER));
+  const before = world.vm('web');
+  const agents = [one, two] as const;
+  for (const agent of agents) agent.ran.splice(0);
+  return { world, one, two, agents, before };
+}
+
+/** At the n-th order that any of the agents is given, before or after it is carried out. @returns how many came */
+function atOrder(agents: readonly FakeAgent[], n: number, when: When, act: () => void): () => number {
+  let orders = 0;
+  const behave: Behaviour = (order, agent) => {
+    const isIt = ++orders === n;
+    if (isIt && when === 'before') act();
+    // The agent of a host does what it was told, whoever dies.
+    const outcome = obey(order, agent);
+    if (isIt && when === 'after') act();
+    return outcome;
+  };
+  for (const agent of agents) agent.behave = behave;
+  return () => orders;
+}
+
+const kinds = (agent: FakeAgent) => agent.ran.map(({ action }) => action.kind);
+
+/** There is one "web", with all that it had. @returns its host */
+function checkOne(
+  t: Test,
+  world: FleetWorld,
+  agents: readonly FakeAgent[],
+  before: { readonly id: number },
+  isUp: boolean,
+) {
+  const there = agents.filter((agent) => [...agent.vms.values()].some(({ name }) => name === 'web'));
+  t.equal(there.length, 1, 'one host has it');
+  const known = world.fleet.vms.byName('web').filter(({ isGone }) => !isGone);
+  t.equal(known.length, 1, 'and the controller knows one');
+  const [vm] = known;
+  t.equal(vm?.id, before.id, 'the same');
+  t.equal(vm?.hostId, there[0]?.options.hostId, 'there');
+  t.match(
+    world.database.read(({ vms }) => vms.list()),
+    [{ id: before.id, hostId: vm?.hostId, isGone: false }],
+    'kept so',
+  );
+  t.equal(vm?.state, isUp ? 'running' : 'stopped');
+  const [lease, ...others] = world.allLeases();
+  t.match(lease, { state: 'bound', mac: vm?.vifs[0]?.mac, address: vm?.vifs[0]?.guestAddress });
+  t.equal(others.length, 0);
+  t.strictSame(world.query.view(vm!).labels, { role: 'db' });
+  const live = world.database.read(({ jobs }) => [...jobs.listLive('migrate'), ...jobs.listLive('leave')]);
+  t.strictSame(live, [], 'nothing is under way');
+  return world.fleet.hostName(vm!.hostId);
+}
+
+t.test('a VM goes to another host with all that it has', async (t) => {
+  for (const isUp of [true, false]) {
+    const { world, one, two, agents, before } = await makeWorld(isUp);
+    const dry = await collect(world.migrator.migrate({ ...MOVE, isDryRun: true }, ADMIN, NEVER));
+    const actions = dry[0]?.kind === 'plan' ? dry[0].steps.map(({ action, host }) => `${action} ${host}`) : [];
+    t.strictSame(actions, [
+      ...(isUp ? ['shut down dom0-1'] : []),
+      ...['copy dom0-2', 'remove dom0-1'],
+      ...(isUp ? ['start dom0-2'] : []),
+    ]);
+    t.strictSame([kinds(one), kinds(two)], [[], []], 'a dry run does nothing');
+    const results = await resultsOf(world.migrator.migrate(MOVE, ADMIN, NEVER));
+    t.match(results, [
+      { code: undefined, host: 'dom0-2', message: isUp ? 'migrated to dom0-2, started' : 'migrated to dom0-2' },
+    ]);
+    t.equal(checkOne(t, world, agents, before, isUp), 'dom0-2');
+    t.strictSame(kinds(one), [...(isUp ? ['shutdown'] : []), 'send', 'leave']);
+    t.strictSame(kinds(two), ['receive', ...(isUp ? ['start'] : [])]);
+    t.equal(two.vms.get(WEB)?.uuid, 'u-web');
+    t.match(world.allEvents('vm.migrated'), [{ message: 'VM web was migrated from dom0-1 to dom0-2 by admin:ann' }]);
+    t.match(await resultsOf(world.migrator.migrate(MOVE, ADMIN, NEVER)), [
+      { code: undefined, message: 'already on dom0-2' },
+    ]);
+    t.match(
+      await resultsOf(world.migrator.migrate({ ...MOVE, to: 'dom0-1' }, ADMIN, NEVER)),
+      [{ code: undefined }],
+      'and back',
+    );
+    t.equal(checkOne(t, world, agents, before, isUp), 'dom0-1');
+    // What hosts tell of it later is of the same VM.
+    await one.set(WEB, { memoryMib: 640 });
+    t.match(world.vm('web'), { id: before.id, memoryMib: 640 });
+  }
+});
+
+t.test('the controller is killed at each step', async (t) => {
+  for (const isUp of [true, false]) {
+    const ends = new Set<string>();
+    const orders = isUp ? 5 : 3;
+    for (let step = 1; step <= orders; step++) {
+      for (const when of ['before', 'after'] as const) {
+        await t.test(`${isUp ? 'up' : 'stopped'}, ${when} order ${String(step)}`, async (t) => {
+          const { world, agents, before } = await makeWorld(isUp);
+          const count = atOrder(agents, step, when, () => world.die());
+          collect(world.migrator.migrate(MOVE, ADMIN, NEVER)).catch(() => []);
+          await settle(80);
+          t.ok(count() >= step, 'it came so far');
+          for (const agent of agents) agent.behave = obey;
+          const next = world.restart();
+          next.migrator.resume();
+          await settle();
+          await Promise.all(agents.map((agent) => agent.connect()));
+          await settle(120);
+          ends.add(checkOne(t, next, agents, before, isUp));
+          // Nothing of it stands in the way of the next one.
+          const host = next.fleet.hostName(next.vm('web').hostId);
+          const back = { ...MOVE, to: host === 'dom0-1' ? 'dom0-2' : 'dom0-1' };
+          t.match(await resultsOf(next.migrator.migrate(back, ADMIN, NEVER)), [{ code: undefined }]);
+          t.equal(checkOne(t, next, agents, before, isUp), back.to);
+        });
+      }
+    }
+    t.strictSame([...ends].sort(), ['dom0-1', 'dom0-2'], 'undone before the move, gone on with after it');
+  }
+});
+
+t.test('a step fails, or is not answered', async (t) => {
+  const fail: Behaviour = ({ vmKey }, agent) => {
+    return { kind: 'failed', code: 'timeout', message: 'no', details: {}, vm: agent.vms.get(vmKey) };
+  };
+  const only =
+    (kind: string, then: Behaviour): Behaviour =>
+    (order, agent) =>
+      order.action.kind === kind ? then(order, agent) : obey(order, agent);
+  await t.test('the guest does not shut down: it runs where it was', async (t) => {
+    const { world, one, two, agents, before } = await makeWorld(true);
+    one.behave = only('shutdown', fail);
+    t.match(await resultsOf(world.migrator.migrate(MOVE, ADMIN, NEVER)), [{ code: 'timeout', host: 'dom0-1' }]);
+    t.equal(checkOne(t, world, agents, before, true), 'dom0-1');
+    t.strictSame([kinds(one), kinds(two)], [['shutdown'], []]);
+    t.match(world.allEvents('vm.migrate-undone'), [{ message: 'VM web@dom0-1 was not migrated to dom0-2: no' }]);
+  });
+  await t.test('the copy fails: it runs again where it was', async (t) => {
+    const { world, one, two, agents, before } = await makeWorld(true);
+    two.behave = only('receive', fail);
+    t.match(await resultsOf(world.migrator.migrate(MOVE, ADMIN, NEVER)), [{ code: 'timeout', message: 'no' }]);
+    t.equal(checkOne(t, world, agents, before, true), 'dom0-1');
+    t.strictSame(kinds(one), ['shutdown', 'send', 'start']);
+    t.strictSame(kinds(two), ['receive'], 'its host has undone it itself');
+  });
+  await t.test('the client leaves: undone', async (t) => {
+    const { world, one, agents, before } = await makeWorld(true);
+    const leave = new AbortController();
+    one.behave = only('shutdown', (order, agent) => {
+      leave.abort();
+      return obey(order, agent);
+    });
+    await collect(world.migrator.migrate(MOVE, ADMIN, leave.signal));
+    await settle(60);
+    t.equal(checkOne(t, world, agents, before, true), 'dom0-1');
+  });
+  await t.test('somebody starts it by hand in the middle: undone', async (t) => {
+    const { world, one, two, agents, before } = await makeWorld(false);
+    two.behave = only('receive', (order, agent) => {
+      void one.set(WEB, { state: 'running' });
+      return obey(order, agent);
+    });
+    t.match(await resultsOf(world.migrator.migrate(MOVE, ADMIN, NEVER)), [
+      { code: 'raced', message: /web is running/ },
+    ]);
+    t.strictSame(kinds(two), ['receive', 'remove']);
+    t.equal(checkOne(t, world, agents, before, true), 'dom0-1');
+  });
+  await t.test('it may not start there: it is there, and that is told', async (t) => {
+    const { world, two, agents, before } = await makeWorld(true);
+    two.behave = only('start', fail);
+    t.match(await resultsOf(world.migrator.migrate(MOVE, ADMIN, NEVER)), [
+      { code: 'timeout', message: 'migrated to dom0-2; it is not started: no' },
+    ]);
+    t.equal(checkOne(t, world, agents, before, false), 'dom0-2');
+  });
+  await t.test('the former host keeps it: that is told', async (t) => {
+    const { world, one, two } = await makeWorld(false);
+    one.behave = only('leave', fail);
+    t.match(await resultsOf(world.migrator.migrate(MOVE, ADMIN, NEVER)), [
+      { code: undefined, warnings: ['what is left on dom0-1: no'] },
+    ]);
+    t.match(world.allEvents('vm.left-behind'), [{ message: 'VM web: what is left on dom0-1: no' }]);
+    t.ok(two.vms.has(WEB));
+  });
+});
+
+t.test('nobody else touches it meanwhile', async (t) => {
+  const { world, one, two, agents, before } = await makeWorld(false);
+  const selector = { names: [String(before.id)], all: false };
+  const verbs = () => ({
+    start: world.starter.start({ selector, force: true, isDryRun: false }, ADMIN, NEVER),
+    delete: world.deleter.delete({ selector, isDryRun: false }, ADMIN, NEVER),
+    destroy: world.service.tell({ kind: 'destroy' }, { selector, isDryRun: false }, ADMIN, NEVER),
+    address: world.addresser.address(
+      { selector, reservation: undefined, address: undefined, isDryRun: false },
+      ADMIN,
+      NEVER,
+    ),
+    migrate: world.migrator.migrate(MOVE, ADMIN, NEVER),
+  });
+  two.behave = () => 'silent';
+  const results = resultsOf(world.migrator.migrate(MOVE, ADMIN, NEVER));
+  await settle(60);
+  t.strictSame(kinds(two), ['receive']);
+  for (const [verb, told] of Object.entries(verbs())) {
+    t.match(await resultsOf(told), [{ code: 'wrong_state', message: /being migrated: from dom0-1 to dom0-2/ }], verb);
+  }
+  two.behave = obey;
+  one.behave = () => 'silent';
+  two.kill();
+  // The order that it was given is repeated; this fake has not begun with it.
+  await two.connect();
+  await settle(60);
+  t.equal(world.vm('web').hostId, two.options.hostId, 'it is there now, its former host is silent');
+  one.kill();
+  await one.connect();
+  await settle(60);
+  const left = world.query.get('web@dom0-1').vm;
+  t.not(left.id, before.id, 'what is left is another VM to those who look');
+  const names = { names: ['web@dom0-1'], all: false };
+  t.match(await resultsOf(world.starter.start({ selector: names, force: true, isDryRun: false }, ADMIN, NEVER)), [
+    { code: 'wrong_state', message: /what is left of it on dom0-1 is taken away/ },
+  ]);
+  t.match(await resultsOf(world.migrator.migrate({ ...MOVE, to: 'dom0-1', selector }, ADMIN, NEVER)), [
+    { code: 'wrong_state', message: /has to wait: the migration of web from dom0-1 to dom0-2 is not over/ },
+  ]);
+  one.behave = obey;
+  one.kill();
+  await one.connect();
+  await settle(60);
+  t.match(await results, [{ code: undefined }]);
+  t.equal(checkOne(t, world, agents, before, false), 'dom0-2');
+});
+
+t.test('what cannot go is refused, with nothing done', async (t) => {
+  const { world, one, two, agents, before } = await makeWorld(true);
+  const refuses = async (change: Partial<MigrateRequest>, error: object) => {
+    const results = await resultsOf(world.migrator.migrate({ ...MOVE, ...change }, ADMIN, NEVER));
+    t.match(results, [error]);
+    t.strictSame([kinds(one), kinds(two)], [[], []]);
+  };
+  await refuses({ isCold: false }, { code: 'wrong_state', message: /cannot go live/, details: { hint: /--cold/ } });
+  await t.rejects(collect(world.migrator.migrate({ ...MOVE, to: 'dom0-9' }, ADMIN, NEVER)), { code: 'not_found' });
+  await t.rejects(collect(world.migrator.migrate({ ...MOVE, to: 'dom0-[1-2]' }, ADMIN, NEVER)), { code: 'invalid' });
+  await one.set(WEB, { memoryMib: 8192 });
+  await refuses({}, { code: 'exhausted', message: /dom0-2 has not the memory for VM web@dom0-1: 8192 MiB free/ });
+  await one.set(WEB, { memoryMib: 512 });
+  two.vms.set('/etc/xen/other.cfg', imageVm({ key: '/etc/xen/other.cfg', cfgPath: '/etc/xen/other.cfg', name: 'web' }));
+  two.kill();
+  await refuses({}, { code: 'unavailable', message: /dom0-2 is not online/ });
+  await two.connect();
+  await refuses(
+    { selector: { names: ['web@dom0-1'], all: false } },
+    { code: 'already_exists', message: /VM web@dom0-2/ },
+  );
+  two.vms.clear();
+  two.kill();
+  await two.connect();
+  await one.set(WEB, { state: 'crashed' });
+  await refuses({}, { code: 'wrong_state', details: { hint: 'destroy it first' } });
+  await one.set(WEB, { state: 'running' });
+  t.equal(checkOne(t, world, agents, before, true), 'dom0-1');
+  t.equal(world.allLeases().map(({ address }) => formatIpv4(address)).length, 1);
+});
+
+t.test('the command line', async (t) => {
+  const rig = await ConsoleRig.start(false);
+  t.teardown(() => rig.stop());
+  const refused = async (command: string, exitCode: number, text: RegExp) => {
+    const run = await rig.cli(command);
+    t.equal(run.exitCode, exitCode, `${command}: ${run.err}`);
+    t.match(run.err, text);
+  };
+  await refused('vm migrate domU', 2, /--to <host>/);
+  await refused('vm migrate --to dom0-1', 2, /no VM is named/);
+  await refused('vm migrate domU --all --to dom0-1', 2, /exclude each other/);
+  await refused('vm migrate domU --to dom0-9 --cold', 3, /dom0-9/);
+  await refused('vm migrate nobody --to dom0-1 --cold', 3, /unknown/);
+  await refused('vm migrate domU --to dom0-1 --cold --timeout 0s', 2, /1s to 1h/);
+  await refused('vm migrate domU --to dom0-1 --cold --then explode', 2, /leave, destroy/);
+  await refused('vm migrate domU --to dom0-1', 5, /cannot go live[^]*hint: --cold/);
+  const { exitCode, out } = await rig.cli('vm migrate domU --to dom0-1 --cold');
+  t.match([exitCode, out], [0, /already on dom0-1/]);
+});
