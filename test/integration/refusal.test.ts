@@ -47,6 +47,7 @@ const REFUSED: Readonly<Record<string, Refusal>> = {
   '--days': { value: '0', says: COUNT },
   '--prefix': { value: '0', says: COUNT },
   '--timeout': { value: '0s', says: DURATION },
+  '--to': { value: 'nope', says: /host "nope" is unknown/ },
   '--ttl': { value: '0s', says: DURATION },
   '--user': { value: '-oProxyCommand=x', says: /--user .*'-oProxyCommand=x' is invalid. It is no name of a user/ },
   '--key': { value: '/nonexistent/key.pub', says: /\/nonexistent\/key\.pub/ },
@@ -119,6 +120,7 @@ const NEEDED: Readonly<Record<string, string>> = {
   '--for': 'running',
   '--ends': '+1h',
   '--out': '/tmp/none',
+  '--to': 'dom0-1',
   '--file': '/dev/null',
 };
 
