@@ -1,7 +1,7 @@
 import { deepEqual, equal, match } from 'node:assert/strict';
 import { waitFor, type Lab } from '../lab.js';
 import { domherd, hostsAreBack, vms, waitForHosts, type VmJson } from './cli.js';
-import { domains, GUEST_MS } from './guest.js';
+import { domains, GUEST_MS, isPinged } from './guest.js';
 import type { Group } from './group.js';
 import { join } from './join.js';
 
@@ -50,7 +50,7 @@ vgremove -q -y lab
 losetup -D
 rm /opt/lvm.img`;
 
-/** VMs by the handful: made though both programs die, reached, watched, cloned, and taken away. */
+/** VMs by the handful: made though both programs die, reached, watched, cloned, moved, and taken away. */
 export const create: Group = {
   name: 'create',
   after: join,
@@ -162,6 +162,20 @@ export const create: Group = {
           equal((await find(lab, 'twin')).host, other);
           await startAndReach(lab, 'twin');
           equal(await logIn(lab, 'twin'), 'twin');
+        },
+      ],
+      [
+        'vm migrate --cold moves it back, with its address',
+        async () => {
+          const { vifs, host } = await find(lab, 'twin');
+          const to = lab.hosts.find((each) => each !== host) ?? '';
+          await domherd(lab, `vm migrate twin --to ${to} --cold`);
+          const moved = await find(lab, 'twin');
+          equal(moved.host, to);
+          deepEqual(moved.vifs[0]?.lease?.address, vifs[0]?.lease?.address);
+          await domherd(lab, 'vm wait twin --for=ssh --timeout 5m');
+          equal(await isPinged(lab, vifs[0]?.lease?.address ?? ''), true);
+          equal((await lab.must(host, 'find /etc/xen /opt/xen -name "*twin*"')).trim(), '');
         },
       ],
       [
