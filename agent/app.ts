@@ -39,6 +39,7 @@ import { VmConfigurer } from './services/configure-vm.js';
 import { ConsoleServer } from './services/console-server.js';
 import { VmCopier } from './services/copy-vm.js';
 import { VmImager } from './services/vm-imager.js';
+import { VmLooker } from './services/vm-looker.js';
 import { VmMaker } from './services/vm-maker.js';
 import { LeaseMemory } from './services/lease-memory.js';
 import { Observer } from './services/observe.js';
@@ -131,7 +132,8 @@ export class AgentApp {
     const means = { toolstack, bridges, configurer: this.#configurer, ...makers };
     const setter = new VmSetter({ ...parts, configurer: this.#configurer });
     const storeWatch = new StoreWatch(parts);
-    const carryOut = storeWatch.noting(makeCarryOut({ observer, ...means, consoles: this.#consoles, setter }));
+    const rest = { consoles: this.#consoles, setter, looker: new VmLooker(parts) };
+    const carryOut = storeWatch.noting(makeCarryOut({ observer, ...means, ...rest }));
     this.#orders = new OrderRunner({
       ...parts,
       carryOut: leaseMemory.noting(carryOut),

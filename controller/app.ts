@@ -44,6 +44,7 @@ import { VmHoldings } from './services/vm-holdings.js';
 import { VmChanger } from './services/vm-changer.js';
 import { VmCarrier } from './services/vm-carrier.js';
 import { VmCreator } from './services/vm-creator.js';
+import { VmInspector } from './services/vm-inspector.js';
 import { VmLabeler } from './services/vm-labeler.js';
 import { VmPlacer } from './services/vm-placer.js';
 import { VmMaker } from './services/vm-maker.js';
@@ -249,6 +250,7 @@ function makeVmServices({ clock, random, timers, log }: AppWorld, parts: VmParts
   const placer = new VmPlacer({ ...parts, maker });
   return {
     query,
+    inspector: new VmInspector({ ...parts, query, operator, timers }),
     addresser,
     maker,
     creator: new VmCreator({ ...parts, operator, maker, placer, clock, random }),

@@ -52,6 +52,8 @@ export interface DiskSize {
   readonly sizeBytes: number;
   /** Taken in its store, holes left out. */
   readonly usedBytes: number;
+  /** Whose blocks it shares: the backing file of a qcow2 image, the origin of a snapshot; left out: nobody's. */
+  readonly origin?: string;
 }
 
 /** What an overlay or a snapshot needs to begin with. */

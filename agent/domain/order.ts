@@ -6,6 +6,7 @@ import type { Mac } from '../../shared/domain/mac.js';
 import type { CopySettings } from './copy-plan.js';
 import type { MakeSettings } from './image/image-plan.js';
 import type { ObservedVm } from './vm.js';
+import type { VmLook } from './vm-look.js';
 
 /** What a guest needs besides its address. */
 export interface InterfaceSettings {
@@ -67,7 +68,9 @@ export type OrderAction =
   /** Tells what disks are kept in, whatever VM is named. */
   | { readonly kind: 'readStores' }
   /** Hands its console on, or its log. */
-  | ({ readonly kind: 'openConsole' } & ConsoleOrder);
+  | ({ readonly kind: 'openConsole' } & ConsoleOrder)
+  /** Tells of its cfg, disks and console. */
+  | { readonly kind: 'look' };
 
 /** What is not given stays as it is. */
 export interface SetOrder {
@@ -77,7 +80,7 @@ export interface SetOrder {
 }
 
 /** Those that only look: they wait for no other order of their VM. */
-const LOOKING: ReadonlySet<OrderAction['kind']> = new Set<OrderAction['kind']>(['openConsole', 'readStores']);
+const LOOKING: ReadonlySet<OrderAction['kind']> = new Set<OrderAction['kind']>(['openConsole', 'look', 'readStores']);
 
 export function isLook({ kind }: OrderAction): boolean {
   return LOOKING.has(kind);
@@ -119,6 +122,8 @@ export interface OrderResult {
   readonly warnings?: readonly string[];
   /** Of `readStores`; `undefined`: they cannot be read. */
   readonly stores?: readonly HostStore[] | undefined;
+  /** Of an order to look. */
+  readonly look?: VmLook | undefined;
 }
 
 export interface OrderProgress {

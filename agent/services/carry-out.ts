@@ -12,6 +12,7 @@ import type { VmReceiver } from './receive-vm.js';
 import type { VmSender } from './send-vm.js';
 import type { CarryOut, ReportProgress } from './order-runner.js';
 import type { VmImager } from './vm-imager.js';
+import type { VmLooker } from './vm-looker.js';
 import type { VmMaker } from './vm-maker.js';
 import type { VmSetter } from './vm-setter.js';
 
@@ -27,6 +28,7 @@ export interface CarryOutParts {
   readonly receiver: VmReceiver;
   readonly bridges: Bridges;
   readonly setter: VmSetter;
+  readonly looker: VmLooker;
 }
 
 /**
@@ -49,6 +51,8 @@ export function makeCarryOut({ observer, ...parts }: CarryOutParts): CarryOut {
     const vm = await observer.find(key);
     if (vm === undefined && action.kind === 'leave') return { vm: undefined, warnings: [] };
     if (vm === undefined) throw notFound(`There is no VM ${key} on this host`, { vmKey: key });
+    // Told beside other orders of the VM: what it was before one of them is no news after it.
+    if (action.kind === 'look') return { vm: undefined, warnings: [], look: await parts.looker.look(vm, signal) };
     const warnings: string[] = [];
     await act({ ...order, action }, vm, { ...parts, progress, signal, warnings });
     return { vm: await observer.find(order.vmKey), warnings };
@@ -63,7 +67,9 @@ interface Means extends Omit<CarryOutParts, 'observer'> {
 }
 
 /** Of a VM that is there. */
-type ActOrder = Omit<Order, 'action'> & { readonly action: Exclude<OrderAction, { kind: 'make' | 'receive' }> };
+type ActOrder = Omit<Order, 'action'> & {
+  readonly action: Exclude<OrderAction, { kind: 'make' | 'receive' | 'look' }>;
+};
 type ShutdownAction = Extract<OrderAction, { kind: 'shutdown' }>;
 
 async function act({ action, vmKey }: ActOrder, vm: ObservedVm, means: Means): Promise<void> {

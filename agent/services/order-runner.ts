@@ -7,6 +7,7 @@ import type { HostStore } from '../../shared/domain/host-store.js';
 import { AppError, toAppError } from '../../shared/errors.js';
 import { isLook, type Order, type OrderFailure, type OrderProgress, type OrderResult } from '../domain/order.js';
 import type { ObservedVm } from '../domain/vm.js';
+import type { VmLook } from '../domain/vm-look.js';
 import type { Clock } from '../ports/clock.js';
 import type { OrderJournal } from '../ports/order-journal.js';
 
@@ -19,6 +20,8 @@ export interface Outcome {
   readonly vm: ObservedVm | undefined;
   readonly warnings: readonly string[];
   readonly stores?: readonly HostStore[] | undefined;
+  /** Of an order to look. */
+  readonly look?: VmLook | undefined;
 }
 
 /** Does what an order asks. @throws {AppError} */
@@ -96,27 +99,31 @@ export class OrderRunner {
     const { carryOut, listener, log, findVm } = this.#parts;
     const { orderId } = order;
     const startedMs = this.#parts.clock.nowMs();
+    let code: OrderFailure['code'] | undefined;
     try {
       signal.throwIfAborted();
-      const { vm, warnings, stores } = await carryOut(
+      const { vm, warnings, stores, look } = await carryOut(
         order,
         (message, percent) => listener.progressed({ orderId, message, percent }),
         signal,
       );
-      await this.#finish(order, { orderId, failure: undefined, vm, warnings, ...(stores && { stores }) });
+      const seen = { ...(stores && { stores }), ...(look && { look }) };
+      await this.#finish(order, { orderId, failure: undefined, vm, warnings, ...seen });
     } catch (error) {
       if (error instanceof StoppedError || signal.reason instanceof StoppedError) return;
       const vm = await findVm(order.vmKey).catch(() => undefined);
-      await this.#finish(order, { orderId, failure: failureOf(error, signal), vm });
+      const failure = failureOf(error, signal);
+      code = failure.code;
+      await this.#finish(order, { orderId, failure, vm });
     } finally {
       const durationMs = this.#parts.clock.nowMs() - startedMs;
-      const code = this.#results.get(orderId)?.failure?.code;
       log.info({ orderId, vmKey: order.vmKey, action: order.action.kind, durationMs, code }, 'order ended');
     }
   }
 
   async #finish({ action }: Order, result: OrderResult): Promise<void> {
-    this.#remember(result);
+    // What was seen is kept nowhere: it is large, and whoever asks again looks anew.
+    if (action.kind !== 'look') this.#remember(result);
     if (isLook(action)) return this.#parts.listener.finished(result);
     await this.#parts.journal.append(result).catch((error: unknown) => {
       // It is done, and to be silent about it would be worse than to run it again after a restart.

@@ -95,7 +95,7 @@ async function findVmIds(call: Invocation, names: readonly string[]): Promise<nu
 /** @throws {AppError} `not_found`, or `invalid` for a name that several hosts have */
 export async function findVmId(call: Invocation, name: string): Promise<number> {
   const { vm } = await withClient(call, VmServiceClient, (client) =>
-    callUnary(client.get.bind(client), { name }, CALL),
+    callUnary(client.get.bind(client), { name, look: false }, CALL),
   );
   return vm?.id ?? 0;
 }

@@ -3,11 +3,12 @@ import { ControllerServiceClient } from '../../shared/gen/domherd/v1/controller.
 import { VmServiceClient } from '../../shared/gen/domherd/v1/vm.js';
 import { callUnary } from '../../shared/grpc/client.js';
 import { withClient } from './connection.js';
-import { isTable, type OutputFormat } from './format.js';
+import { isData, isTable, type OutputFormat } from './format.js';
 import { selectVms, withLease } from './guest/guest-ssh.js';
 import type { Invocation } from './invocation.js';
 import { CALL } from './limit.js';
 import { printOne, printRows, tell } from './output.js';
+import { wantsColour } from './terminal-text.js';
 import {
   ansibleInventory,
   ansibleScriptJson,
@@ -16,7 +17,8 @@ import {
   nodeSet,
   type Exported,
 } from './view/vm-export.js';
-import { VM_VIEW, vmFields } from './view/vm-view.js';
+import { INSPECTED_VIEW, inspectedBlocks, inspectedFields, NOTHING_SEEN } from './view/look-view.js';
+import { VM_VIEW } from './view/vm-view.js';
 
 export interface ListOptions {
   /** As Ansible calls an inventory script. */
@@ -67,10 +69,16 @@ async function tellConflicts(call: Invocation): Promise<void> {
 }
 
 export async function showVm(call: Invocation, name: string): Promise<number> {
-  const { vm } = await withClient(call, VmServiceClient, (client) =>
-    callUnary(client.get.bind(client), { name }, CALL),
+  const isRead = isTable(call.format) || isData(call.format);
+  const { vm, look, lastErrors } = await withClient(call, VmServiceClient, (client) =>
+    callUnary(client.get.bind(client), { name, look: isRead }, CALL),
   );
   if (vm === undefined) throw notFound(`the controller told nothing of VM ${name}`);
-  printOne(call, vm, VM_VIEW, vmFields(vm, call.world.timeZone()));
+  const seen = { vm, look: look ?? NOTHING_SEEN, lastErrors };
+  const { world, global } = call;
+  printOne(call, seen, INSPECTED_VIEW, inspectedFields(seen, world.timeZone()));
+  if (!isTable(call.format)) return 0;
+  const isColoured = wantsColour(world.stdout, world.env);
+  world.stdout.write(inspectedBlocks(seen, { timeZone: world.timeZone(), hasHeaders: global.headers, isColoured }));
   return 0;
 }

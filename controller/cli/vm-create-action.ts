@@ -154,7 +154,7 @@ export async function cloneVms(
   options: CloneOptions,
 ): Promise<number> {
   const { vm } = await withClient(call, VmServiceClient, (client) =>
-    callUnary(client.get.bind(client), { name: source }, CALL),
+    callUnary(client.get.bind(client), { name: source, look: false }, CALL),
   );
   if (vm === undefined) throw notFound(`the controller told nothing of VM ${source}`);
   const like = vmName(vm);

@@ -7,6 +7,7 @@ import type { MakeSource } from '../../shared/domain/make-source.js';
 import type { VmShape } from '../../shared/domain/vm-shape.js';
 import type { InterfaceSettings } from '../domain/reservation.js';
 import type { ObservedVm } from '../domain/vm.js';
+import type { VmLook } from '../domain/vm-look.js';
 
 /** What a host can be told to do with one of its domUs. */
 export type OrderAction =
@@ -61,7 +62,9 @@ export type OrderAction =
   /** Takes away a VM that another host has now, whoever made it. */
   | { readonly kind: 'leave' }
   /** Dials with its console, or its log. */
-  | { readonly kind: 'openConsole'; readonly consoleId: string; readonly log: ConsoleLogTail | undefined };
+  | { readonly kind: 'openConsole'; readonly consoleId: string; readonly log: ConsoleLogTail | undefined }
+  /** Tells of its cfg, disks and console. */
+  | { readonly kind: 'look' };
 
 export interface ConsoleLogTail {
   /** The last so many: 1 to 100,000. */
@@ -103,6 +106,8 @@ export type OrderOutcome =
       readonly warnings?: readonly string[];
       /** Of `readStores`. */
       readonly stores?: readonly HostStore[] | undefined;
+      /** Of an order to look. */
+      readonly look?: VmLook | undefined;
     }
   | {
       readonly kind: 'failed';

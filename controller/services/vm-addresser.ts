@@ -102,7 +102,9 @@ export class VmAddresser {
     }
     yield* runEach(vms, PARALLEL, signal, (vm, tell, stop) => {
       const job = { reservation, address, bridge, caller, signal: stop, tell, taken: new Map<Ipv4, TakenLease>() };
-      return operator.guard(vm, () => turns.run(vm.id, () => this.addressOne({ ...job, vm: operator.present(vm) })));
+      return operator.guard(caller, vm, 'address', () =>
+        turns.run(vm.id, () => this.addressOne({ ...job, vm: operator.present(vm) })),
+      );
     });
   }
 

@@ -45,6 +45,8 @@ const MAX_ORDER_MS = 3_600_000;
 const PARALLEL = 64;
 
 interface Change {
+  /** Of the command. */
+  readonly verb: string;
   readonly steps: (vm: Vm) => readonly PlannedStep[];
   readonly refusal: (vm: Vm, stores: Stores) => AppError | undefined;
   readonly work: (vm: Vm, caller: Caller, tell: Tell, signal: AbortSignal) => Promise<VmResult>;
@@ -68,6 +70,7 @@ export class VmChanger {
     ];
     const text = all.map(({ key, value }) => (value === '' ? `without ${key}` : `${key} = ${value}`)).join(', ');
     const change: Change = {
+      verb: 'set',
       steps: (vm) => [operator.plan(vm, 'write cfg', text)],
       refusal: () => undefined,
       work: async (vm, by, tell, stop) => {
@@ -83,6 +86,7 @@ export class VmChanger {
     const { operator } = this.options;
     const verb = isOn ? 'started when its host boots' : 'not started when its host boots';
     const change: Change = {
+      verb: `autostart ${isOn ? 'on' : 'off'}`,
       steps: (vm) => [operator.plan(vm, isOn ? 'start at boot' : 'no start at boot', vm.cfgPath ?? '')],
       refusal: (vm, stores) => (isOn ? this.refuseUnleased(vm, stores) : undefined),
       work: async (vm, by, tell, stop) => {
@@ -97,6 +101,7 @@ export class VmChanger {
   restart(request: RestartRequest, caller: Caller, signal: AbortSignal): AsyncGenerator<VmProgress> {
     const { operator, starter } = this.options;
     const change: Change = {
+      verb: 'restart',
       steps: (vm) => [
         ...(vm.state === 'stopped' ? [] : [operator.plan(vm, 'shut down', vm.state)]),
         operator.plan(vm, 'start', ''),
@@ -129,7 +134,7 @@ export class VmChanger {
       return;
     }
     yield* runEach(vms, PARALLEL, signal, (selected, tell, stop) =>
-      operator.guard(selected, () =>
+      operator.guard(caller, selected, change.verb, () =>
         turns.run(selected.id, () => {
           const vm = operator.present(selected);
           const refusal = refuse(vm);

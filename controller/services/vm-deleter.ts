@@ -76,7 +76,9 @@ export class VmDeleter {
       return;
     }
     yield* runEach(vms, PARALLEL, signal, (vm, tell, stop) =>
-      operator.guard(vm, () => turns.run(vm.id, () => this.deleteOne(operator.present(vm), caller, tell, stop))),
+      operator.guard(caller, vm, 'delete', () =>
+        turns.run(vm.id, () => this.deleteOne(operator.present(vm), caller, tell, stop)),
+      ),
     );
   }
 

@@ -107,7 +107,7 @@ export class VmMigrator {
       return;
     }
     yield* runEach(vms, PARALLEL, signal, (vm, tell, stop) =>
-      operator.guard(vm, () => this.migrateOne(vm, host, request, caller, tell, stop)),
+      operator.guard(caller, vm, 'migrate', () => this.migrateOne(vm, host, request, caller, tell, stop)),
     );
   }
 
@@ -360,7 +360,7 @@ export class VmMigrator {
 
   private start(vm: Vm, caller: Caller, tell: Tell): Promise<VmResult> {
     const { operator, starter, turns } = this.options;
-    return operator.guard(vm, () => turns.run(vm.id, () => starter.startNow(vm, caller, tell, NEVER)));
+    return operator.guard(caller, vm, 'start', () => turns.run(vm.id, () => starter.startNow(vm, caller, tell, NEVER)));
   }
 
   /** @returns warnings */

@@ -83,12 +83,18 @@ export class VmOperator {
     return this.options.orders.newOrderId();
   }
 
-  /** Runs `work` on one VM; what it throws is that VM's result. */
-  async guard(vm: Vm, work: () => Promise<VmResult>): Promise<VmResult> {
+  /**
+   * Runs `work` on one VM; what it throws is that VM's result, and kept.
+   *
+   * @param verb of the command, as in `vm start`
+   */
+  async guard(caller: Caller, vm: Vm, verb: string, work: () => Promise<VmResult>): Promise<VmResult> {
     try {
       return await work();
     } catch (error) {
-      return this.failure(vm, error);
+      const result = this.failure(vm, error);
+      await this.recordFailed(caller, vm, verb, result);
+      return result;
     }
   }
 
@@ -146,6 +152,21 @@ export class VmOperator {
   async recordDone(caller: Caller, vm: Vm, kind: string, verb: string): Promise<void> {
     const message = `VM ${this.options.fleet.label(vm)} was ${verb} by ${caller.actor}`;
     await this.options.journal.submit((tx) => this.record(tx, caller, vm, { kind, message }));
+  }
+
+  /** Never throws: whoever asked is told all the same. */
+  private async recordFailed(caller: Caller, vm: Vm, verb: string, { code, message }: VmResult): Promise<void> {
+    const { journal, fleet, log } = this.options;
+    const kept = {
+      kind: 'vm.failed',
+      message: `vm ${verb} of ${fleet.label(vm)}: ${message}`,
+      details: { verb, code: code ?? '' },
+    };
+    try {
+      await journal.submit((tx) => this.record(tx, caller, vm, kept));
+    } catch (error) {
+      log.warn({ err: error, ...this.subject(vm) }, 'failure not kept');
+    }
   }
 
   private subject(vm: Pick<Vm, 'hostId' | 'name'>): { vm: string; host: string } {

@@ -53,7 +53,9 @@ export class VmRestorer {
       return;
     }
     yield* runEach(vms, PARALLEL, signal, (vm, tell, stop) =>
-      operator.guard(vm, () => turns.run(vm.id, () => this.restoreOne(operator.present(vm), caller, tell, stop))),
+      operator.guard(caller, vm, 'restore-files', () =>
+        turns.run(vm.id, () => this.restoreOne(operator.present(vm), caller, tell, stop)),
+      ),
     );
   }
 

@@ -101,7 +101,7 @@ export class VmService {
       return;
     }
     yield* runEach(vms, PARALLEL, signal, (vm, tell, stop) =>
-      operator.guard(vm, () => this.tellOne(vm, action, caller, tell, stop)),
+      operator.guard(caller, vm, action.kind, () => this.tellOne(vm, action, caller, tell, stop)),
     );
   }
 

@@ -57,7 +57,7 @@ export class VmStarter {
       return;
     }
     yield* runEach(vms, PARALLEL, signal, (vm, tell, stop) =>
-      this.options.operator.guard(vm, () =>
+      this.options.operator.guard(caller, vm, 'start', () =>
         this.options.turns.run(vm.id, () => this.startOne(vm, request.force, caller, tell, stop)),
       ),
     );

@@ -194,7 +194,8 @@ export const obey: Behaviour = (order, agent) => {
   if (action.kind === 'setAutostart') {
     return { kind: 'done', vm: agent.change(vmKey, { isAutostarted: action.isOn }) };
   }
-  if (action.kind === 'openConsole' || action.kind === 'readStores') return { kind: 'done', vm: agent.vms.get(vmKey) };
+  const isLook = action.kind === 'openConsole' || action.kind === 'look' || action.kind === 'readStores';
+  if (isLook) return { kind: 'done', vm: agent.vms.get(vmKey) };
   if (action.kind !== 'configure') {
     return { kind: 'done', vm: agent.change(vmKey, { state: STATE_AFTER[action.kind] }) };
   }
@@ -211,7 +212,8 @@ const STATE_AFTER: Readonly<
   Record<
     Exclude<
       OrderAction['kind'],
-      'copy' | 'make' | 'remove' | 'send' | 'receive' | 'leave' | 'openConsole' | 'readStores' | 'set' | 'setAutostart'
+      | ('copy' | 'make' | 'remove' | 'send' | 'receive' | 'leave')
+      | ('openConsole' | 'look' | 'readStores' | 'set' | 'setAutostart')
     >,
     ObservedVm['state']
   >

@@ -30,6 +30,7 @@ import { ConsoleHub } from '../../controller/services/console-hub.js';
 import { HostStreams } from '../../controller/services/host-streams.js';
 import { VmChanger } from '../../controller/services/vm-changer.js';
 import { VmCreator } from '../../controller/services/vm-creator.js';
+import { VmInspector } from '../../controller/services/vm-inspector.js';
 import { VmLabeler } from '../../controller/services/vm-labeler.js';
 import { VmPlacer } from '../../controller/services/vm-placer.js';
 import { VmMaker } from '../../controller/services/vm-maker.js';
@@ -61,6 +62,7 @@ export class FleetWorld {
   readonly pools: PoolIndex;
   readonly leases: LeaseService;
   readonly query: VmQuery;
+  readonly inspector: VmInspector;
   readonly watch: VmWatch;
   readonly addresser: VmAddresser;
   readonly starter: VmStarter;
@@ -99,6 +101,7 @@ export class FleetWorld {
     const query = (this.query = new VmQuery({ fleet, journal }));
     const watch = (this.watch = new VmWatch({ fleet, timers }));
     const operator = new VmOperator({ fleet, orders, query, journal, events, clock, log });
+    this.inspector = new VmInspector({ fleet, query, operator, orders, events, timers });
     const turns = new KeyedQueue<number>();
     this.addresser = new VmAddresser({ fleet, query, operator, leases, pools, journal, clock, turns });
     this.starter = new VmStarter({ fleet, query, operator, journal, clock, turns });

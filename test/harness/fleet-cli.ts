@@ -42,11 +42,12 @@ export class FleetCli {
     return JSON.parse(await this.ok(`${args} -o json`)) as Row[];
   }
 
-  /** All that a command could change, and the newest event: the same text as before means that nothing happened. */
+  /** All that a command could change, and the newest event that tells of a change: the same text as before means none happened. */
   async everything(): Promise<string> {
-    const lists = ['reservation list', 'lease list', 'mac list', 'host list', 'vm list', 'event list --limit 1'];
+    const lists = ['reservation list', 'lease list', 'mac list', 'host list', 'vm list'];
     const found = await Promise.all(lists.map((list) => this.rows(list)));
-    return JSON.stringify(found, (key, value: unknown) => (MOVING.has(key) ? undefined : value));
+    const last = (await this.rows('event list --limit 100')).findLast(({ kind }) => kind !== 'vm.failed');
+    return JSON.stringify([...found, last], (key, value: unknown) => (MOVING.has(key) ? undefined : value));
   }
 
   /** The controller, and these simulated dom0s. @param options of their toolstack, KEY=VALUE */

@@ -1,5 +1,5 @@
-import { existsSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import t from 'tap';
 import { ConsoleRig } from '../harness/console-rig.js';
 
@@ -89,6 +89,12 @@ await t.test('what a VM is like', async (t) => {
     t.match((await ok('event list --kind vm.autostart-set')).out, /when its host boots/);
     await ok('vm autostart off domU domU2');
     t.equal(existsSync(link), false);
+    const auto = (): string[] => readdirSync(dirname(link));
+    await ok('vm create web --like domU2');
+    await ok('vm autostart on web domU');
+    t.strictSame(auto(), ['domU.cfg', 'web.cfg']);
+    await ok('vm delete web --yes');
+    t.strictSame(auto(), ['domU.cfg'], 'of a VM that is deleted no link is left');
   });
 
   await t.test('what makes no sense is refused, with what does', async () => {

@@ -1,6 +1,6 @@
 import { constants } from 'node:fs';
 import { copyFile, mkdir, mkdtemp, rm, rmdir, stat, statfs, truncate, unlink, writeFile } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { AppError, invalid } from '../../../shared/errors.js';
 import type { Exec } from '../../../shared/exec.js';
 import type { DiskFormat, DiskSize, NewDisk, StoredDisk } from '../../domain/new-disk.js';
@@ -31,8 +31,10 @@ export class FileDiskStore {
     const found = await guard(path, () => unlessMissing(stat(path)));
     if (found === undefined) return undefined;
     if (!found.isFile()) throw invalid(`The disk ${path} is no plain file`, { disk: path });
-    const sizeBytes = format === 'qcow2' ? (await readHeader(path)).sizeBytes : found.size;
-    return { sizeBytes, usedBytes: found.blocks * BLOCK_BYTES };
+    const usedBytes = found.blocks * BLOCK_BYTES;
+    if (format !== 'qcow2') return { sizeBytes: found.size, usedBytes };
+    const { sizeBytes, backingFile } = await readHeader(path);
+    return { sizeBytes, usedBytes, ...(backingFile !== undefined && { origin: pathOf(backingFile, path) }) };
   }
 
   /** @returns `undefined`: there is no such file. @throws {AppError} as {@link find} */
@@ -144,6 +146,11 @@ async function readHeader(path: string): Promise<Qcow2Header> {
     ),
   );
   return parseQcow2Header(head, path);
+}
+
+/** As QEMU reads it: from the folder of the image on, unless it names a protocol. */
+function pathOf(backingFile: string, image: string): string {
+  return /^[a-z][\w+.-]*:/.test(backingFile) ? backingFile : resolve(dirname(image), backingFile);
 }
 
 /** The nearest folder on the way to a path that is there. */

@@ -33,8 +33,9 @@ export class LvmDiskStore {
   async find(path: string): Promise<DiskSize | undefined> {
     const found = (await this.#lvm.volumes()).find(({ paths }) => paths.includes(path));
     if (found === undefined) return undefined;
-    const { sizeBytes, dataPercent = 100 } = found;
-    return { sizeBytes, usedBytes: Math.ceil((sizeBytes * dataPercent) / 100) };
+    const { sizeBytes, dataPercent = 100, group, origin } = found;
+    const usedBytes = Math.ceil((sizeBytes * dataPercent) / 100);
+    return { sizeBytes, usedBytes, ...(origin !== undefined && { origin: `/dev/${group}/${origin}` }) };
   }
 
   /** @throws {AppError} `unavailable` */

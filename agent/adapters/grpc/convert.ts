@@ -11,6 +11,7 @@ import type * as wire from '../../../shared/gen/domherd/v1/agent.js';
 import type { OpenConsole as WireConsole } from '../../../shared/gen/domherd/v1/console.js';
 import type { HostStores as WireStores } from '../../../shared/gen/domherd/v1/disk.js';
 import type { HostBridges as WireBridges } from '../../../shared/gen/domherd/v1/host.js';
+import type { VmLook as WireLook } from '../../../shared/gen/domherd/v1/look.js';
 import type { InterfaceSettings as WireSettings } from '../../../shared/gen/domherd/v1/reservation.js';
 import { VmState as WireState, type VmMetrics as WireMetrics } from '../../../shared/gen/domherd/v1/vm.js';
 import { storeToWire } from '../../../shared/grpc/host-store.js';
@@ -31,6 +32,7 @@ import type {
 import type { OrderProgress, OrderResult } from '../../domain/order.js';
 import type { DownMessage, FullState, Hello, StateChange, UpMessage, Welcome } from '../../domain/session-message.js';
 import type { ObservedVif, ObservedVm, VmMetrics, VmState } from '../../domain/vm.js';
+import type { VmLook } from '../../domain/vm-look.js';
 
 const STATE: Readonly<Record<VmState, WireState>> = {
   unknown: WireState.UNKNOWN,
@@ -171,6 +173,8 @@ function parseAction(action: wire.Order['action']): OrderAction {
       return { kind: 'readStores' };
     case 'openConsole':
       return { kind: 'openConsole', ...parseConsole(action.value) };
+    case 'look':
+      return { kind: 'look' };
     case 'send':
       return { kind: 'send', transferId: action.value.transferId };
     case 'receive':
@@ -288,15 +292,29 @@ function progressToWire({ orderId, message, percent }: OrderProgress): wire.Orde
   return { orderId, message, percent };
 }
 
-function resultToWire({ orderId, failure, vm, warnings = [], stores }: OrderResult): wire.OrderResult {
+function resultToWire({ orderId, failure, vm, warnings = [], stores, look }: OrderResult): wire.OrderResult {
   const outcome = { errorCode: failure?.code ?? '', message: failure?.message ?? '', details: { ...failure?.details } };
+  const seen = { vm: vm && vmToWire(vm), stores: stores && storesToWire(stores), look: look && lookToWire(look) };
+  return { orderId, ...outcome, ...seen, warnings: [...warnings] };
+}
+
+function lookToWire({ cfg, disks, consoleTail, notKnown }: VmLook): WireLook {
   return {
-    orderId,
-    ...outcome,
-    vm: vm && vmToWire(vm),
-    warnings: [...warnings],
-    stores: stores && storesToWire(stores),
+    cfg: cfg.map(({ key, values, isList }) => ({ key, values: values.map(utf8), list: isList })),
+    disks: disks.map(({ vdev, target, format, ...disk }) => ({
+      ...{ vdev, target: utf8(target), format, readOnly: disk.isReadOnly },
+      sizeBytes: BigInt(disk.sizeBytes),
+      usedBytes: BigInt(disk.usedBytes),
+      ...{ origin: disk.origin ?? '', storage: disk.storage ?? '', problem: disk.problem ?? '' },
+    })),
+    consoleTail: Buffer.from(consoleTail),
+    notKnown: [...notKnown],
   };
+}
+
+/** Of a cfg's bytes, one character each. */
+function utf8(bytes: string): string {
+  return Buffer.from(bytes, 'latin1').toString('utf8');
 }
 
 function metricsToWire(metrics: VmMetrics): WireMetrics {

@@ -13,6 +13,7 @@ import type { InterfaceSettings } from '../../domain/reservation.js';
 import type { ConfigureVif, Order, OrderAction, OrderOutcome, VifLease } from '../../ports/agent-link.js';
 import { timestampFromMs } from './convert.js';
 import { storesFrom } from './convert-store.js';
+import { lookFrom } from './convert-look.js';
 import { detailsFrom, observedVmFrom, textFrom, warningsFrom } from './convert-observation.js';
 
 export function orderToWire(order: Order): WireOrder {
@@ -63,6 +64,8 @@ function actionToWire(action: OrderAction): WireOrder['action'] {
       return { $case: 'setAutostart', value: { on: action.isOn } };
     case 'readStores':
       return { $case: 'readStores', value: {} };
+    case 'look':
+      return { $case: 'look', value: {} };
     case 'openConsole': {
       const { consoleId, log } = action;
       return {
@@ -120,7 +123,14 @@ export function outcomeFrom(wire: OrderResult): OrderOutcome {
   const vm = wire.vm && observedVmFrom(wire.vm, 'result.vm');
   if (wire.errorCode === '') {
     const stores = storesFrom(wire.stores, 'result.stores');
-    return { kind: 'done', vm, warnings: warningsFrom(wire.warnings), ...(stores && { stores }) };
+    const look = wire.look && lookFrom(wire.look);
+    return {
+      kind: 'done',
+      vm,
+      warnings: warningsFrom(wire.warnings),
+      ...(stores && { stores }),
+      ...(look && { look }),
+    };
   }
   return {
     kind: 'failed',

@@ -29,6 +29,7 @@ import type { TransferHub } from '../../services/transfer-hub.js';
 import type { VmAddresser } from '../../services/vm-addresser.js';
 import type { VmQuery } from '../../services/vm-query.js';
 import type { VmCreator } from '../../services/vm-creator.js';
+import type { VmInspector } from '../../services/vm-inspector.js';
 import type { VmLabeler } from '../../services/vm-labeler.js';
 import type { VmDeleter } from '../../services/vm-deleter.js';
 import type { VmMaker } from '../../services/vm-maker.js';
@@ -71,6 +72,7 @@ export interface Answerers {
   readonly conflicts: ConflictService;
   readonly vms: {
     readonly query: VmQuery;
+    readonly inspector: VmInspector;
     readonly addresser: VmAddresser;
     readonly starter: VmStarter;
     readonly restorer: VmRestorer;

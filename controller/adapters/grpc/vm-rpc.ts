@@ -19,6 +19,7 @@ import type { ImageService } from '../../services/image-service.js';
 import type { SetRequest, VmChanger } from '../../services/vm-changer.js';
 import type { VmAddresser } from '../../services/vm-addresser.js';
 import type { CreateRequest, VmCreator } from '../../services/vm-creator.js';
+import type { VmInspector } from '../../services/vm-inspector.js';
 import type { VmLabeler } from '../../services/vm-labeler.js';
 import type { CreateSource } from '../../services/vm-origin.js';
 import type { VmDeleter } from '../../services/vm-deleter.js';
@@ -32,12 +33,15 @@ import type { Timers } from '../../ports/timer.js';
 import type { CallInfo, Handlers } from './call.js';
 import { consoleHandlers } from './console-rpc.js';
 import { integerFrom, missing, optionalTextFrom, optionalAddressFrom } from './convert.js';
+import { eventToWire } from './convert-event.js';
+import { lookToWire } from './convert-look.js';
 import { planToWire } from './convert-plan.js';
 import { progressToWire, selectorFrom, vmToWire, type LeaseWriter } from './convert-vm.js';
 import type { VmProgress as WireProgress } from '../../../shared/gen/domherd/v1/vm.js';
 
 export interface VmHandlersOptions {
   readonly query: VmQuery;
+  readonly inspector: VmInspector;
   readonly addresser: VmAddresser;
   readonly starter: VmStarter;
   readonly restorer: VmRestorer;
@@ -72,9 +76,11 @@ export function vmHandlers(options: VmHandlersOptions): Handlers<VmServiceServer
       const wanted = selector && selectorFrom(selector, 'selector');
       return { vms: query.list(wanted).map((view) => vmToWire(view, writeLease)) };
     },
-    get: ({ name }) => {
+    get: async ({ name, look: isLookedAt }, { signal }) => {
       if (name === '') throw missing('name');
-      return { vm: vmToWire(query.get(name), writeLease) };
+      if (!isLookedAt) return { vm: vmToWire(query.get(name), writeLease), look: undefined, lastErrors: [] };
+      const { view, look, lastErrors } = await options.inspector.inspect(name, signal);
+      return { vm: vmToWire(view, writeLease), look: lookToWire(look), lastErrors: lastErrors.map(eventToWire) };
     },
     address: (request, { caller, signal }) =>
       tell(

@@ -1,5 +1,6 @@
 // An async function of a fake turns what it throws into a rejection, as the real one's do.
 /* eslint-disable @typescript-eslint/require-await */
+import { Readable } from 'node:stream';
 import { pino } from 'pino';
 import { RecordCopyLog } from '../../../agent/adapters/disk/record-copy-log.js';
 import { RecordFormerCfgs } from '../../../agent/adapters/disk/record-former-cfgs.js';
@@ -11,9 +12,11 @@ import { VmCopier } from '../../../agent/services/copy-vm.js';
 import { VmReceiver } from '../../../agent/services/receive-vm.js';
 import { VmSender } from '../../../agent/services/send-vm.js';
 import type { TransferLink } from '../../../agent/ports/transfer-link.js';
+import { VmLooker } from '../../../agent/services/vm-looker.js';
 import { VmMaker } from '../../../agent/services/vm-maker.js';
 import { Observer } from '../../../agent/services/observe.js';
 import type { CarryOut } from '../../../agent/services/order-runner.js';
+import { ManualClock } from './manual-clock.js';
 import { MemoryRecordStore } from '../../fakes/memory-record-store.js';
 import { AppError, notFound } from '../../../shared/errors.js';
 import type { HostBridges } from '../../../shared/domain/bridge.js';
@@ -54,6 +57,8 @@ export class FakeHost implements Toolstack, CfgFolder, GuestDisk, WireProbe, Hos
     list: async () => new Set(this.started),
     set: async (cfgPath, isOn) => void (isOn ? this.started.add(cfgPath) : this.started.delete(cfgPath)),
   };
+  /** What every console said. */
+  consoleLog: Uint8Array | AppError = new Uint8Array();
   readonly guests = new Map<string, GuestNetwork>();
   /** The guests of which a change is open, as they were. */
   readonly openGuests = new Map<string, GuestNetwork | undefined>();
@@ -392,5 +397,10 @@ export function carryOutOf(
   const parts = { observer, cfgFolder: host, disks, diskContent: files, hostFiles: files, transfers: NO_TRANSFERS };
   const transferring = { sender: new VmSender(parts), receiver: new VmReceiver({ ...parts, maker }) };
   const means = { toolstack: host, configurer, copier: new VmCopier(host, disks, maker), maker, imager, bridges: host };
-  return makeCarryOut({ observer, ...means, ...transferring, consoles, setter });
+  const openLog = async (): Promise<AsyncIterable<Uint8Array>> => {
+    if (host.consoleLog instanceof AppError) throw host.consoleLog;
+    return Readable.from([host.consoleLog]);
+  };
+  const looker = new VmLooker({ cfgFolder: host, disks, copies, consoles: { openLog }, clock: new ManualClock() });
+  return makeCarryOut({ observer, ...means, ...transferring, consoles, setter, looker });
 }

@@ -30,6 +30,7 @@ import { ProtocolVersion } from "./controller.js";
 import { HostStores } from "./disk.js";
 import { HostBridges, HostFacts } from "./host.js";
 import { ImageChunk, ImageSource } from "./image.js";
+import { LookAtVm, VmLook } from "./look.js";
 import { InterfaceSettings } from "./reservation.js";
 import { ReceiveRequest, TransferChunk, TransferReceipt } from "./transfer.js";
 import { VmMetrics, VmSetting, VmShape, VmState } from "./vm.js";
@@ -244,6 +245,7 @@ export interface Order {
     | { $case: "send"; value: SendVm }
     | { $case: "receive"; value: ReceiveVm }
     | { $case: "leave"; value: LeaveVm }
+    | { $case: "look"; value: LookAtVm }
     | undefined;
 }
 
@@ -413,7 +415,11 @@ export interface OrderResult {
   /** For people: what is dangerous in this VM and was left as it is. */
   warnings: string[];
   /** Of ReadStores. */
-  stores: HostStores | undefined;
+  stores:
+    | HostStores
+    | undefined;
+  /** Of LookAtVm. */
+  look: VmLook | undefined;
 }
 
 export interface OrderResult_DetailsEntry {
@@ -2398,6 +2404,9 @@ export const Order: MessageFns<Order> = {
       case "leave":
         LeaveVm.encode(message.action.value, writer.uint32(162).fork()).join();
         break;
+      case "look":
+        LookAtVm.encode(message.action.value, writer.uint32(218).fork()).join();
+        break;
     }
     return writer;
   },
@@ -2583,6 +2592,14 @@ export const Order: MessageFns<Order> = {
             message.action = { $case: "leave", value: LeaveVm.decode(reader, reader.uint32()) };
             continue;
           }
+          case 27: {
+            if (tag !== 218) {
+              break;
+            }
+
+            message.action = { $case: "look", value: LookAtVm.decode(reader, reader.uint32()) };
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2709,6 +2726,12 @@ export const Order: MessageFns<Order> = {
       case "leave": {
         if (object.action?.value !== undefined && object.action?.value !== null) {
           message.action = { $case: "leave", value: LeaveVm.fromPartial(object.action.value) };
+        }
+        break;
+      }
+      case "look": {
+        if (object.action?.value !== undefined && object.action?.value !== null) {
+          message.action = { $case: "look", value: LookAtVm.fromPartial(object.action.value) };
         }
         break;
       }
@@ -4011,7 +4034,16 @@ export const OrderProgress: MessageFns<OrderProgress> = {
 };
 
 function createBaseOrderResult(): OrderResult {
-  return { orderId: "", errorCode: "", message: "", details: {}, vm: undefined, warnings: [], stores: undefined };
+  return {
+    orderId: "",
+    errorCode: "",
+    message: "",
+    details: {},
+    vm: undefined,
+    warnings: [],
+    stores: undefined,
+    look: undefined,
+  };
 }
 
 export const OrderResult: MessageFns<OrderResult> = {
@@ -4036,6 +4068,9 @@ export const OrderResult: MessageFns<OrderResult> = {
     }
     if (message.stores !== undefined) {
       HostStores.encode(message.stores, writer.uint32(82).fork()).join();
+    }
+    if (message.look !== undefined) {
+      VmLook.encode(message.look, writer.uint32(170).fork()).join();
     }
     return writer;
   },
@@ -4112,6 +4147,14 @@ export const OrderResult: MessageFns<OrderResult> = {
             message.stores = HostStores.decode(reader, reader.uint32());
             continue;
           }
+          case 21: {
+            if (tag !== 170) {
+              break;
+            }
+
+            message.look = VmLook.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -4146,6 +4189,7 @@ export const OrderResult: MessageFns<OrderResult> = {
     message.stores = (object.stores !== undefined && object.stores !== null)
       ? HostStores.fromPartial(object.stores)
       : undefined;
+    message.look = (object.look !== undefined && object.look !== null) ? VmLook.fromPartial(object.look) : undefined;
     return message;
   },
 };

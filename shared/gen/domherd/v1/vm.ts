@@ -24,8 +24,10 @@ import {
 } from "@grpc/grpc-js";
 import { Timestamp } from "../../google/protobuf/timestamp.js";
 import { ConsoleRequest, ConsoleResponse, ReadConsoleLogRequest, ReadConsoleLogResponse } from "./console.js";
+import { Event } from "./event.js";
 import { ImageSource } from "./image.js";
 import { Lease } from "./lease.js";
+import { VmLook } from "./look.js";
 
 export const protobufPackage = "domherd.v1";
 
@@ -212,10 +214,20 @@ export interface ListVmsResponse {
 
 export interface GetVmRequest {
   name: string;
+  /** Ask its host, too, and its history: takes a few seconds at most, whatever the host does. */
+  look: boolean;
 }
 
 export interface GetVmResponse {
-  vm: Vm | undefined;
+  vm:
+    | Vm
+    | undefined;
+  /** Only if it was asked for. */
+  look:
+    | VmLook
+    | undefined;
+  /** The last that went wrong with it, the newest last; only if asked for. */
+  lastErrors: Event[];
 }
 
 export interface AddressVmsRequest {
@@ -1342,13 +1354,16 @@ export const ListVmsResponse: MessageFns<ListVmsResponse> = {
 };
 
 function createBaseGetVmRequest(): GetVmRequest {
-  return { name: "" };
+  return { name: "", look: false };
 }
 
 export const GetVmRequest: MessageFns<GetVmRequest> = {
   encode(message: GetVmRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.name !== "") {
       writer.uint32(10).string(message.name);
+    }
+    if (message.look !== false) {
+      writer.uint32(88).bool(message.look);
     }
     return writer;
   },
@@ -1374,6 +1389,14 @@ export const GetVmRequest: MessageFns<GetVmRequest> = {
             message.name = reader.string();
             continue;
           }
+          case 11: {
+            if (tag !== 88) {
+              break;
+            }
+
+            message.look = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1392,18 +1415,25 @@ export const GetVmRequest: MessageFns<GetVmRequest> = {
   fromPartial<I extends Exact<DeepPartial<GetVmRequest>, I>>(object: I): GetVmRequest {
     const message = createBaseGetVmRequest();
     message.name = object.name ?? "";
+    message.look = object.look ?? false;
     return message;
   },
 };
 
 function createBaseGetVmResponse(): GetVmResponse {
-  return { vm: undefined };
+  return { vm: undefined, look: undefined, lastErrors: [] };
 }
 
 export const GetVmResponse: MessageFns<GetVmResponse> = {
   encode(message: GetVmResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.vm !== undefined) {
       Vm.encode(message.vm, writer.uint32(10).fork()).join();
+    }
+    if (message.look !== undefined) {
+      VmLook.encode(message.look, writer.uint32(90).fork()).join();
+    }
+    for (const v of message.lastErrors) {
+      Event.encode(v!, writer.uint32(98).fork()).join();
     }
     return writer;
   },
@@ -1429,6 +1459,22 @@ export const GetVmResponse: MessageFns<GetVmResponse> = {
             message.vm = Vm.decode(reader, reader.uint32());
             continue;
           }
+          case 11: {
+            if (tag !== 90) {
+              break;
+            }
+
+            message.look = VmLook.decode(reader, reader.uint32());
+            continue;
+          }
+          case 12: {
+            if (tag !== 98) {
+              break;
+            }
+
+            message.lastErrors.push(Event.decode(reader, reader.uint32()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1447,6 +1493,8 @@ export const GetVmResponse: MessageFns<GetVmResponse> = {
   fromPartial<I extends Exact<DeepPartial<GetVmResponse>, I>>(object: I): GetVmResponse {
     const message = createBaseGetVmResponse();
     message.vm = (object.vm !== undefined && object.vm !== null) ? Vm.fromPartial(object.vm) : undefined;
+    message.look = (object.look !== undefined && object.look !== null) ? VmLook.fromPartial(object.look) : undefined;
+    message.lastErrors = object.lastErrors?.map((e) => Event.fromPartial(e)) || [];
     return message;
   },
 };

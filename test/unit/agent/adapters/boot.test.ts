@@ -20,6 +20,7 @@ import { parseMac } from '../../../../shared/domain/mac.js';
 import type { Exec } from '../../../../shared/exec.js';
 import type { BootFs } from '../../../../agent/adapters/disk/boot-fs.js';
 import { FileDeploymentRecord, FileEventBacklog, FileLeaseBook } from '../../../../agent/adapters/disk/boot-record.js';
+import { DirAutostart } from '../../../../agent/adapters/disk/dir-autostart.js';
 import { DirBootFolder } from '../../../../agent/adapters/disk/dir-boot-folder.js';
 import { DirHeldFolder } from '../../../../agent/adapters/disk/dir-held-folder.js';
 import { SystemDeployment } from '../../../../agent/adapters/system/deployment.js';
@@ -200,6 +201,25 @@ t.test('the boot step on files', (t) => {
       ['a', 'deep', 'far', 'gone', 'own'].map((name) => xen(`auto/${name}`)),
     );
     t.strictSame(readdirSync(xen('auto')), []);
+  });
+
+  t.test('a link of `vm autostart` is held back when the lease is over', async (t) => {
+    const { root, parts, clock, xen } = makeDom0(t, { 'a.cfg': cfg(1), 'b.cfg': cfg(2, '00:16:3e:00:00:02') });
+    await parts.deploymentRecord.write({ id: 'd1', facts: { rootFs: 'd1', machine: undefined, macs: [] } });
+    const autostart = new DirAutostart(xen('auto'));
+    for (const name of ['a.cfg', 'b.cfg']) await autostart.set(xen(name), true);
+    const endsAtMs = clock.nowMs() + 60_000;
+    const leased = (n: number, ms: number) => ({
+      ...{ cfgPath: xen(n === 1 ? 'a.cfg' : 'b.cfg'), vifIndex: 0, deploymentId: 'd1', endsAtMs: ms },
+      ...{ address: parseIpv4(`10.0.0.${n}`), mac: parseMac(`00:16:3e:00:00:0${n}`) },
+    });
+    await new FileLeaseBook(join(root, 'state')).keep([leased(1, endsAtMs), leased(2, endsAtMs + 3_600_000)]);
+    t.strictSame((await bootHost(OPTIONS, parts)).holds, [], 'while it lasts, xendomains may have it');
+    await clock.advance(60_000);
+    const report = await bootHost(OPTIONS, parts);
+    t.match(report.holds, [{ path: xen('auto/a.cfg'), reason: 'the lease of its address 10.0.0.1 has ended' }]);
+    t.strictSame(readdirSync(xen('auto')), ['b.cfg'], 'and the other one stays');
+    t.strictSame([...(await autostart.list())], [xen('b.cfg')]);
   });
 
   t.test('a file that cannot be written is as it was, held back, and tried again', async (t) => {

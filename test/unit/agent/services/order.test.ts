@@ -427,16 +427,22 @@ t.test('the order runner', async (t) => {
 
   t.test('lets those that only look wait for no other, and keeps no journal of them', async (t) => {
     let release = (): void => undefined;
+    let looks = 0;
     const { runner, finished, journal } = makeRunner(({ action }) => {
+      if (action.kind === 'look') looks += 1;
       return action.kind === 'start' ? new Promise<void>((resolve) => (release = resolve)) : Promise.resolve();
     });
     runner.submit(order('1', 'a'));
     runner.submit(order('2', 'a', { kind: 'openConsole', consoleId: 'c', log: undefined }));
+    runner.submit(order('3', 'a', { kind: 'look' }));
+    await settle();
+    runner.submit(order('3', 'a', { kind: 'look' }));
     await settle();
     t.strictSame(
       finished.map(({ orderId }) => orderId),
-      ['2'],
+      ['2', '3', '3'],
     );
+    t.equal(looks, 2, 'what was seen is not kept: it is looked at anew');
     t.strictSame(await journal.load(), []);
     release();
     await settle();

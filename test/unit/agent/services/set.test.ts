@@ -1,17 +1,22 @@
 import { existsSync, mkdirSync, readdirSync, readlinkSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { Readable } from 'node:stream';
 import { pino } from 'pino';
 import t from 'tap';
 import { DirAutostart } from '../../../../agent/adapters/disk/dir-autostart.js';
+import { RecordCopyLog } from '../../../../agent/adapters/disk/record-copy-log.js';
 import { RecordFormerCfgs } from '../../../../agent/adapters/disk/record-former-cfgs.js';
 import { RecordIntentLog } from '../../../../agent/adapters/disk/record-intent-log.js';
 import type { Order, OrderAction } from '../../../../agent/domain/order.js';
 import { planSet } from '../../../../agent/domain/set-plan.js';
 import { parseXlCfg } from '../../../../agent/domain/xl-cfg/xl-cfg.js';
 import { VmConfigurer } from '../../../../agent/services/configure-vm.js';
+import { Observer } from '../../../../agent/services/observe.js';
+import { VmLooker } from '../../../../agent/services/vm-looker.js';
 import { checkSetting, parseSetting } from '../../../../shared/domain/vm-setting.js';
 import { MemoryRecordStore } from '../../../fakes/memory-record-store.js';
-import { carryOutOf, FakeHost } from '../fake-host.js';
+import { carryOutOf, FakeDisks, FakeHost } from '../fake-host.js';
+import { ManualClock } from '../manual-clock.js';
 
 const NEVER = new AbortController().signal;
 const CFG = `# the tutorial's
@@ -30,6 +35,70 @@ function planned(order: { memoryMib?: number; vcpus?: number; settings?: string[
   const plan = planSet('web', parseXlCfg(CFG), { memoryMib, vcpus, settings: parsed }, most);
   return { ...plan, text: plan.cfg.text };
 }
+
+t.test('a look at a VM', async (t) => {
+  const host = new FakeHost();
+  const disks = new FakeDisks();
+  const clock = new ManualClock();
+  const copies = new RecordCopyLog(new MemoryRecordStore());
+  const consoles = { openLog: () => Promise.resolve(Readable.from([Buffer.from('one\n'), Buffer.from('two\n')])) };
+  const looker = new VmLooker({ cfgFolder: host, disks, copies, consoles, clock });
+  const key = host.addVm('web', 'bridge=eth0');
+  const vm = (await new Observer(host, host, host, host.autostart).find(key))!;
+  const specs = [
+    ['/a.img,raw,xvda,w', '/gone.img,raw,xvdb,r', '/dev/sdz,raw,xvdc,w', ',raw,hdc:cdrom,r', '/v.vhd,vhd,xvde,w'],
+    ['format=raw,vdev=xvdf,access=rw,script=block-iscsi,target=iqn=x'],
+  ].flat();
+  host.files.set(key, `name = 'web'\ndisk = [ ${specs.map((spec) => `'${spec}'`).join(', ')} ]\n`);
+  disks.sizes.set('/a.img', 1024).set('/v.vhd', 512);
+  const made = { path: '/a.img', storage: 'qcow2', origin: '/base.img' } as const;
+  await copies.put({ cfgPath: key, cfgText: '', disks: [made], isWhole: true });
+  const look = await looker.look(vm, NEVER);
+  t.strictSame(look.cfg[0], { key: 'name', values: ['web'], isList: false });
+  t.equal(Buffer.from(look.consoleTail).toString(), 'one\ntwo\n');
+  t.strictSame(look.notKnown, []);
+  t.match(look.disks, [
+    { vdev: 'xvda', sizeBytes: 1024, usedBytes: 1024, origin: '/base.img', storage: 'qcow2', problem: undefined },
+    { vdev: 'xvdb', isReadOnly: true, sizeBytes: 0, storage: undefined, problem: 'it is not there' },
+    { vdev: 'xvdc', problem: 'it is not there, or no logical volume' },
+    { vdev: 'hdc', target: '', problem: undefined },
+    { vdev: 'xvde', sizeBytes: 0, usedBytes: 512, problem: undefined },
+    { vdev: 'xvdf', problem: /block-iscsi/ },
+  ]);
+
+  disks.find = () => new Promise(() => undefined);
+  const late = looker.look(vm, NEVER);
+  await clock.advance(0);
+  await clock.advance(3_000);
+  const {
+    cfg,
+    disks: [first],
+    consoleTail,
+    notKnown,
+  } = await late;
+  t.ok(cfg.length > 0 && consoleTail.length > 0, 'a volume group that hangs holds nothing else up');
+  t.match([...notKnown, first?.problem], [/did not tell in 3 s/]);
+
+  const byHand = await looker.look({ ...vm, cfgPath: undefined }, NEVER);
+  t.match(byHand, { cfg: [], disks: [], notKnown: ['cfg: the domain was made by hand, without one'] });
+});
+
+t.test('a VM that is deleted leaves no entry that would start it', async (t) => {
+  const host = new FakeHost();
+  const source = host.addVm('web', 'bridge=eth0');
+  const disks = new FakeDisks();
+  const configurer = { settle: () => Promise.resolve() } as unknown as VmConfigurer;
+  const carryOut = carryOutOf(host, configurer, disks);
+  const key = '/xen/copy.cfg';
+  const run = (vmKey: string, action: OrderAction) =>
+    carryOut({ orderId: 'o', vmKey, timeoutMs: 60_000, action }, () => undefined, NEVER);
+  await run(key, { kind: 'copy', sourceKey: source, name: 'copy', uuid: '', shape: {} });
+  for (const each of [source, key]) await run(each, { kind: 'setAutostart', isOn: true });
+  t.strictSame([...host.started], [source, key]);
+  await run(key, { kind: 'remove' });
+  t.notOk(host.files.has(key));
+  t.strictSame([...host.started], [source]);
+});
 
 t.test('the cfg', (t) => {
   const cases = [

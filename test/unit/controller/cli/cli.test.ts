@@ -11,7 +11,9 @@ import { buildProgram, globalOptions, NOUNS, PLAIN_VERBS } from '../../../../con
 import { inUserWords } from '../../../../controller/cli/user-words.js';
 import type { World } from '../../../../controller/cli/world.js';
 import { exitCodeOf, showProgress } from '../../../../controller/cli/vm-progress.js';
-import type { VmProgress, VmResult } from '../../../../shared/gen/domherd/v1/vm.js';
+import { INSPECTED_VIEW, inspectedBlocks, NOTHING_SEEN } from '../../../../controller/cli/view/look-view.js';
+import { Event } from '../../../../shared/gen/domherd/v1/event.js';
+import { Vm, type VmProgress, type VmResult } from '../../../../shared/gen/domherd/v1/vm.js';
 import { printable } from '../../../../shared/domain/printable.js';
 import { AppError } from '../../../../shared/errors.js';
 import { formatFailure } from '../../../../shared/failure-text.js';
@@ -393,5 +395,65 @@ t.test('help starts without gRPC, generated code or tables', (t) => {
     ['commander'],
   );
   t.notOk([...seen].some((path) => path.includes('/gen/')));
+  t.end();
+});
+
+t.test('what a host tells of a VM', (t) => {
+  const disk = { vdev: 'xvda2', target: '/a\u001b[2J.img', format: 'qcow2', readOnly: true, usedBytes: 1024n };
+  const seen = {
+    vm: Vm.create({ name: 'web', host: 'dom0-1' }),
+    look: {
+      cfg: [
+        { key: 'name', values: ['web'], list: false },
+        { key: 'vif', values: ['mac=a', 'mac=b'], list: true },
+        { key: 'disk', values: [], list: true },
+      ],
+      disks: [
+        { ...disk, sizeBytes: 2n ** 31n, origin: '/base.img', storage: 'qcow2', problem: '' },
+        { ...disk, vdev: 'xvdb', sizeBytes: 0n, usedBytes: 0n, origin: '', storage: '', problem: 'it is not there' },
+      ],
+      consoleTail: Buffer.from('\u001b]0;x\u0007a\u001b[31mb\u001b[5n\nlogin: '),
+      notKnown: [],
+    },
+    lastErrors: [Event.create({ at: new Date(0), kind: 'vm.held', message: 'held\u001b[2J' })],
+  };
+  const options = { timeZone: 'UTC', hasHeaders: true, isColoured: false };
+  t.equal(
+    inspectedBlocks(seen, options),
+    [
+      '',
+      'DISK   FORMAT            SIZE     USED     TARGET           NOTE',
+      'xvda2  qcow2, read only  2.0 GiB  1.0 KiB  /a\\u{1b}[2J.img  qcow2 of /base.img',
+      'xvdb   qcow2, read only  -        -        /a\\u{1b}[2J.img  it is not there',
+      '',
+      'CFG KEY  VALUE',
+      'name     web',
+      'vif      mac=a',
+      '         mac=b',
+      'disk     []',
+      '',
+      'LAST ERRORS          KIND     MESSAGE',
+      '1970-01-01 00:00:00  vm.held  held\\u{1b}[2J',
+      '',
+      'CONSOLE, its last lines',
+      'ab',
+      'login: ',
+      '',
+    ].join('\n'),
+  );
+  t.match(inspectedBlocks(seen, { ...options, isColoured: true }), /\na\u001b\[31mb\u001b\[0m\n/);
+  t.equal(
+    inspectedBlocks({ ...seen, look: NOTHING_SEEN, lastErrors: [] }, options),
+    '',
+    'nothing of what is not there',
+  );
+  t.match(INSPECTED_VIEW.json(seen), {
+    name: 'web',
+    cfg: { name: 'web', vif: ['mac=a', 'mac=b'], disk: [] },
+    disks: [{ sizeBytes: 2 ** 31 }, { sizeBytes: null, usedBytes: null }],
+    consoleTail: ['ab', 'login: '],
+    lastErrors: [{ kind: 'vm.held', at: '1970-01-01T00:00:00.000Z' }],
+  });
+  t.match(INSPECTED_VIEW.json({ ...seen, look: NOTHING_SEEN }), { cfg: null, disks: [], consoleTail: [] });
   t.end();
 });

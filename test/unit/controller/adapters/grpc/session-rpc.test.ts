@@ -171,7 +171,16 @@ await t.test('a malformed message ends the session and names its field', async (
     {
       message: {
         $case: 'result',
-        value: { orderId: '', errorCode: '', message: '', details: {}, vm, warnings: [], stores: undefined },
+        value: {
+          orderId: '',
+          errorCode: '',
+          message: '',
+          details: {},
+          vm,
+          warnings: [],
+          stores: undefined,
+          look: undefined,
+        },
       },
       field: 'result.order_id',
     },
@@ -301,6 +310,7 @@ await t.test('from the client to the host and back', async (t) => {
     details: {},
     warnings: ['an empty\u001b password', ''],
     stores: undefined,
+    look: undefined,
   };
   wire.send({ $case: 'result', value: { ...done, vm: { ...vm, vifs } } });
   wire.send({ $case: 'result', value: { ...done, vm: undefined } });
@@ -332,7 +342,7 @@ await t.test('from the client to the host and back', async (t) => {
   const list = await handlers.list({ selector: undefined }, call);
   const { vms } = ListVmsResponse.decode(ListVmsResponse.encode(list).finish());
   t.match(vms, [{ name: 'a', host: 'h', state: VmState.RUNNING, stale: false, metrics: { rxBytes: 2n ** 60n } }]);
-  t.match(await handlers.get({ name: '1' }, call), { vm: { name: 'a' } });
+  t.match(await handlers.get({ name: '1', look: false }, call), { vm: { name: 'a' } });
   t.same(await conflictHandlers(world.conflicts).listConflicts({}, call), { conflicts: [] });
 
   const refused: { name: string; run: () => unknown }[] = [
@@ -357,7 +367,7 @@ await t.test('from the client to the host and back', async (t) => {
       run: () =>
         handlers.shutdown({ requestId: '', selector, timeoutSeconds: 3_601, dryRun: false, destroyAfter: false }, call),
     },
-    { name: 'get', run: () => handlers.get({ name: '' }, call) },
+    { name: 'get', run: () => handlers.get({ name: '', look: false }, call) },
   ];
   for (const { name, run } of refused) t.throws(run, { code: 'invalid' }, name);
 });
