@@ -1,5 +1,5 @@
 import { createPrivateKey, webcrypto } from 'node:crypto';
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { invalid, messageOf } from '../../shared/errors.js';
 import { ControllerServiceClient } from '../../shared/gen/domherd/v1/controller.js';
@@ -31,17 +31,30 @@ async function makeKeyAndRequest(name: string): Promise<{ readonly keyPem: strin
   return { keyPem: String(keyPem), csrPem: `${request.toString('pem')}\n` };
 }
 
-/** Before anything is signed: a certificate that cannot be kept is nobody's. */
-function makeFolder(path: string): void {
+/**
+ * Before anything is signed: a certificate that cannot be kept is nobody's.
+ *
+ * @returns the outermost folder that was made, if any
+ */
+function makeFolder(path: string): string | undefined {
   try {
-    mkdirSync(path, { recursive: true, mode: 0o700 });
+    return mkdirSync(path, { recursive: true, mode: 0o700 });
   } catch (error) {
     throw invalid(`${path} cannot be made: ${messageOf(error)}`, { path, hint: 'name a folder that you may write to' });
   }
 }
 
 export async function issueCertificate(call: Invocation, name: string, options: IssueOptions): Promise<number> {
-  makeFolder(options.out);
+  const made = makeFolder(options.out);
+  try {
+    return await issueInto(call, name, options);
+  } catch (error) {
+    if (made !== undefined) rmSync(made, { recursive: true });
+    throw error;
+  }
+}
+
+async function issueInto(call: Invocation, name: string, options: IssueOptions): Promise<number> {
   const { keyPem, csrPem } = await makeKeyAndRequest(name);
   const request = { requestId: call.requestId, name, csr: csrPem, days: options.days ?? 0 };
   const issued = await withClient(call, ControllerServiceClient, (client) =>

@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import t from 'tap';
 import { parse } from 'yaml';
 import { FleetCli, MOVING } from '../harness/fleet-cli.js';
@@ -132,7 +133,7 @@ t.test('patterns name many at once', async (t) => {
 
 t.test('wide tells what there is no room for otherwise', async (t) => {
   const [titles = '', vm = ''] = (await cli.ok('vm list domU@dom0-1 -o wide')).split('\n');
-  t.match(titles, /MAC.*CPU +MEMORY NOW.*BRIDGE +RESERVATION +UUID +CFG +NOTE/);
+  t.match(titles, /MAC.*CPU +MEMORY NOW.*BRIDGE +RESERVATION +LABELS +UUID +AUTOSTART +CFG +NOTE/);
   t.match(vm, /eth0|xenbr0/);
   t.match(vm, /job42 .*\/.*\.cfg +simulated/);
   t.match(await cli.ok('host list -o wide'), /FREE +KERNEL[^]*dom0-2 .* MiB/);
@@ -175,6 +176,7 @@ t.test('a dry run says what would be done, ends as the run would, and changes no
       );
   }
   t.equal(await cli.everything(), before);
+  t.notOk(existsSync('/nonexistent'), 'nor a folder made for it');
 });
 
 interface Refusal {

@@ -369,5 +369,5 @@ await t.test('from the client to the host and back', async (t) => {
     },
     { name: 'get', run: () => handlers.get({ name: '', look: false }, call) },
   ];
-  for (const { name, run } of refused) t.throws(run, { code: 'invalid' }, name);
+  for (const { name, run } of refused) await t.rejects(Promise.resolve().then(run), { code: 'invalid' }, name);
 });
