@@ -6,7 +6,7 @@ import { promisify } from 'node:util';
 
 const DIST = join(process.cwd(), 'dist');
 /** A start takes well under a second; a loaded machine gets more. */
-const READY_MS = 30_000;
+const READY_MS = 90_000;
 /** Longer than any limit that a step has of its own. */
 const COMMAND_MS = 120_000;
 
