@@ -1,5 +1,5 @@
 import { invalid, wrongState } from '../../shared/errors.js';
-import type { VmShape } from '../../shared/domain/vm-shape.js';
+import { MAX_VIFS, type VmShape } from '../../shared/domain/vm-shape.js';
 import type { DiskFormat, NewDisk } from './new-disk.js';
 import { chooseStorage, ownPlace, placeBeside, type StorageFacts } from './storage-choice.js';
 import { SEED_VDEV } from './seed/seed-files.js';
@@ -9,7 +9,7 @@ import type { VmPlan } from './vm-plan.js';
 import { addDisk, freeVdevs, listDisks, setDisk, type Disk } from './xl-cfg/disk.js';
 import { setString } from './xl-cfg/edit.js';
 import type { XlCfg } from './xl-cfg/syntax.js';
-import { listVifs, removeVifParameter } from './xl-cfg/vif.js';
+import { addVif, listVifs, removeVifParameter } from './xl-cfg/vif.js';
 import { getString } from './xl-cfg/xl-cfg.js';
 
 const MIB = 1024 * 1024;
@@ -50,7 +50,7 @@ export function planCopy(source: ObservedVm, cfg: XlCfg, settings: CopySettings,
   const withAll = added.reduce((edited, { vdev, place }) => addDisk(edited, vdev, place.path), withDisks);
   return {
     name,
-    cfg: withIdentity(withoutMacs(withAll), settings),
+    cfg: withIdentity(withVifs(withoutMacs(withAll), shape), settings),
     disks: [...copies, ...added].map(({ source: from, place, sizeBytes, reason }) => ({
       ...{ source: from, place },
       ...(reason !== undefined && { reason }),
@@ -123,6 +123,13 @@ function withoutMacs(cfg: XlCfg): XlCfg {
     (edited, { index }) => removeVifParameter(removeVifParameter(edited, index, 'mac'), index, 'ip'),
     cfg,
   );
+}
+
+/** @throws {AppError} `invalid` if there would be more than {@link MAX_VIFS} */
+function withVifs(cfg: XlCfg, { extraVifs = [] }: VmShape): XlCfg {
+  const count = listVifs(cfg).length + extraVifs.length;
+  if (extraVifs.length > 0 && count > MAX_VIFS) throw invalid(`${count} NICs are more than the most, ${MAX_VIFS}`);
+  return extraVifs.reduce(addVif, cfg);
 }
 
 function withIdentity(cfg: XlCfg, { name, uuid, shape }: CopySettings): XlCfg {

@@ -15,6 +15,7 @@ import {
 } from '../../shared/gen/domherd/v1/image.js';
 import { callStream, isServiceError } from '../../shared/grpc/client.js';
 import { fromServiceError } from '../../shared/grpc/status.js';
+import { isUrl } from './create-source.js';
 import { withClient } from './connection.js';
 import type { Invocation } from './invocation.js';
 import { tell } from './output.js';
@@ -50,10 +51,6 @@ export async function knownImage(call: Invocation, source: string, { sha256 }: I
     return { sha256: hash, sizeBytes: 1n, name: source };
   }
   return describeFile(source, sha256 === undefined ? undefined : parseSha256(sha256));
-}
-
-function isUrl(source: string): boolean {
-  return /^[a-z][a-z0-9+.-]*:\/\//i.test(source);
 }
 
 async function fetchByController(

@@ -1,5 +1,5 @@
 import { parseLabels } from '../../shared/domain/label.js';
-import type { Bootloader, BootMethod, Storage, VmShape } from '../../shared/domain/vm-shape.js';
+import type { Bootloader, Storage, VmShape } from '../../shared/domain/vm-shape.js';
 import { invalid, messageOf, notFound } from '../../shared/errors.js';
 import type { ImageSource } from '../../shared/gen/domherd/v1/image.js';
 import { Placement, VmServiceClient, VmState, type CreateVmsRequest } from '../../shared/gen/domherd/v1/vm.js';
@@ -8,6 +8,7 @@ import { shapeToWire } from '../../shared/grpc/vm-shape.js';
 import { followCreate } from './create-follow.js';
 import { withClient } from './connection.js';
 import { knownImage, sendImage, type ImageOptions } from './image-send.js';
+import { bootOf, refuseSource } from './create-source.js';
 import { userKeys, type KeyOptions } from './guest/user-key.js';
 import type { Invocation } from './invocation.js';
 import { CALL } from './limit.js';
@@ -40,6 +41,8 @@ export interface CreateOptions extends KeyOptions, ImageOptions {
   readonly disk?: number;
   readonly swap?: number;
   readonly extraDisk?: readonly number[];
+  /** Bridges. */
+  readonly extraVif?: readonly string[];
   readonly reservation?: string;
   readonly bridge?: string;
   readonly dryRun?: boolean;
@@ -81,45 +84,9 @@ export async function createRequest(call: Invocation, name: string, options: Cre
   };
 }
 
-function shapeOf({ memory, vcpus, storage, disk, swap, extraDisk }: CreateOptions): VmShape {
-  return { memoryMib: memory, vcpus, storage, diskMib: disk, swapMib: swap, extraDisksMib: extraDisk };
-}
-
-/** @throws {AppError} `invalid` for options that make no sense together */
-function refuseSource(options: CreateOptions): void {
-  const { like, image, sha256, cloudInit, userData } = options;
-  if (like !== undefined && image !== undefined) {
-    throw invalid('--like and --image are two sources: VMs are made of one', { hint: 'leave one of them out' });
-  }
-  if (like === undefined && image === undefined) {
-    throw invalid('there is nothing to make VMs of', { hint: 'give --like VM, or --image FILE or URL' });
-  }
-  const ofImages = { '--sha256': sha256, '--cloud-init': cloudInit, '--user-data': userData };
-  const [alone] = Object.entries(ofImages).find(([, value]) => value !== undefined) ?? [];
-  if (image === undefined && alone !== undefined) throw invalid(`${alone} is for VMs of an --image`);
-  if (cloudInit === false && userData !== undefined) {
-    throw invalid('--user-data is for cloud-init, and --no-cloud-init wants none of it');
-  }
-}
-
-/** @throws {AppError} `invalid` */
-function bootOf({ like, kernel, ramdisk, cmdline, bootloader }: CreateOptions): BootMethod | undefined {
-  const isAsked = kernel !== undefined || bootloader !== undefined;
-  if (like !== undefined && isAsked) {
-    throw invalid('a copy boots as its source: --kernel and --bootloader are for VMs of an --image');
-  }
-  if (kernel !== undefined && bootloader !== undefined) {
-    throw invalid('--kernel and --bootloader are two ways to boot: a VM has one');
-  }
-  if (kernel === undefined && (ramdisk !== undefined || cmdline !== undefined)) {
-    throw invalid(`${ramdisk === undefined ? '--cmdline' : '--ramdisk'} goes with --kernel`);
-  }
-  for (const path of [kernel, ramdisk]) {
-    if (path === undefined || path.startsWith('/')) continue;
-    throw invalid(`${path} is no absolute path of the dom0`, { hint: 'such as /boot/vmlinuz-6.1.0-18-amd64' });
-  }
-  if (bootloader !== undefined) return { kind: 'bootloader', bootloader };
-  return kernel === undefined ? undefined : { kind: 'direct', kernel, ramdisk, cmdline };
+function shapeOf({ memory, vcpus, storage, disk, swap, extraDisk, extraVif }: CreateOptions): VmShape {
+  const disks = { diskMib: disk, swapMib: swap, extraDisksMib: extraDisk };
+  return { memoryMib: memory, vcpus, storage, ...disks, extraVifs: extraVif };
 }
 
 async function userDataOf({ userData: path }: CreateOptions): Promise<string | undefined> {

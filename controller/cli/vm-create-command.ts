@@ -1,5 +1,6 @@
-import type { Option } from 'commander';
-import { BOOTLOADERS, MAX_DISK_MIB, STORAGES } from '../../shared/domain/vm-shape.js';
+import { InvalidArgumentError, type Option } from 'commander';
+import { parseBridgeName } from '../../shared/domain/name.js';
+import { BOOTLOADERS, MAX_DISK_MIB, MAX_EXTRA_VIFS, STORAGES } from '../../shared/domain/vm-shape.js';
 import { ADDRESSED, NAMED } from './format.js';
 import {
   bridgeOption,
@@ -25,11 +26,18 @@ function diskOptions(): readonly Option[] {
     countOption('--disk <mib>', 'MiB of the first disk and its file system; else as the source', 1, MAX_DISK_MIB),
     countOption('--swap <mib>', 'MiB of swap space; else as the source', 1, MAX_DISK_MIB),
     listOption('--extra-disk <mib>', 'a further disk of so many MiB, empty').argParser(addDiskSize),
+    listOption('--extra-vif <bridge>', 'a further NIC on this bridge, with an address of its own').argParser(addBridge),
   ];
 }
 
 function addDiskSize(text: string, before: readonly number[] | undefined): readonly number[] {
   return [...(before ?? []), ...text.split(',').map((size) => parseCount(size, 1, MAX_DISK_MIB))];
+}
+
+function addBridge(text: string, before: readonly string[] | undefined): readonly string[] {
+  const all = [...(before ?? []), ...text.split(',').map(parseBridgeName)];
+  if (all.length > MAX_EXTRA_VIFS) throw new InvalidArgumentError(`There are ${String(MAX_EXTRA_VIFS)} at most.`);
+  return all;
 }
 
 function sizeOptions(): readonly Option[] {

@@ -3,6 +3,7 @@ import type { MakeSource } from '../../shared/domain/make-source.js';
 import type { VmShape } from '../../shared/domain/vm-shape.js';
 import { refuseUnreachable } from '../domain/address-plan.js';
 import type { HostId } from '../domain/vm.js';
+import { extraVifs, refuseBridges } from './extra-vif.js';
 import type { Fleet } from './fleet.js';
 import type { Origin, Origins } from './vm-origin.js';
 
@@ -21,7 +22,8 @@ export function makeOrigins(fleet: Fleet, source: MakeSource, hosts: readonly st
   if (views.length === 0) throw notFound('there is no host', { hint: 'domherd host add NODE' });
   const looked = views.map(({ host }) => {
     const folder = host.facts?.cfgFolder;
-    return { hostId: host.id, folder, error: refuseHost(fleet, host.id, host.name, folder) };
+    const error = refuseHost(fleet, host.id, host.name, folder) ?? refuseBridges(fleet, host.id, shape);
+    return { hostId: host.id, folder, error };
   });
   return {
     origins: looked.flatMap(({ hostId, folder, error }) =>
@@ -33,16 +35,13 @@ export function makeOrigins(fleet: Fleet, source: MakeSource, hosts: readonly st
 
 function originOn(hostId: HostId, folder: string, source: MakeSource, shape: VmShape): Origin {
   const { name } = source;
-  const { memoryMib = MEMORY_MIB, vcpus = VCPUS, extraVifs = [] } = shape;
+  const { memoryMib = MEMORY_MIB, vcpus = VCPUS } = shape;
   return {
     ...{ hostId, memoryMib, vcpus },
     label: name,
     what: `of the image ${name}`,
     detail: `image ${name}: cfg and disks`,
-    vifs: ['', ...extraVifs].map((bridge, index) => ({
-      ...{ index, mac: undefined, guestAddress: undefined },
-      bridge: bridge === '' ? undefined : bridge,
-    })),
+    vifs: [{ index: 0, mac: undefined, bridge: undefined, guestAddress: undefined }, ...extraVifs(shape, 1)],
     keyOf: (vm) => `${folder}/${vm}.cfg`,
     order: (vm, uuid) => ({ kind: 'make', name: vm, uuid, shape, source }),
   };

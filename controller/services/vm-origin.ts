@@ -5,6 +5,7 @@ import { refuseUnreachable } from '../domain/address-plan.js';
 import type { HostId, ObservedVif, Vm } from '../domain/vm.js';
 import type { MakeOrder } from '../ports/agent-link.js';
 import type { Fleet } from './fleet.js';
+import { extraVifs, refuseBridges, refuseCount } from './extra-vif.js';
 import { makeOrigins } from './vm-image-origin.js';
 import type { CarryOrder } from './vm-carrier.js';
 
@@ -74,7 +75,7 @@ function copyOrigin(fleet: Fleet, vm: Vm, shape: VmShape): Origin {
     detail: `${label}: cfg and disks, new ssh host keys and machine id`,
     memoryMib: shape.memoryMib ?? vm.memoryMib,
     vcpus: shape.vcpus ?? vm.vcpus,
-    vifs: vm.vifs,
+    vifs: [...vm.vifs, ...extraVifs(shape, vm.vifs.length)],
     copiedKey: vm.key,
     keyOf: (name) => `${folder}/${name}.cfg`,
     order: (name, uuid) => ({ kind: 'copy', sourceKey: vm.key, name, uuid, shape }),
@@ -88,13 +89,14 @@ interface Found {
 }
 
 function copyHere(fleet: Fleet, vm: Vm, shape: VmShape): Found {
-  const error = refuseCopy(fleet, vm);
+  const error = refuseCopy(fleet, vm, shape) ?? refuseBridges(fleet, vm.hostId, shape);
   return error ? { error } : { origin: copyOrigin(fleet, vm, shape) };
 }
 
 /** The host has no such VM: it gets a copy of one that another has, the first that can be copied. */
 function copyFrom(fleet: Fleet, vms: readonly Vm[], hostId: HostId, shape: VmShape): Found {
-  const errors = vms.map((vm) => refuseCopy(fleet, vm) ?? refuseCarry(fleet, vm, hostId));
+  const refused = refuseBridges(fleet, hostId, shape);
+  const errors = vms.map((vm) => refuseCopy(fleet, vm, shape) ?? refuseCarry(fleet, vm, hostId) ?? refused);
   const source = vms.find((_, n) => errors[n] === undefined);
   if (source === undefined) return { error: errors[0] ?? notFound('there is nothing to copy') };
   const { key: sourceKey, hostId: sourceHostId } = source;
@@ -146,13 +148,15 @@ function twice(fleet: Fleet, vm: Vm | undefined): AppError {
   return invalid(`${label} is two VMs`, { hint: 'rename one: name= in its cfg' });
 }
 
-function refuseCopy(fleet: Fleet, source: Vm): AppError | undefined {
+function refuseCopy(fleet: Fleet, source: Vm, shape: VmShape): AppError | undefined {
   const label = `VM ${fleet.label(source)}`;
   const unreachable = refuseUnreachable(label, fleet.hostName(source.hostId), fleet.isReachable(source.hostId));
   if (unreachable) return unreachable;
   if (source.problem !== undefined) return wrongState(`${label} cannot be copied: ${source.problem}`);
   if (source.cfgPath === undefined) return wrongState(`${label} has no cfg file to copy`);
   if (source.vifs.length === 0) return wrongState(`${label} has no vif: its copies could have no address`);
+  const tooMany = refuseCount(label, source.vifs.length, shape);
+  if (tooMany) return tooMany;
   if (source.state === 'stopped') return undefined;
   return wrongState(`${label} is ${source.state}: it is copied while it is stopped`, {
     state: source.state,

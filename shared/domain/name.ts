@@ -129,3 +129,9 @@ function badCharacter(what: string, text: string, at: number, allowed: string): 
     hint: `allowed are ${allowed}`,
   });
 }
+
+/** @throws {AppError} `invalid` for what a network device cannot be called, or a cfg cannot say */
+export function parseBridgeName(text: string): string {
+  if (/^[A-Za-z0-9_.-]{1,15}$/.test(text) && !/^\.{1,2}$/.test(text)) return text;
+  throw invalid(`"${text}" is no name of a bridge`, { hint: 'such as br0, of at most 15 characters' });
+}

@@ -5,6 +5,10 @@ export type Storage = (typeof STORAGES)[number];
 /** 64 TiB. */
 export const MAX_DISK_MIB = 67_108_864;
 
+/** What xl and the frontends of guests are known to take. */
+export const MAX_VIFS = 8;
+export const MAX_EXTRA_VIFS = MAX_VIFS - 1;
+
 /** What starts a domU's kernel. */
 export const BOOTLOADERS = ['pygrub', 'pvgrub'] as const;
 export type Bootloader = (typeof BOOTLOADERS)[number];

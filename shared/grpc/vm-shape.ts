@@ -5,8 +5,9 @@ import {
   type VmShape as WireShape,
 } from '../gen/domherd/v1/vm.js';
 import { invalid } from '../errors.js';
+import { parseBridgeName } from '../domain/name.js';
 import { formatSshPublicKey, parseSshPublicKey } from '../domain/ssh-public-key.js';
-import { MAX_DISK_MIB, type BootMethod, type Storage, type VmShape } from '../domain/vm-shape.js';
+import { MAX_DISK_MIB, MAX_EXTRA_VIFS, type BootMethod, type Storage, type VmShape } from '../domain/vm-shape.js';
 
 const STORAGE: Readonly<Record<Storage, WireStorage>> = {
   copy: WireStorage.COPY,
@@ -18,7 +19,6 @@ const STORAGE: Readonly<Record<Storage, WireStorage>> = {
 
 const MAX_KEYS = 256;
 const MAX_KEY_BYTES = 16_384;
-const MAX_EXTRA_VIFS = 7;
 const MAX_EXTRA_DISKS = 8;
 const MAX_USER_DATA_BYTES = 1_048_576;
 
@@ -50,7 +50,7 @@ export function shapeFromWire(wire: WireShape | undefined): VmShape {
     storage: storageFrom(wire.storage),
     authorizedKeys: keysFrom(wire.authorizedKeys),
     userData: wire.userData === '' ? undefined : textFrom(wire.userData, 'user_data', MAX_USER_DATA_BYTES),
-    extraVifs: textsFrom(wire.extraVifs, 'extra_vifs', MAX_EXTRA_VIFS, 64),
+    extraVifs: textsFrom(wire.extraVifs, 'extra_vifs', MAX_EXTRA_VIFS, 64).map(parseBridgeName),
     extraDisksMib: extraDisksFrom(wire.extraDisksMib),
     boot: wire.boot && bootFrom(wire.boot),
   };

@@ -124,7 +124,10 @@ export class FakeAgent implements AgentLink {
   copy({ sourceKey, name, shape }: Extract<OrderAction, { kind: 'copy' }>, key: string): ObservedVm {
     const source = this.vms.get(sourceKey);
     if (!source) throw new Error(`fake agent has no VM ${sourceKey}`);
-    const vifs = source.vifs.map((vif) => ({ ...vif, mac: undefined }));
+    const extra = (shape.extraVifs ?? []).map((bridge, n) => {
+      return { index: source.vifs.length + n, mac: undefined, bridge, guestAddress: undefined };
+    });
+    const vifs = [...source.vifs.map((vif) => ({ ...vif, mac: undefined })), ...extra];
     const size = { memoryMib: shape.memoryMib ?? source.memoryMib, vcpus: shape.vcpus ?? source.vcpus };
     const vm = { ...source, ...size, key, cfgPath: key, name, vifs };
     this.vms.set(key, vm);

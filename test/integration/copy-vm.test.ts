@@ -102,6 +102,16 @@ vif = [ 'mac=00:16:3E:1E:5B:0C, bridge=xenbr0, ip=10.0.0.1' ]
   t.throws(() => planCopy(source, parseXlCfg("name='domU'\n"), { ...WEB, shape: { swapMib: 8 } }, factsOf('')), {
     code: 'invalid',
   });
+  const nics = planCopy(source, parseXlCfg(text), { ...WEB, shape: { extraVifs: ['br1', 'xenbr2'] } }, factsOf(text));
+  t.match(nics.cfg.text, /vif = \[ 'bridge=xenbr0', 'bridge=br1', 'bridge=xenbr2' \]\n/);
+  for (const [cfg, bridges] of [
+    [text, Array.from({ length: 8 }, () => 'br1')],
+    [text, ['br1,mac=00:16:3e:00:00:01']],
+    ["name='domU'\n", ['br1']],
+  ] as const) {
+    const shape = { extraVifs: bridges };
+    t.throws(() => planCopy(source, parseXlCfg(cfg), { ...WEB, shape }, factsOf(cfg)), { code: 'invalid' });
+  }
   const as = planCopy(source, parseXlCfg("name='domU'\n"), { ...WEB, shape: {} }, factsOf(''));
   t.equal(as.cfg.text, "name='web-1'\n", 'no uuid where there was none');
   for (const [disk, says] of [

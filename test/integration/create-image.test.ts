@@ -125,6 +125,7 @@ t.test('by the command line, over simulated hosts', async (t) => {
     [`${create} --kernel vmlinuz`, 2, /no absolute path of the dom0/],
     [`${create} --kernel /boot/missing`, 5, /The host has no \/boot\/missing/],
     [`${create} --on dom0-7`, 3, /dom0-7/],
+    [`${create} --extra-vif br9`, 3, /host dom0-1 has no bridge br9/],
   ] as const) {
     t.match(await fleet.run(args), { exitCode, err }, args);
   }

@@ -50,6 +50,14 @@ t.test('VMs by the dozen: placed, copied, addressed', async (t) => {
   t.match(deleted[0]?.message, /^deleted, released 10\.180\./);
   t.equal(world.allLeases().filter(({ state }) => state === 'quarantined').length, 2);
   t.equal(world.allEvents('vm.deleted').length, 2);
+
+  const wide = { ...WEB, name: 'gate', shape: { extraVifs: ['br1', 'br2'] } };
+  t.equal((await resultsOf(world.creator.create(wide, ADMIN, never)))[0]?.code, undefined);
+  const { vifs } = world.vm('gate');
+  t.match(vifs, [{ bridge: 'br0' }, { bridge: 'br1' }, { bridge: 'br2' }]);
+  const given = vifs.map(({ guestAddress, mac }) => [guestAddress, mac] as const);
+  t.equal(new Set(given.flat()).size, 6, 'an address and a MAC for each');
+  t.ok(given.flat().every(Boolean));
 });
 
 t.test('what cannot be made is refused before anything is', async (t) => {
@@ -65,6 +73,11 @@ t.test('what cannot be made is refused before anything is', async (t) => {
       code: 'exhausted',
       details: { hosts: /dom0-1 15 \(8192 MiB free, 528 each\)/, hint: /--count 30 or --count max would fit/ },
     },
+  );
+  const eight = { extraVifs: Array.from({ length: 8 }, () => 'br1') };
+  await refuses(
+    { shape: eight },
+    { code: 'invalid', message: /would have 9 NICs/, details: { hint: /7 --extra-vif/ } },
   );
   await refuses({ name: '7' }, { code: 'invalid', message: /only digits/ });
   await refuses({ name: 'a/b' }, { code: 'invalid', message: /"\/" at character 2/ });
@@ -184,6 +197,22 @@ t.test('by the command line, over simulated hosts', async (t) => {
     err: /domU cannot be addressed: one share its disks/,
   });
   await fleet.ok('vm delete one --yes');
+  await fleet.ok('vm clone domU@dom0-1 two --extra-vif xenbr0');
+  t.match(await fleet.rows('vm list two'), [
+    { vifs: [{ lease: { state: 'bound' } }, { bridge: 'xenbr0', lease: { state: 'bound' } }] },
+  ]);
+  const noBridge = /host dom0-1 has no bridge br9 for --extra-vif: it has xenbr0 \(uplink eth0\)/;
+  for (const args of [
+    'vm clone domU@dom0-1 three --extra-vif xenbr0,br9',
+    'vm clone domU@dom0-2 three --on dom0-1 --extra-vif br9',
+  ]) {
+    t.match(await fleet.run(args), { exitCode: 3, err: noBridge }, args);
+  }
+  t.match(await fleet.run('vm create three --like domU --extra-vif br9 --dry-run'), {
+    exitCode: 3,
+    err: /no bridge br9/,
+  });
+  await fleet.ok('vm delete two --yes');
   await fleet.ok('vm address domU@dom0-1');
   t.match(await fleet.run('vm delete domU@dom0-1 --yes'), { exitCode: 5, err: /was not made by domherd/ });
   for (const [args, err] of [
@@ -194,6 +223,10 @@ t.test('by the command line, over simulated hosts', async (t) => {
     ['vm create web --like domU --disk 0', /1 to 67108864/],
     ['vm clone domU@dom0-1 web --swap 1.5', /1 to 67108864/],
     ['vm create web --like domU --extra-disk 10,x', /1 to 67108864/],
+    ['vm create web --like domU --extra-vif br1,', /no name of a bridge/],
+    ['vm create web --like domU --extra-vif a-name-that-is-too-long', /no name of a bridge/],
+    ['vm create web --like domU --extra-vif a,b,c,d,e,f,g,h', /7 at most/],
+    ['vm clone domU@dom0-1 web --extra-vif a,b,c,d --extra-vif e,f,g,h', /7 at most/],
     ['vm create web --like domU --autostart=yes', /autostart/],
     ['plan web --like domU --autostart', /--autostart/],
     ['vm delete web-1', /--yes/],

@@ -1,5 +1,7 @@
-import { rmSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { execFileSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import t from 'tap';
 import { FleetCli } from '../harness/fleet-cli.js';
 
@@ -78,6 +80,20 @@ t.test('a fleet of a file', async (t) => {
   t.match(await fleet.ok(`vm diff -f ${path}`), /^~ +web-1@dom0-\d +autostart off$/m);
   await fleet.ok(`vm apply -f ${path}`);
   t.match(await fleet.rows('vm list web-*'), [{ autostart: false }, { autostart: false }]);
+
+  const image = join(dirname(path), 'root.img');
+  writeFileSync(image, '');
+  truncateSync(image, 4 * 1024 * 1024);
+  execFileSync('mke2fs', ['-q', '-F', '-t', 'ext4', image]);
+  const sha256 = createHash('sha256').update(readFileSync(image)).digest('hex');
+  const group = `{name: gate, image: root.img, sha256: ${sha256}, memory: 64, extra-vif: xenbr0, on: dom0-2}`;
+  writeFileSync(path, `vms:\n  - ${group}\n`);
+  t.match(await fleet.ok(`vm diff -f ${path}`), /\+ +gate +create, of the image \/.*root\.img$/m);
+  t.strictSame(await fleet.rows('image list'), [], 'diff sends nothing');
+  await fleet.ok(`vm apply -f ${path}`);
+  const lease = { state: 'bound' };
+  t.match(await fleet.rows('vm list gate'), [{ host: 'dom0-2', memoryMib: 64, vifs: [{ lease }, { lease }] }]);
+  t.match(await fleet.run(`vm apply -f ${path}`), { exitCode: 0, err: /everything is as the file says/ });
   rmSync(path);
   for (const [args, err] of [
     [`vm apply -f ${path}`, /cannot be read/],

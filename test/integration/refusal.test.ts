@@ -40,6 +40,7 @@ const REFUSED: Readonly<Record<string, Refusal>> = {
   '--disk': { value: '0', says: COUNT },
   '--swap': { value: '0', says: COUNT },
   '--extra-disk': { value: '0', says: COUNT },
+  '--extra-vif': { value: LONG, says: /is no name of a bridge/ },
   '--max': { value: '0', says: COUNT },
   '--lines': { value: '0', says: COUNT },
   '--parallel': { value: '0', says: COUNT },

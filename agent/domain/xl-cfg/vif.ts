@@ -5,7 +5,7 @@ import { invalid, notFound } from '../../../shared/errors.js';
 import { parseMac } from '../../../shared/domain/mac.js';
 import { splice } from './edit.js';
 import { type Position, positionAt, refuseAt } from './fault.js';
-import { escapeFor, offsetInText, refuseInAtom } from './string-literal.js';
+import { encodeString, escapeFor, offsetInText, refuseInAtom } from './string-literal.js';
 import type { Atom, XlCfg } from './syntax.js';
 import { isTemplateMac, macAsXlReads } from './vif-mac.js';
 import {
@@ -71,6 +71,19 @@ export function removeVifParameter(cfg: XlCfg, vifIndex: number, name: string): 
   const { atom, spec } = vifAt(cfg, vifIndex);
   const edit = planRemoveVifParameter(spec, name);
   return edit === undefined ? cfg : removeVifParameter(applyEdit(cfg, atom, edit), vifIndex, name);
+}
+
+/**
+ * Adds a vif behind the others, without a MAC.
+ *
+ * @param bridge no comma, no blank at either end
+ * @throws {AppError} `invalid` if the cfg has no list of vifs, or xl would not take the bridge
+ */
+export function addVif(cfg: XlCfg, bridge: string): XlCfg {
+  checkSetting('bridge', bridge);
+  const last = listAtoms(cfg, 'vif')?.at(-1);
+  if (last === undefined) throw invalid('The cfg has no vif that another one could be added to');
+  return splice(cfg, { start: last.end, end: last.end }, `, ${encodeString(`bridge=${bridge}`, last.quote ?? "'")}`);
 }
 
 function vifOf(cfg: XlCfg, atom: Atom, index: number): Vif {

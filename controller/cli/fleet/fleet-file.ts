@@ -1,10 +1,12 @@
-import { basename } from 'node:path';
+import { basename, dirname, isAbsolute, join } from 'node:path';
 import { isMap, isScalar, isSeq, LineCounter, parseDocument, type Node, type YAMLMap } from 'yaml';
 import { checkLabels, type Labels } from '../../../shared/domain/label.js';
-import { parseVmName } from '../../../shared/domain/name.js';
-import { MAX_DISK_MIB, STORAGES, type Storage } from '../../../shared/domain/vm-shape.js';
+import { parseBridgeName, parseVmName } from '../../../shared/domain/name.js';
+import { parseSha256 } from '../../../shared/domain/sha256.js';
+import { BOOTLOADERS, MAX_DISK_MIB, MAX_EXTRA_VIFS, STORAGES } from '../../../shared/domain/vm-shape.js';
 import { AppError, invalid } from '../../../shared/errors.js';
 import { closestNames } from '../../domain/closest-name.js';
+import { bootOf, isUrl, refuseSource } from '../create-source.js';
 import type { CreateOptions } from '../vm-create-action.js';
 
 /** VMs that are alike. */
@@ -48,12 +50,21 @@ const KEYS: Readonly<Record<string, Read>> = {
   name: (value) => ({ name: nameFrom(value) }),
   count: (value) => ({ count: integer(value, 1, 1_000) }),
   like: (value) => ({ options: { like: text(value) } }),
+  image: (value) => ({ options: { image: text(value) } }),
+  sha256: (value) => ({ options: { sha256: parseSha256(text(value)) } }),
+  'cloud-init': (value) => ({ options: { cloudInit: flag(value) } }),
+  'user-data': (value) => ({ options: { userData: text(value) } }),
+  kernel: (value) => ({ options: { kernel: text(value) } }),
+  ramdisk: (value) => ({ options: { ramdisk: text(value) } }),
+  cmdline: (value) => ({ options: { cmdline: text(value) } }),
+  bootloader: (value) => ({ options: { bootloader: oneOf(BOOTLOADERS, value) } }),
   memory: (value) => ({ options: { memory: integer(value, 16, 1_048_576) } }),
   vcpus: (value) => ({ options: { vcpus: integer(value, 1, 512) } }),
-  storage: (value) => ({ options: { storage: storageFrom(value) } }),
+  storage: (value) => ({ options: { storage: oneOf(STORAGES, value) } }),
   disk: (value) => ({ options: { disk: integer(value, 1, MAX_DISK_MIB) } }),
   swap: (value) => ({ options: { swap: integer(value, 1, MAX_DISK_MIB) } }),
   'extra-disk': (value) => ({ options: { extraDisk: list(value).map((size) => integer(size, 1, MAX_DISK_MIB)) } }),
+  'extra-vif': (value) => ({ options: { extraVif: bridgesFrom(value) } }),
   on: (value) => ({ options: { on: list(value).map(text) } }),
   pack: (value) => ({ options: { pack: flag(value) } }),
   apart: (value) => ({ options: value === false ? {} : { apart: value === true ? true : text(value) } }),
@@ -122,12 +133,24 @@ class FileReader {
     }
     const { name, count, labels = {}, isStarted, options } = draft;
     if (!node.has('name')) this.fault(node, 'the group has no name', undefined);
-    if (!node.has('like'))
-      this.fault(node, 'the group has no "like": the stopped VM that its VMs are copies of', undefined);
+    if (this.faults.length === before) this.refuseSource(node, options);
     if (name === undefined || this.faults.length > before) return [];
     const names = count === undefined ? [name] : Array.from({ length: count }, (_, n) => `${name}-${String(n + 1)}`);
     this.refuseTwice(node, name, names);
-    return [{ name, names, options, labels, isStarted }];
+    return [{ name, names, options: besideFile(this.path, options), labels, isStarted }];
+  }
+
+  private refuseSource(node: Node, options: CreateOptions): void {
+    try {
+      refuseSource(options);
+      bootOf(options);
+    } catch (error) {
+      if (!(error instanceof AppError)) throw error;
+      const hint = error.details['hint'];
+      // The keys are those of the options.
+      const said = `${error.message}${hint === undefined ? '' : ` (${hint})`}`.replaceAll(/--(?=[a-z])/g, '');
+      this.fault(node, said, undefined);
+    }
   }
 
   private refuseTwice(node: Node, group: string, names: readonly string[]): void {
@@ -176,6 +199,16 @@ function unknownKey(name: string, known: readonly string[]): string {
   return `unknown key "${name}"${closest === undefined ? '' : `, did you mean "${closest}"?`}`;
 }
 
+/** Files that a file names are beside it, wherever the command runs. */
+function besideFile(path: string, { image, userData, ...options }: CreateOptions): CreateOptions {
+  const beside = (file: string): string => (isAbsolute(file) ? file : join(dirname(path), file));
+  return {
+    ...options,
+    ...(image !== undefined && { image: isUrl(image) ? image : beside(image) }),
+    ...(userData !== undefined && { userData: beside(userData) }),
+  };
+}
+
 /** What a label's value may be made of. */
 function defaultName(path: string): string {
   const name = basename(path).replace(/\.ya?ml$/i, '');
@@ -197,10 +230,16 @@ function nameFrom(value: unknown): string {
   return parseVmName(text(value));
 }
 
-function storageFrom(value: unknown): Storage {
-  const storage = STORAGES.find((known) => known === value);
-  if (storage !== undefined) return storage;
-  throw new Bad(`it must be one of ${STORAGES.join(', ')}`);
+function bridgesFrom(value: unknown): readonly string[] {
+  const names = list(value).map((name) => parseBridgeName(text(name)));
+  if (names.length <= MAX_EXTRA_VIFS) return names;
+  throw new Bad(`there are ${String(MAX_EXTRA_VIFS)} at most`);
+}
+
+function oneOf<T extends string>(words: readonly T[], value: unknown): T {
+  const word = words.find((known) => known === value);
+  if (word !== undefined) return word;
+  throw new Bad(`it must be one of ${words.join(', ')}`);
 }
 
 function labelsFrom(value: unknown): Labels {

@@ -1,4 +1,5 @@
 import type { FleetChange } from '../fleet/fleet-diff.js';
+import type { CreateOptions } from '../vm-create-action.js';
 import type { View } from '../output.js';
 
 const SIGN: Readonly<Record<FleetChange['kind'], string>> = {
@@ -35,10 +36,14 @@ function subject(change: FleetChange): string {
   return `${first} ... ${more.at(-1) ?? ''} (${String(more.length + 1)})`;
 }
 
+function sourceOf({ like, image = '' }: CreateOptions): string {
+  return like === undefined ? `of the image ${image}` : `like ${like}`;
+}
+
 function detail(change: FleetChange): string {
   switch (change.kind) {
     case 'create':
-      return `create, like ${change.group.options.like ?? ''}${change.group.isStarted ? ', and start' : ''}`;
+      return `create, ${sourceOf(change.group.options)}${change.group.isStarted ? ', and start' : ''}`;
     case 'label':
       return `label ${change.detail}`;
     case 'set':

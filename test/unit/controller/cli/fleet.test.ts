@@ -33,6 +33,12 @@ t.test('a fleet file', (t) => {
     { name: 'db', names: ['db'], options: { vcpus: 2, on: ['dom0-1'], apart: 'role', extraDisk: [64, 128] } },
   ]);
   t.equal(parseFleetFile(`fleet: prod\n${FILE}`, 'x.yml').name, 'prod');
+  const files = (image: string): unknown =>
+    parseFleetFile(`vms:\n  - {name: web, image: "${image}", user-data: u.yaml}\n`, '/home/me/f.yaml').groups[0]
+      ?.options;
+  t.match(files('img/a.raw'), { image: '/home/me/img/a.raw', userData: '/home/me/u.yaml' }, 'beside the file');
+  t.match(files('/srv/a.raw'), { image: '/srv/a.raw' });
+  t.match(files('https://images.example.org/a'), { image: 'https://images.example.org/a' });
 
   const group = (keys: string): string => `vms:\n  - name: web\n    like: domU\n    ${keys}\n`;
   for (const [content, message] of [
@@ -56,9 +62,23 @@ t.test('a fleet file', (t) => {
     [group('bridge: {}'), /f\.yaml:4:13/],
     [group('started: on'), /f\.yaml:4:14: it must be true or false/],
     [group('autostart: on'), /f\.yaml:4:16: it must be true or false/],
+    [group('extra-vif: [br1, "br 2"]'), /f\.yaml:4:16: "br 2" is no name of a bridge/],
+    [group('extra-vif: [a, b, c, d, e, f, g, h]'), /f\.yaml:4:16: there are 7 at most/],
+    [group('image: a.img'), /f\.yaml:2:5: like and image are two sources/],
+    [group(`sha256: ${'ab'.repeat(32)}`), /f\.yaml:2:5: sha256 is for VMs of an image/],
+    [group('sha256: abc'), /f\.yaml:4:13: /],
+    [group('cloud-init: false'), /f\.yaml:2:5: cloud-init is for VMs of an image/],
+    [group('cloud-init: maybe'), /f\.yaml:4:17: it must be true or false/],
+    [group('cloud_init: true'), /f\.yaml:4:5: unknown key "cloud_init", did you mean "cloud-init"/],
+    [group('user-data: u.yaml'), /f\.yaml:2:5: user-data is for VMs of an image/],
+    [group('kernel: /boot/vmlinuz'), /f\.yaml:2:5: a copy boots as its source/],
+    [group('bootloader: grub'), /f\.yaml:4:17: it must be one of pygrub, pvgrub/],
+    ['vms:\n  - {name: web, image: a, kernel: boot/vmlinuz}\n', /f\.yaml:2:5: boot\/vmlinuz is no absolute path/],
+    ['vms:\n  - {name: web, image: a, cmdline: quiet}\n', /f\.yaml:2:5: cmdline goes with kernel/],
+    ['vms:\n  - {name: web, image: a, cloud-init: false, user-data: b}\n', /f\.yaml:2:5: user-data is for cloud-init/],
     [group('like: domV'), /f\.yaml:4:5: Map keys must be unique/],
     ['vms:\n  - like: domU\n', /f\.yaml:2:5: the group has no name/],
-    ['vms:\n  - name: web\n', /f\.yaml:2:5: the group has no "like"/],
+    ['vms:\n  - name: web\n', /f\.yaml:2:5: there is nothing to make VMs of \(give like VM, or image FILE or URL\)/],
     ['vms:\n  - {name: "7", like: domU}\n', /f\.yaml:2:12: .*only digits/],
     ['vms:\n  - {name: web, count: 2, like: d}\n  - {name: web-2, like: d}\n', /f\.yaml:3:5: VM web-2 is in group web/],
     ['vms: x\n', /f\.yaml:1:6: "vms" is no list/],

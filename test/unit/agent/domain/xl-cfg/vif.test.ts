@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import t from 'tap';
 import { isReadableMac, isTemplateMac, macAsXlReads } from '../../../../../agent/domain/xl-cfg/vif-mac.js';
 import { formatVifSpec, parseVifSpec } from '../../../../../agent/domain/xl-cfg/vif-spec.js';
-import { listVifs, removeVifParameter, setVifParameter } from '../../../../../agent/domain/xl-cfg/vif.js';
+import { addVif, listVifs, removeVifParameter, setVifParameter } from '../../../../../agent/domain/xl-cfg/vif.js';
 import { formatXlCfg, parseXlCfg } from '../../../../../agent/domain/xl-cfg/xl-cfg.js';
 import { arbitraryCfg, TUTORIAL, XEN_TOOLS } from './sample.js';
 import { refusal, where } from './refusal.js';
@@ -397,6 +397,28 @@ void t.test('properties', (t) => {
       ),
       { numRuns: 300 },
     );
+    t.end();
+  });
+
+  void t.test('addVif puts one behind the others and leaves every byte', (t) => {
+    fc.assert(
+      fc.property(file, ([before, specs, mark, after]) => {
+        const head = `${before}\nvif = [${specs.map((text) => written(text, mark)).join(', ')}`;
+        const cfg = parseXlCfg(`${head} ] # nics\n${after}`);
+        const edited = addVif(cfg, 'br1');
+        t.equal(formatXlCfg(edited), `${head}, ${mark}bridge=br1${mark} ] # nics\n${after}`);
+        t.match(listVifs(edited).at(-1), { index: specs.length, bridge: 'br1', mac: undefined });
+      }),
+      { numRuns: 200 },
+    );
+    for (const [text, bridge] of [
+      ["name = 'x'\n", 'br1'],
+      ["vif = 'bridge=br0'\n", 'br1'],
+      [TUTORIAL, 'br1,mac=00:16:3e:00:00:01'],
+      [TUTORIAL, ''],
+    ] as const) {
+      t.match(where(refusal(() => addVif(parseXlCfg(text), bridge))), /^invalid/, `${bridge} to ${text}`);
+    }
     t.end();
   });
   t.end();

@@ -1,0 +1,44 @@
+import type { BootMethod } from '../../shared/domain/vm-shape.js';
+import { invalid } from '../../shared/errors.js';
+import type { CreateOptions } from './vm-create-action.js';
+
+/** @throws {AppError} `invalid` for options that make no sense together */
+export function refuseSource(options: CreateOptions): void {
+  const { like, image, sha256, cloudInit, userData } = options;
+  if (like !== undefined && image !== undefined) {
+    throw invalid('--like and --image are two sources: VMs are made of one', { hint: 'leave one of them out' });
+  }
+  if (like === undefined && image === undefined) {
+    throw invalid('there is nothing to make VMs of', { hint: 'give --like VM, or --image FILE or URL' });
+  }
+  const ofImages = { '--sha256': sha256, '--cloud-init': cloudInit, '--user-data': userData };
+  const [alone] = Object.entries(ofImages).find(([, value]) => value !== undefined) ?? [];
+  if (image === undefined && alone !== undefined) throw invalid(`${alone} is for VMs of an --image`);
+  if (cloudInit === false && userData !== undefined) {
+    throw invalid('--user-data is for cloud-init, and --no-cloud-init wants none of it');
+  }
+}
+
+/** @throws {AppError} `invalid` */
+export function bootOf({ like, kernel, ramdisk, cmdline, bootloader }: CreateOptions): BootMethod | undefined {
+  const isAsked = kernel !== undefined || bootloader !== undefined;
+  if (like !== undefined && isAsked) {
+    throw invalid('a copy boots as its source: --kernel and --bootloader are for VMs of an --image');
+  }
+  if (kernel !== undefined && bootloader !== undefined) {
+    throw invalid('--kernel and --bootloader are two ways to boot: a VM has one');
+  }
+  if (kernel === undefined && (ramdisk !== undefined || cmdline !== undefined)) {
+    throw invalid(`${ramdisk === undefined ? '--cmdline' : '--ramdisk'} goes with --kernel`);
+  }
+  for (const path of [kernel, ramdisk]) {
+    if (path === undefined || path.startsWith('/')) continue;
+    throw invalid(`${path} is no absolute path of the dom0`, { hint: 'such as /boot/vmlinuz-6.1.0-18-amd64' });
+  }
+  if (bootloader !== undefined) return { kind: 'bootloader', bootloader };
+  return kernel === undefined ? undefined : { kind: 'direct', kernel, ramdisk, cmdline };
+}
+
+export function isUrl(source: string): boolean {
+  return /^[a-z][a-z0-9+.-]*:\/\//i.test(source);
+}
