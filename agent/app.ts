@@ -25,6 +25,7 @@ import type { DeploymentSource, HostReport } from './ports/host-report.js';
 import type { HostStores } from './ports/host-stores.js';
 import type { HostFiles } from './ports/host-files.js';
 import type { IdentityStore } from './ports/identity-store.js';
+import type { Installer } from './ports/installer.js';
 import type { IntentLog } from './ports/intent-log.js';
 import type { Joiner } from './ports/joiner.js';
 import type { KeyMaker } from './ports/key-maker.js';
@@ -65,6 +66,7 @@ export interface AgentParts {
   /** What they are kept in. */
   readonly stores: HostStores;
   readonly images: HostImages;
+  readonly installer: Installer;
   readonly bootFiles: BootFiles;
   readonly seeds: SeedMaker;
   readonly diskContent: DiskContent;

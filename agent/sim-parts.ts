@@ -19,7 +19,7 @@ import { SimDiskStore } from './adapters/sim/sim-disk-store.js';
 import { SimStores } from './adapters/sim/sim-stores.js';
 import { simFiles } from './adapters/sim/sim-files.js';
 import { openSimHost } from './adapters/sim/sim-host.js';
-import { simBootFiles, SimImages, simSeeds } from './adapters/sim/sim-images.js';
+import { simBootFiles, SimImages, simInstaller, simSeeds } from './adapters/sim/sim-images.js';
 import { nodeKeyMaker } from './adapters/system/node-key-maker.js';
 import { systemClock } from './adapters/system/system-clock.js';
 import { SystemHostReport } from './adapters/system/system-host-report.js';
@@ -61,6 +61,7 @@ export async function openSimParts(options: SimAgentOptions): Promise<AgentParts
     disks: new SimDiskStore(join(simDir, 'disks'), sim.copyMs),
     stores: new SimStores(),
     images: new SimImages(new GrpcImageFeed(identities)),
+    installer: simInstaller,
     bootFiles: simBootFiles,
     seeds: simSeeds,
     diskContent: simFiles,

@@ -27,6 +27,7 @@ import { E2fsGuestDisk } from './adapters/guest/e2fs-guest-disk.js';
 import { SeedGuestDisk } from './adapters/guest/seed-guest-disk.js';
 import { SeedTools } from './adapters/guest/seed-tools.js';
 import { FeedHostImages } from './adapters/image/feed-host-images.js';
+import { HostInstaller } from './adapters/install/host-installer.js';
 import { SystemDeployment } from './adapters/system/deployment.js';
 import { nodeKeyMaker } from './adapters/system/node-key-maker.js';
 import { systemClock } from './adapters/system/system-clock.js';
@@ -98,6 +99,7 @@ export async function openXlParts(options: XlAgentOptions): Promise<AgentParts> 
       ...{ feed: new GrpcImageFeed(identities), exec, clock, log },
       folder: join(stateDir, 'images'),
     }),
+    installer: new HostInstaller({ exec, log, folder: join(stateDir, 'installs') }),
     bootFiles: new Dom0BootFiles(),
     seeds,
     diskContent: dom0Files,

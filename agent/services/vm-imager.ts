@@ -1,13 +1,24 @@
-import { wrongState } from '../../shared/errors.js';
-import { bootFiles as namedFiles, chooseBoot, type BootFacts } from '../domain/image/boot-choice.js';
-import { chooseCloud, diskFolder, kernelsOf, planImage, type MakeSettings } from '../domain/image/image-plan.js';
+import { invalid, wrongState } from '../../shared/errors.js';
+import { installerText, type InstallerSource } from '../../shared/domain/installer.js';
+import type { ImageSource } from '../../shared/domain/make-source.js';
+import { bootFiles as namedFiles, chooseBoot, type BootChoice, type BootFacts } from '../domain/image/boot-choice.js';
+import { rootDevice } from '../domain/image/image-cfg.js';
+import {
+  chooseCloud,
+  diskFolder,
+  kernelsOf,
+  planImage,
+  refuseStorage,
+  type MakeSettings,
+} from '../domain/image/image-plan.js';
 import { newSeed } from '../domain/seed/seed-files.js';
 import type { VmPlan } from '../domain/vm-plan.js';
 import type { XlCfg } from '../domain/xl-cfg/syntax.js';
 import { parseXlCfg } from '../domain/xl-cfg/xl-cfg.js';
 import type { BootFiles } from '../ports/boot-files.js';
 import type { CfgFolder } from '../ports/cfg-folder.js';
-import type { HostImages } from '../ports/host-images.js';
+import type { HostImages, UnpackedImage } from '../ports/host-images.js';
+import type { Installer } from '../ports/installer.js';
 import type { SeedMaker } from '../ports/seed-maker.js';
 import type { ReportProgress } from './order-runner.js';
 import type { VmMaker } from './vm-maker.js';
@@ -15,6 +26,7 @@ import type { VmMaker } from './vm-maker.js';
 export interface VmImagerParts {
   readonly cfgFolder: CfgFolder;
   readonly images: HostImages;
+  readonly installer: Installer;
   readonly bootFiles: BootFiles;
   readonly seeds: SeedMaker;
 }
@@ -22,7 +34,21 @@ export interface VmImagerParts {
 /** What is held while a VM is made, and let go of afterwards. */
 type Held = (() => void | Promise<void>)[];
 
-/** Makes VMs of images. */
+type RawImage = Pick<UnpackedImage, 'path' | 'content' | 'hasCloudInit'>;
+
+interface Work {
+  readonly facts: BootFacts;
+  readonly held: Held;
+  readonly progress: ReportProgress;
+  readonly signal: AbortSignal;
+}
+
+/** What an installer makes. */
+const INSTALLED = { kind: 'file system', type: 'ext' } as const;
+const INSTALLED_MIB = 2048;
+const MIB = 1024 * 1024;
+
+/** Makes VMs of images, and of what installers of the host make. */
 export class VmImager {
   readonly #parts: VmImagerParts;
   readonly #maker: VmMaker;
@@ -33,15 +59,16 @@ export class VmImager {
   }
 
   /** What a death left of images goes. Before the first order; never throws. */
-  recover(): Promise<void> {
-    return this.#parts.images.clear();
+  async recover(): Promise<void> {
+    await this.#parts.images.clear();
+    await this.#parts.installer.clear();
   }
 
   /**
    * @param cfgPath of the new VM
    * @returns warnings, for people
-   * @throws {AppError} as {@link VmMaker.make} and {@link HostImages.acquire}; `wrong_state` (nothing on the host to boot it
-   *   with), `not_found` (a kernel that was named), `invalid` (a shape that it cannot have)
+   * @throws {AppError} as {@link VmMaker.make}, {@link HostImages.acquire} and {@link Installer.install}; `wrong_state`
+   *   (nothing on the host to boot it with), `not_found` (a kernel that was named), `invalid` (a shape that it cannot have)
    */
   async make(
     cfgPath: string,
@@ -58,24 +85,66 @@ export class VmImager {
   }
 
   async #plan(settings: MakeSettings, held: Held, progress: ReportProgress, signal: AbortSignal): Promise<VmPlan> {
-    const { images, seeds } = this.#parts;
-    const { source, shape, name } = settings;
+    const { source } = settings;
     // Before the image is fetched: what is missing is missing for all VMs.
     const cfgs = await this.#cfgs();
     const facts = await this.#bootFacts(settings, cfgs);
+    const work = { facts, held, progress, signal };
+    const folder = diskFolder(cfgs);
+    if (source.kind === 'installer') {
+      const { path, content, boot } = await this.#install(source, settings, work);
+      // The file system has been made as long as it was asked for.
+      const shape = { ...settings.shape, diskMib: undefined };
+      return planImage({ ...settings, shape }, { path, content, boot, folder, seedPath: undefined });
+    }
+    const { path, content, hasCloudInit } = await this.#acquire(source, work);
+    const boot = chooseBoot(content, settings.shape.boot, facts);
+    progress(`boots by ${boot.reason}`);
+    const seedPath = await this.#draftSeed(source, settings, hasCloudInit, work);
+    return planImage(settings, { path, content, boot, folder, seedPath });
+  }
+
+  async #acquire(source: ImageSource, { held, progress, signal }: Work): Promise<RawImage> {
     progress(`get the image ${source.name}`);
     const tell = (percent: number): void => progress(`get the image ${source.name}`, percent);
-    const image = await images.acquire(source, tell, signal);
+    const image = await this.#parts.images.acquire(source, tell, signal);
     held.push(() => image.release());
-    const boot = chooseBoot(image.content, shape.boot, facts);
+    return image;
+  }
+
+  async #install(
+    source: InstallerSource,
+    { name, shape }: MakeSettings,
+    { facts, held, progress, signal }: Work,
+  ): Promise<Pick<RawImage, 'path' | 'content'> & { readonly boot: BootChoice }> {
+    if (shape.userData !== undefined) {
+      throw invalid('User data is for cloud-init, which is not installed', { hint: 'leave --user-data out' });
+    }
+    refuseStorage(shape);
+    const boot = chooseBoot(INSTALLED, shape.boot, facts);
     progress(`boots by ${boot.reason}`);
-    const cloud = chooseCloud(source, shape, image.hasCloudInit);
+    const sizeBytes = (shape.diskMib ?? INSTALLED_MIB) * MIB;
+    const wanted = { source, hostname: name, sizeBytes, rootDevice: rootDevice(INSTALLED), boot: boot.boot };
+    const tell = (what: string): void => progress(`${installerText(source)}: ${what}`);
+    const image = await this.#parts.installer.install(wanted, tell, signal);
+    held.push(() => image.remove());
+    return { path: image.path, content: INSTALLED, boot };
+  }
+
+  /** @returns its path; `undefined`: there is nothing for cloud-init */
+  async #draftSeed(
+    source: ImageSource,
+    { name, shape }: MakeSettings,
+    hasCloudInit: boolean | undefined,
+    { held, progress, signal }: Work,
+  ): Promise<string | undefined> {
+    const cloud = chooseCloud(source, shape, hasCloudInit);
     progress(`${cloud.isCloud ? 'a seed for' : 'nothing for'} cloud-init: ${cloud.reason}`);
+    if (!cloud.isCloud) return undefined;
     const { authorizedKeys = [], userData } = shape;
-    const seed = cloud.isCloud ? await seeds.draft(newSeed({ name, authorizedKeys, userData }), signal) : undefined;
-    if (seed !== undefined) held.push(() => seed.remove());
-    const { path, content } = image;
-    return planImage(settings, { path, content, boot, folder: diskFolder(cfgs), seedPath: seed?.path });
+    const seed = await this.#parts.seeds.draft(newSeed({ name, authorizedKeys, userData }), signal);
+    held.push(() => seed.remove());
+    return seed.path;
   }
 
   async #cfgs(): Promise<readonly XlCfg[]> {

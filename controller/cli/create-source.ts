@@ -1,15 +1,20 @@
+import { checkInstaller, DEFAULT_DIST, type InstallerSource } from '../../shared/domain/installer.js';
 import type { BootMethod } from '../../shared/domain/vm-shape.js';
 import { invalid } from '../../shared/errors.js';
 import type { CreateOptions } from './vm-create-action.js';
 
 /** @throws {AppError} `invalid` for options that make no sense together */
 export function refuseSource(options: CreateOptions): void {
-  const { like, image, sha256, cloudInit, userData } = options;
-  if (like !== undefined && image !== undefined) {
-    throw invalid('--like and --image are two sources: VMs are made of one', { hint: 'leave one of them out' });
+  const { like, image, installer, sha256, cloudInit, userData } = options;
+  const sources = Object.entries({ '--like': like, '--image': image, '--installer': installer });
+  const [one, two] = sources.flatMap(([flag, value]) => (value === undefined ? [] : [flag]));
+  if (one === undefined) {
+    throw invalid('there is nothing to make VMs of', {
+      hint: 'give --like VM, --image FILE or URL, or --installer debootstrap',
+    });
   }
-  if (like === undefined && image === undefined) {
-    throw invalid('there is nothing to make VMs of', { hint: 'give --like VM, or --image FILE or URL' });
+  if (two !== undefined) {
+    throw invalid(`${one} and ${two} are two sources: VMs are made of one`, { hint: 'leave one of them out' });
   }
   const ofImages = { '--sha256': sha256, '--cloud-init': cloudInit, '--user-data': userData };
   const [alone] = Object.entries(ofImages).find(([, value]) => value !== undefined) ?? [];
@@ -20,10 +25,21 @@ export function refuseSource(options: CreateOptions): void {
 }
 
 /** @throws {AppError} `invalid` */
+export function installerOf({ installer, dist, mirror, tarball }: CreateOptions): InstallerSource | undefined {
+  const ofInstallers = { '--dist': dist, '--mirror': mirror, '--tarball': tarball };
+  const [alone] = Object.entries(ofInstallers).find(([, value]) => value !== undefined) ?? [];
+  if (installer === undefined) {
+    if (alone !== undefined) throw invalid(`${alone} goes with --installer`);
+    return undefined;
+  }
+  return checkInstaller({ kind: 'installer', installer, dist: dist ?? DEFAULT_DIST, mirror, tarball });
+}
+
+/** @throws {AppError} `invalid` */
 export function bootOf({ like, kernel, ramdisk, cmdline, bootloader }: CreateOptions): BootMethod | undefined {
   const isAsked = kernel !== undefined || bootloader !== undefined;
   if (like !== undefined && isAsked) {
-    throw invalid('a copy boots as its source: --kernel and --bootloader are for VMs of an --image');
+    throw invalid('a copy boots as its source: --kernel and --bootloader are for VMs of an --image or an --installer');
   }
   if (kernel !== undefined && bootloader !== undefined) {
     throw invalid('--kernel and --bootloader are two ways to boot: a VM has one');

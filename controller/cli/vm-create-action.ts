@@ -1,14 +1,16 @@
+import type { InstallerName } from '../../shared/domain/installer.js';
 import { parseLabels } from '../../shared/domain/label.js';
 import type { Bootloader, Storage, VmShape } from '../../shared/domain/vm-shape.js';
 import { invalid, messageOf, notFound } from '../../shared/errors.js';
 import type { ImageSource } from '../../shared/gen/domherd/v1/image.js';
 import { Placement, VmServiceClient, VmState, type CreateVmsRequest } from '../../shared/gen/domherd/v1/vm.js';
 import { callUnary } from '../../shared/grpc/client.js';
+import { installerToWire } from '../../shared/grpc/make-source.js';
 import { shapeToWire } from '../../shared/grpc/vm-shape.js';
 import { followCreate } from './create-follow.js';
 import { withClient } from './connection.js';
 import { knownImage, sendImage, type ImageOptions } from './image-send.js';
-import { bootOf, refuseSource } from './create-source.js';
+import { bootOf, installerOf, refuseSource } from './create-source.js';
 import { userKeys, type KeyOptions } from './guest/user-key.js';
 import type { Invocation } from './invocation.js';
 import { CALL } from './limit.js';
@@ -21,6 +23,10 @@ export interface CreateOptions extends KeyOptions, ImageOptions {
   readonly like?: string;
   /** A file of this machine, or a URL. */
   readonly image?: string;
+  readonly installer?: InstallerName;
+  readonly dist?: string;
+  readonly mirror?: string;
+  readonly tarball?: string;
   readonly cloudInit?: boolean;
   readonly userData?: string;
   readonly kernel?: string;
@@ -59,6 +65,7 @@ export async function createVms(
 export async function createRequest(call: Invocation, name: string, options: CreateOptions): Promise<CreateVmsRequest> {
   const { count, apart } = options;
   refuseSource(options);
+  const installer = installerOf(options);
   const boot = bootOf(options);
   const userData = await userDataOf(options);
   const authorizedKeys = await userKeys(call, options);
@@ -75,6 +82,7 @@ export async function createRequest(call: Invocation, name: string, options: Cre
     names: [],
     labels: { ...parseLabels(options.label ?? []) },
     image,
+    installer: installer && installerToWire(installer),
     shape: shapeToWire({ ...shapeOf(options), authorizedKeys, userData, boot }),
     reservation: options.reservation ?? '',
     bridge: options.bridge ?? '',

@@ -1,4 +1,5 @@
 import { InvalidArgumentError, type Option } from 'commander';
+import { DEFAULT_DIST, INSTALLERS } from '../../shared/domain/installer.js';
 import { parseBridgeName } from '../../shared/domain/name.js';
 import { BOOTLOADERS, MAX_DISK_MIB, MAX_EXTRA_VIFS, STORAGES } from '../../shared/domain/vm-shape.js';
 import { ADDRESSED, NAMED } from './format.js';
@@ -73,6 +74,17 @@ function imageOptions(): readonly Option[] {
   ];
 }
 
+function installerOptions(): readonly Option[] {
+  return [
+    option('--installer <program>', 'what installs them, on their hosts')
+      .choices([...INSTALLERS])
+      .conflicts(['like', 'image']),
+    option('--dist <name>', `the distribution to install; else ${DEFAULT_DIST}`),
+    option('--mirror <url>', 'install from there; else from where the packages of the host come'),
+    option('--tarball <path>', 'install what is in it, a file of the dom0').conflicts('mirror'),
+  ];
+}
+
 /** What is to be made and where: of create and of plan. */
 function placeOptions(): readonly Option[] {
   return [
@@ -81,6 +93,7 @@ function placeOptions(): readonly Option[] {
       'like',
     ),
     option('--sha256 <hex>', 'what the bytes of the image must have'),
+    ...installerOptions(),
     countOrMaxOption(
       '--count <count>',
       'so many, or max, as many as fit: NAME-1, NAME-2, ...; else one, called NAME',
@@ -151,7 +164,7 @@ export const labelVerb = verb({
 export const createVerb = verb({
   name: 'create',
   args: '<name>',
-  about: 'make VMs, addressed: copies of a stopped one on its host, or of an image',
+  about: 'make VMs, addressed: copies of a stopped one on its host, of an image, or installed',
   formats: ADDRESSED,
   options: [...placeOptions(), ...imageOptions(), ...makeOptions()],
   examples: [
@@ -159,6 +172,7 @@ export const createVerb = verb({
     'domherd vm create web --count 40 --like domU --pack --dry-run',
     'domherd vm create db --like domU@dom0-1 --memory 1024 --storage lvm-thin --disk 4096',
     'domherd vm create web --count 4 --image debian-12-generic-amd64.qcow2 --memory 1024',
+    'domherd vm create fresh --count 2 --installer debootstrap --disk 4096',
     'domherd vm create old --image root.img.gz --kernel /boot/vmlinuz-6.1.0-18-amd64 --ramdisk /boot/initrd.img-6.1.0-18-amd64',
   ],
   run: async (call, args, options: CreateOptions) =>

@@ -1,4 +1,5 @@
 import { notFound, wrongState, type AppError } from '../../shared/errors.js';
+import { installerText } from '../../shared/domain/installer.js';
 import type { MakeSource } from '../../shared/domain/make-source.js';
 import type { VmShape } from '../../shared/domain/vm-shape.js';
 import { refuseUnreachable } from '../domain/address-plan.js';
@@ -34,17 +35,24 @@ export function makeOrigins(fleet: Fleet, source: MakeSource, hosts: readonly st
 }
 
 function originOn(hostId: HostId, folder: string, source: MakeSource, shape: VmShape): Origin {
-  const { name } = source;
   const { memoryMib = MEMORY_MIB, vcpus = VCPUS } = shape;
   return {
     ...{ hostId, memoryMib, vcpus },
-    label: name,
-    what: `of the image ${name}`,
-    detail: `image ${name}: cfg and disks`,
+    ...textsOf(source),
     vifs: [{ index: 0, mac: undefined, bridge: undefined, guestAddress: undefined }, ...extraVifs(shape, 1)],
     keyOf: (vm) => `${folder}/${vm}.cfg`,
     order: (vm, uuid) => ({ kind: 'make', name: vm, uuid, shape, source }),
   };
+}
+
+function textsOf(source: MakeSource): Pick<Origin, 'label' | 'what' | 'detail'> {
+  if (source.kind === 'image') {
+    const { name } = source;
+    return { label: name, what: `of the image ${name}`, detail: `image ${name}: cfg and disks` };
+  }
+  const label = installerText(source);
+  const from = source.tarball ?? source.mirror ?? "the host's own mirror";
+  return { label, what: `by ${label}`, detail: `${label}: cfg and disks, from ${from}` };
 }
 
 function refuseHost(fleet: Fleet, hostId: HostId, name: string, folder: string | undefined): AppError | undefined {

@@ -179,7 +179,12 @@ export class VmMaker {
   /** Whether a VM is just being made of that image there. */
   isMakingOf(hostId: HostId, sha256: Sha256): boolean {
     return [...this.active.values()].some(({ job, data: { order } }) => {
-      return job.hostId === hostId && order.kind === 'make' && order.source.sha256 === sha256;
+      return (
+        job.hostId === hostId &&
+        order.kind === 'make' &&
+        order.source.kind === 'image' &&
+        order.source.sha256 === sha256
+      );
     });
   }
 

@@ -1,3 +1,4 @@
+import type { InstallerSource } from './installer.js';
 import type { Sha256 } from './sha256.js';
 
 /** An image that the controller has. */
@@ -13,4 +14,4 @@ export interface ImageSource {
 }
 
 /** What a VM is made of that is a copy of no other. */
-export type MakeSource = ImageSource;
+export type MakeSource = ImageSource | InstallerSource;

@@ -97,12 +97,17 @@ t.test('by the command line, over simulated hosts', async (t) => {
     ({ host, name }) => host === 'dom0-1' && /^web/.test(String(name)),
   );
   t.match(cfgOf(String(web?.['name'])), /^kernel += '\/boot\/vmlinuz[^]*^root += '\/dev\/xvda2 ro'$/m);
+  await fleet.ok('vm create fresh --count 2 --installer debootstrap --mirror http://mirror.example/debian --disk 4096');
+  const freshOn = (await fleet.rows('vm list')).find(({ name }) => name === 'fresh-1');
+  t.match(freshOn, { state: 'stopped' });
+  await fleet.ok('vm delete fresh-1 fresh-2 --yes');
   await fleet.ok('vm start cloud');
   await fleet.ok('vm wait cloud --for=running');
   await fleet.ok('vm destroy cloud --yes');
   await fleet.ok('vm delete cloud --yes');
   t.notOk(existsSync(join(fleet.fleet.folder, 'dom0-1/sim/xen/cloud.cfg')));
 
+  const install = 'vm create new --installer debootstrap';
   const create = `vm create new --image ${root}`;
   for (const [args, exitCode, err] of [
     ['vm create new', 2, /nothing to make VMs of.*\n.*--image/],
@@ -126,6 +131,20 @@ t.test('by the command line, over simulated hosts', async (t) => {
     [`${create} --kernel /boot/missing`, 5, /The host has no \/boot\/missing/],
     [`${create} --on dom0-7`, 3, /dom0-7/],
     [`${create} --extra-vif br9`, 3, /host dom0-1 has no bridge br9/],
+    [`${create} --installer debootstrap`, 2, /--installer/],
+    [`${create} --dist trixie`, 2, /--dist goes with --installer/],
+    [`${create} --mirror http://m.example/debian`, 2, /--mirror goes with --installer/],
+    [`${create} --tarball /a.tar`, 2, /--tarball goes with --installer/],
+    ['vm create new --like domU --installer debootstrap', 2, /--installer/],
+    ['vm create new --installer anaconda', 2, /debootstrap/],
+    [`${install} --dist -x`, 2, /"-x" is no name of a distribution/],
+    [`${install} --mirror ftp://m.example`, 2, /is no mirror/],
+    [`${install} --mirror http://`, 2, /is no mirror/],
+    [`${install} --tarball a.tar`, 2, /no absolute path of the host/],
+    [`${install} --tarball /a.tar --mirror http://m.example`, 2, /--mirror/],
+    [`${install} --tarball /missing.tar`, 3, /The host has no \/missing.tar/],
+    [`${install} --user-data ${folder}/user-data`, 2, /--user-data is for VMs of an --image/],
+    [`${install} --sha256 00`, 2, /--sha256 is for VMs of an --image/],
   ] as const) {
     t.match(await fleet.run(args), { exitCode, err }, args);
   }

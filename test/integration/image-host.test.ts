@@ -24,9 +24,11 @@ import { SeedTools } from '../../agent/adapters/guest/seed-tools.js';
 import { FeedHostImages } from '../../agent/adapters/image/feed-host-images.js';
 import { Dom0BootFiles } from '../../agent/adapters/xl/dom0-boot-files.js';
 import type { MakeSettings } from '../../agent/domain/image/image-plan.js';
+import type { Installer } from '../../agent/ports/installer.js';
 import type { ImageFeed } from '../../agent/ports/image-feed.js';
 import { VmImager } from '../../agent/services/vm-imager.js';
 import { VmMaker } from '../../agent/services/vm-maker.js';
+import type { ImageSource } from '../../shared/domain/make-source.js';
 import type { VmShape } from '../../shared/domain/vm-shape.js';
 import { parseSha256, type Sha256 } from '../../shared/domain/sha256.js';
 import { AppError } from '../../shared/errors.js';
@@ -68,7 +70,7 @@ class FileFeed implements ImageFeed {
   readonly files = new Map<Sha256, string>();
   reads = 0;
 
-  add(path: string): MakeSettings['source'] {
+  add(path: string): ImageSource {
     const bytes = readFileSync(path);
     const sha256 = parseSha256(createHash('sha256').update(bytes).digest('hex'));
     this.files.set(sha256, path);
@@ -82,6 +84,11 @@ class FileFeed implements ImageFeed {
     for await (const bytes of createReadStream(path)) yield bytes as Buffer;
   }
 }
+
+const noInstaller: Installer = {
+  install: () => Promise.reject(new AppError('internal', 'nothing is installed here')),
+  clear: () => Promise.resolve(),
+};
 
 /** A dom0 without VMs, on real disks. */
 function makeDom0(t: Test, exec: Exec = createExec(process.env)) {
@@ -112,7 +119,7 @@ function makeDom0(t: Test, exec: Exec = createExec(process.env)) {
   const images = new FeedHostImages({ feed, exec, clock, log: LOG, folder: join(root, 'images') });
   const seeds = new SeedTools(exec, join(root, 'work'));
   const bootFiles = new Dom0BootFiles(root, '6.1.0');
-  const imager = new VmImager({ cfgFolder, images, bootFiles, seeds }, maker);
+  const imager = new VmImager({ cfgFolder, images, installer: noInstaller, bootFiles, seeds }, maker);
   const told: string[] = [];
   const pathOf = (name: string): string => join(root, 'xen', `${name}.cfg`);
   const make = (name: string, source: MakeSettings['source'], shape: VmShape = {}) =>

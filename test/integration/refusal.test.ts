@@ -17,6 +17,7 @@ interface Refusal {
 const FAR = '10.99.99.99';
 /** Never fetched: a dry run takes its word. */
 const IMAGE = 'web --dry-run --image https://images.example.org/debian.img';
+const INSTALL = 'web --installer debootstrap';
 const LONG = 'x'.repeat(300);
 const COUNT = /--\S+ <\S+>' argument '0' is invalid. It must be a whole number/;
 const DURATION = /argument '0s' is invalid. It must be a duration of/;
@@ -74,6 +75,9 @@ const REFUSED: Readonly<Record<string, Refusal>> = {
   'vm create --sha256': { value: 'abc', says: /"abc" is no SHA-256/, args: IMAGE },
   'plan --sha256': { value: 'abc', says: /"abc" is no SHA-256/, args: IMAGE.replace('--dry-run ', '') },
   '--user-data': { value: '/nonexistent/seed', says: /user data cannot be read.*\/nonexistent\/seed/, args: IMAGE },
+  '--dist': { value: 'Book worm', says: /"Book worm" is no name of a distribution/, args: INSTALL },
+  '--mirror': { value: 'ftp://x', says: /"ftp:\/\/x" is no mirror/, args: INSTALL },
+  '--tarball': { value: 'a.tar', says: /"a\.tar" is no absolute path of the host/, args: INSTALL },
   '--kernel': { value: 'vmlinuz', says: /vmlinuz is no absolute path of the dom0/, args: IMAGE },
   '--ramdisk': { value: 'initrd', says: /initrd is no absolute path of the dom0/, args: `${IMAGE} --kernel /vmlinuz` },
   '--cmdline': { value: 'x'.repeat(2_049), says: /--cmdline has more than 2048/, args: `${IMAGE} --kernel /vmlinuz` },

@@ -1,5 +1,5 @@
 import { AppError, invalid, toAppError } from '../../../shared/errors.js';
-import { imageSourceFromWire } from '../../../shared/grpc/make-source.js';
+import { imageSourceFromWire, installerFromWire } from '../../../shared/grpc/make-source.js';
 import { shapeFromWire } from '../../../shared/grpc/vm-shape.js';
 import type { HostBridges } from '../../../shared/domain/bridge.js';
 import type { HostStore } from '../../../shared/domain/host-store.js';
@@ -203,17 +203,20 @@ function parseConsole({ consoleId, log }: WireConsole): ConsoleOrder {
 }
 
 function parseMake({ name, uuid, shape, source }: wire.MakeVm): MakeSettings {
-  if (source?.$case !== 'image') {
-    throw new AppError('invalid', 'The order makes a VM of what this agent does not know', {
-      hint: 'upgrade the agent',
-    });
+  return { name: parseVmName(name), uuid, shape: shapeFromWire(shape), source: parseSource(source) };
+}
+
+function parseSource(source: wire.MakeVm['source']): MakeSettings['source'] {
+  switch (source?.$case) {
+    case 'image':
+      return imageSourceFromWire(source.value);
+    case 'installer':
+      return installerFromWire(source.value);
+    case undefined:
+      throw new AppError('invalid', 'The order makes a VM of what this agent does not know', {
+        hint: 'upgrade the agent',
+      });
   }
-  return {
-    name: parseVmName(name),
-    uuid,
-    shape: shapeFromWire(shape),
-    source: imageSourceFromWire(source.value),
-  };
 }
 
 function parseReceive({ transferId, name, uuid, shape, moved }: wire.ReceiveVm) {

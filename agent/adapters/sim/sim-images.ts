@@ -1,7 +1,9 @@
 import { IMAGE_HEAD_BYTES, imageContent, imageFormat } from '../../../shared/domain/image-format.js';
+import { notFound } from '../../../shared/errors.js';
 import type { BootFiles } from '../../ports/boot-files.js';
 import type { HostImages, UnpackedImage, WantedImage } from '../../ports/host-images.js';
 import type { ImageFeed } from '../../ports/image-feed.js';
+import type { Installer } from '../../ports/installer.js';
 import type { SeedDraft, SeedMaker } from '../../ports/seed-maker.js';
 
 /** Files that a simulated host says it has, of images and seeds. */
@@ -50,4 +52,14 @@ export const simBootFiles: BootFiles = {
 export const simSeeds: SeedMaker = {
   draft: () =>
     Promise.resolve({ path: `${SIM_IMAGE_FOLDER}/seed.img`, remove: () => Promise.resolve() } satisfies SeedDraft),
+};
+
+/** Installs in no time; a tarball whose path holds "missing" is not there. */
+export const simInstaller: Installer = {
+  install: ({ source: { tarball }, hostname }, tell) => {
+    if (tarball?.includes('missing') === true) return Promise.reject(notFound(`The host has no ${tarball}`));
+    tell('simulated');
+    return Promise.resolve({ path: `${SIM_IMAGE_FOLDER}/${hostname}.img`, remove: () => Promise.resolve() });
+  },
+  clear: () => Promise.resolve(),
 };

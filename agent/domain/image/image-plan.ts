@@ -142,12 +142,16 @@ function partsOf({ diskMib, swapMib, extraDisksMib = [] }: VmShape, { path, cont
   ];
 }
 
-function refuseShape({ storage }: VmShape, { content, seedPath }: ImageFacts): void {
-  if (storage !== undefined && storage !== 'copy' && storage !== 'reflink') {
-    throw invalid(`A VM that is made of an image has files as its disks, not ${storage}`, {
-      hint: 'leave --storage out; copies of that VM may have it: domherd vm clone',
-    });
-  }
+/** @throws {AppError} `invalid` for disks that are not made of images */
+export function refuseStorage({ storage }: VmShape): void {
+  if (storage === undefined || storage === 'copy' || storage === 'reflink') return;
+  throw invalid(`A VM that is no copy of another has files as its disks, not ${storage}`, {
+    hint: 'leave --storage out; copies of that VM may have it: domherd vm clone',
+  });
+}
+
+function refuseShape(shape: VmShape, { content, seedPath }: ImageFacts): void {
+  refuseStorage(shape);
   if (seedPath !== undefined || content.kind === 'disk' || content.type === 'ext') return;
   throw invalid(`The image is one ${content.type} file system, which cannot be given an address`, {
     hint: '--cloud-init, if there is cloud-init in it; or an image with an ext4 file system',

@@ -7,7 +7,7 @@ import type {
 import type { InterfaceSettings as WireSettings } from '../../../shared/gen/domherd/v1/reservation.js';
 import { formatIpv4 } from '../../../shared/domain/ipv4.js';
 import { formatMac } from '../../../shared/domain/mac.js';
-import { imageSourceToWire } from '../../../shared/grpc/make-source.js';
+import { imageSourceToWire, installerToWire } from '../../../shared/grpc/make-source.js';
 import { shapeToWire } from '../../../shared/grpc/vm-shape.js';
 import type { InterfaceSettings } from '../../domain/reservation.js';
 import type { ConfigureVif, Order, OrderAction, OrderOutcome, VifLease } from '../../ports/agent-link.js';
@@ -51,8 +51,11 @@ function actionToWire(action: OrderAction): WireOrder['action'] {
     }
     case 'make': {
       const { name, uuid, shape, source } = action;
-      const image = { $case: 'image', value: imageSourceToWire(source) } as const;
-      return { $case: 'make', value: { name, uuid, shape: shapeToWire(shape), source: image } };
+      const wire =
+        source.kind === 'image'
+          ? ({ $case: 'image', value: imageSourceToWire(source) } as const)
+          : ({ $case: 'installer', value: installerToWire(source) } as const);
+      return { $case: 'make', value: { name, uuid, shape: shapeToWire(shape), source: wire } };
     }
     case 'remove':
       return { $case: 'remove', value: {} };

@@ -12,7 +12,7 @@ import { isPattern } from '../../../shared/domain/name-pattern.js';
 import { checkSetting } from '../../../shared/domain/vm-setting.js';
 import { parseHostName } from '../../../shared/domain/name.js';
 import { invalid } from '../../../shared/errors.js';
-import { imageSourceFromWire } from '../../../shared/grpc/make-source.js';
+import { imageSourceFromWire, installerFromWire } from '../../../shared/grpc/make-source.js';
 import { shapeFromWire } from '../../../shared/grpc/vm-shape.js';
 import type { ConsoleHub } from '../../services/console-hub.js';
 import type { ImageService } from '../../services/image-service.js';
@@ -187,10 +187,14 @@ function countFrom({ count, countMax }: CreateVmsRequest): CreateRequest['count'
 }
 
 /** @throws {AppError} `invalid` unless it is exactly one */
-function sourceFrom({ like, image }: CreateVmsRequest): CreateSource {
-  if (image === undefined) return { kind: 'like', like: textFrom(like, 'like', 400) };
-  if (like === '') return imageSourceFromWire(image);
-  throw invalid('VMs are copies of a VM or made of an image, not both', { field: 'image' });
+function sourceFrom({ like, image, installer }: CreateVmsRequest): CreateSource {
+  const given = [like === '' ? undefined : like, image, installer].filter((source) => source !== undefined);
+  if (given.length > 1) {
+    throw invalid('VMs are copies of a VM, made of an image or by an installer: one of them', { field: 'like' });
+  }
+  if (image !== undefined) return imageSourceFromWire(image);
+  if (installer !== undefined) return installerFromWire(installer);
+  return { kind: 'like', like: textFrom(like, 'like', 400) };
 }
 
 /** What is known of an image tells the controller, not who asks; a plan may be of one that it has not got yet. */
@@ -200,7 +204,7 @@ async function* createOf(
   create: (request: CreateRequest) => AsyncIterable<VmProgress>,
 ): AsyncGenerator<VmProgress> {
   const { source, isDryRun } = request;
-  if (source.kind === 'like' || isDryRun) {
+  if (source.kind !== 'image' || isDryRun) {
     yield* create(request);
     return;
   }

@@ -35,6 +35,7 @@ import type { DiskKind, StorageFacts } from '../../../agent/domain/storage-choic
 import type { DiskQuestion, DiskStore, Room } from '../../../agent/ports/disk-store.js';
 import type { BootFiles } from '../../../agent/ports/boot-files.js';
 import type { HostImages } from '../../../agent/ports/host-images.js';
+import type { Installer } from '../../../agent/ports/installer.js';
 import { VmImager } from '../../../agent/services/vm-imager.js';
 import type { Guest, GuestChange, GuestDisk, GuestNetwork } from '../../../agent/ports/guest-disk.js';
 import type { HostReport } from '../../../agent/ports/host-report.js';
@@ -359,6 +360,7 @@ const nothing = (): never => {
   throw new AppError('internal', 'this host makes no VMs of images');
 };
 const noImages: HostImages = { acquire: nothing, clear: () => Promise.resolve() };
+const noInstaller: Installer = { install: nothing, clear: () => Promise.resolve() };
 const noBootFiles: BootFiles = { exists: nothing, find: nothing };
 const NO_PIECES: AsyncIterable<never> = {
   [Symbol.asyncIterator]: () => ({ next: () => Promise.resolve({ done: true, value: undefined }) }),
@@ -388,7 +390,7 @@ export function carryOutOf(
     log,
   });
   const imager = new VmImager(
-    { cfgFolder: host, images: noImages, bootFiles: noBootFiles, seeds: { draft: nothing } },
+    { cfgFolder: host, images: noImages, installer: noInstaller, bootFiles: noBootFiles, seeds: { draft: nothing } },
     maker,
   );
   const setter = new VmSetter({ cfgFolder: host, toolstack: host, autostart: host.autostart, configurer });

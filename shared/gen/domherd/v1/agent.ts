@@ -29,7 +29,7 @@ import { AgentConsoleMessage, ControllerConsoleMessage, OpenConsole } from "./co
 import { ProtocolVersion } from "./controller.js";
 import { HostStores } from "./disk.js";
 import { HostBridges, HostFacts } from "./host.js";
-import { ImageChunk, ImageSource } from "./image.js";
+import { ImageChunk, ImageSource, InstallerSource } from "./image.js";
 import { LookAtVm, VmLook } from "./look.js";
 import { InterfaceSettings } from "./reservation.js";
 import { ReceiveRequest, TransferChunk, TransferReceipt } from "./transfer.js";
@@ -336,7 +336,7 @@ export interface MakeVm {
   name: string;
   uuid: string;
   shape: VmShape | undefined;
-  source: { $case: "image"; value: ImageSource } | undefined;
+  source: { $case: "image"; value: ImageSource } | { $case: "installer"; value: InstallerSource } | undefined;
 }
 
 /** Takes a stopped VM away that CopyVm or MakeVm made: cfg and disks. Errors: FAILED_PRECONDITION (not stopped, or not made so). */
@@ -3491,6 +3491,9 @@ export const MakeVm: MessageFns<MakeVm> = {
       case "image":
         ImageSource.encode(message.source.value, writer.uint32(34).fork()).join();
         break;
+      case "installer":
+        InstallerSource.encode(message.source.value, writer.uint32(42).fork()).join();
+        break;
     }
     return writer;
   },
@@ -3540,6 +3543,14 @@ export const MakeVm: MessageFns<MakeVm> = {
             message.source = { $case: "image", value: ImageSource.decode(reader, reader.uint32()) };
             continue;
           }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.source = { $case: "installer", value: InstallerSource.decode(reader, reader.uint32()) };
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -3566,6 +3577,12 @@ export const MakeVm: MessageFns<MakeVm> = {
       case "image": {
         if (object.source?.value !== undefined && object.source?.value !== null) {
           message.source = { $case: "image", value: ImageSource.fromPartial(object.source.value) };
+        }
+        break;
+      }
+      case "installer": {
+        if (object.source?.value !== undefined && object.source?.value !== null) {
+          message.source = { $case: "installer", value: InstallerSource.fromPartial(object.source.value) };
         }
         break;
       }

@@ -27,6 +27,16 @@ export const protobufPackage = "domherd.v1";
 
 export const protobufFileName = "domherd/v1/image.proto";
 
+export const Installer = { UNSPECIFIED: 0, DEBOOTSTRAP: 1, UNRECOGNIZED: -1 } as const;
+
+export type Installer = typeof Installer[keyof typeof Installer];
+
+export namespace Installer {
+  export type UNSPECIFIED = typeof Installer.UNSPECIFIED;
+  export type DEBOOTSTRAP = typeof Installer.DEBOOTSTRAP;
+  export type UNRECOGNIZED = typeof Installer.UNRECOGNIZED;
+}
+
 export interface Image {
   /** 64 hex digits, lower case: of the bytes as they were given. */
   sha256: string;
@@ -102,6 +112,17 @@ export interface ImageSource {
   name: string;
   /** Whether the VMs get a seed disk for cloud-init; unset: those of an image that has cloud-init, or user data. */
   cloudInit?: boolean | undefined;
+}
+
+/** What a program of the host installs, to make VMs of. */
+export interface InstallerSource {
+  installer: Installer;
+  /** The distribution's name: "bookworm". */
+  dist: string;
+  /** A URL; empty: where the host's own packages come from. */
+  mirror: string;
+  /** An absolute path of the host: the packages, as the installer keeps them. Empty: they are downloaded. */
+  tarball: string;
 }
 
 export interface ImageChunk {
@@ -890,6 +911,97 @@ export const ImageSource: MessageFns<ImageSource> = {
     message.sizeBytes = (object.sizeBytes !== undefined && object.sizeBytes !== null) ? BigInt(object.sizeBytes) : 0n;
     message.name = object.name ?? "";
     message.cloudInit = object.cloudInit ?? undefined;
+    return message;
+  },
+};
+
+function createBaseInstallerSource(): InstallerSource {
+  return { installer: 0, dist: "", mirror: "", tarball: "" };
+}
+
+export const InstallerSource: MessageFns<InstallerSource> = {
+  encode(message: InstallerSource, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.installer !== 0) {
+      writer.uint32(8).int32(message.installer);
+    }
+    if (message.dist !== "") {
+      writer.uint32(18).string(message.dist);
+    }
+    if (message.mirror !== "") {
+      writer.uint32(26).string(message.mirror);
+    }
+    if (message.tarball !== "") {
+      writer.uint32(34).string(message.tarball);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): InstallerSource {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseInstallerSource();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.installer = reader.int32() as any;
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.dist = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.mirror = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.tarball = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<InstallerSource>, I>>(base?: I): InstallerSource {
+    return InstallerSource.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<InstallerSource>, I>>(object: I): InstallerSource {
+    const message = createBaseInstallerSource();
+    message.installer = object.installer ?? 0;
+    message.dist = object.dist ?? "";
+    message.mirror = object.mirror ?? "";
+    message.tarball = object.tarball ?? "";
     return message;
   },
 };

@@ -25,7 +25,7 @@ import {
 import { Timestamp } from "../../google/protobuf/timestamp.js";
 import { ConsoleRequest, ConsoleResponse, ReadConsoleLogRequest, ReadConsoleLogResponse } from "./console.js";
 import { Event } from "./event.js";
-import { ImageSource } from "./image.js";
+import { ImageSource, InstallerSource } from "./image.js";
 import { Lease } from "./lease.js";
 import { VmLook } from "./look.js";
 
@@ -296,11 +296,11 @@ export interface CreateVmsRequest {
     | number
     | undefined;
   /**
-   * Exactly one of like and image. NAME: the VM of that name on each host; NAME@HOST: that one, and the copies stay on its
-   * host.
+   * Exactly one of like, image and installer. NAME: the VM of that name on each host; NAME@HOST: that one, and the copies
+   * stay on its host.
    */
   like: string;
-  /** Empty: all hosts that have such a VM; of an image, all. */
+  /** Empty: all hosts that have such a VM; where there is none, all. */
   hosts: string[];
   placement: Placement;
   /** Empty: the only active reservation. */
@@ -329,6 +329,10 @@ export interface CreateVmsRequest {
   /** One that the controller has: ImageService. */
   image:
     | ImageSource
+    | undefined;
+  /** Run on each host, for each VM. */
+  installer:
+    | InstallerSource
     | undefined;
   /** These very names, 1 to 1,000, in the place of name and count. */
   names: string[];
@@ -2008,6 +2012,7 @@ function createBaseCreateVmsRequest(): CreateVmsRequest {
     start: false,
     autostart: false,
     image: undefined,
+    installer: undefined,
     names: [],
   };
 }
@@ -2061,6 +2066,9 @@ export const CreateVmsRequest: MessageFns<CreateVmsRequest> = {
     }
     if (message.image !== undefined) {
       ImageSource.encode(message.image, writer.uint32(242).fork()).join();
+    }
+    if (message.installer !== undefined) {
+      InstallerSource.encode(message.installer, writer.uint32(250).fork()).join();
     }
     for (const v of message.names) {
       writer.uint32(442).string(v!);
@@ -2212,6 +2220,14 @@ export const CreateVmsRequest: MessageFns<CreateVmsRequest> = {
             message.image = ImageSource.decode(reader, reader.uint32());
             continue;
           }
+          case 31: {
+            if (tag !== 250) {
+              break;
+            }
+
+            message.installer = InstallerSource.decode(reader, reader.uint32());
+            continue;
+          }
           case 55: {
             if (tag !== 442) {
               break;
@@ -2264,6 +2280,9 @@ export const CreateVmsRequest: MessageFns<CreateVmsRequest> = {
     message.autostart = object.autostart ?? false;
     message.image = (object.image !== undefined && object.image !== null)
       ? ImageSource.fromPartial(object.image)
+      : undefined;
+    message.installer = (object.installer !== undefined && object.installer !== null)
+      ? InstallerSource.fromPartial(object.installer)
       : undefined;
     message.names = object.names?.map((e) => e) || [];
     return message;
@@ -4892,8 +4911,8 @@ export const VmServiceService = {
     responseDeserialize: (value: Buffer): VmProgress => VmProgress.decode(value),
   },
   /**
-   * Makes VMs as copies of a stopped one, or of an image, places them on hosts with memory for them, and addresses each. Each VM is all or
-   * nothing; one VM's failure leaves the others. Errors: NOT_FOUND (source), ALREADY_EXISTS (name), RESOURCE_EXHAUSTED (they do
+   * Makes VMs as copies of a stopped one, of an image, or by an installer, places them on hosts with memory for them, and
+   * addresses each. Each VM is all or nothing; one VM's failure leaves the others. Errors: NOT_FOUND (source), ALREADY_EXISTS (name), RESOURCE_EXHAUSTED (they do
    * not all fit: details `fits`, `hosts`), INVALID_ARGUMENT. It goes on when the caller leaves and when the controller is
    * restarted. Repeated with its request_id it continues: what is made is told, what is being made is followed, what was
    * undone is tried anew. ALREADY_EXISTS for a name that another request is making: details `requestId`.
@@ -5059,8 +5078,8 @@ export interface VmServiceServer extends UntypedServiceImplementation {
    */
   restoreFiles: handleServerStreamingCall<RestoreVmFilesRequest, VmProgress>;
   /**
-   * Makes VMs as copies of a stopped one, or of an image, places them on hosts with memory for them, and addresses each. Each VM is all or
-   * nothing; one VM's failure leaves the others. Errors: NOT_FOUND (source), ALREADY_EXISTS (name), RESOURCE_EXHAUSTED (they do
+   * Makes VMs as copies of a stopped one, of an image, or by an installer, places them on hosts with memory for them, and
+   * addresses each. Each VM is all or nothing; one VM's failure leaves the others. Errors: NOT_FOUND (source), ALREADY_EXISTS (name), RESOURCE_EXHAUSTED (they do
    * not all fit: details `fits`, `hosts`), INVALID_ARGUMENT. It goes on when the caller leaves and when the controller is
    * restarted. Repeated with its request_id it continues: what is made is told, what is being made is followed, what was
    * undone is tried anew. ALREADY_EXISTS for a name that another request is making: details `requestId`.
@@ -5205,8 +5224,8 @@ export interface VmServiceClient extends Client {
     options?: Partial<CallOptions>,
   ): ClientReadableStream<VmProgress>;
   /**
-   * Makes VMs as copies of a stopped one, or of an image, places them on hosts with memory for them, and addresses each. Each VM is all or
-   * nothing; one VM's failure leaves the others. Errors: NOT_FOUND (source), ALREADY_EXISTS (name), RESOURCE_EXHAUSTED (they do
+   * Makes VMs as copies of a stopped one, of an image, or by an installer, places them on hosts with memory for them, and
+   * addresses each. Each VM is all or nothing; one VM's failure leaves the others. Errors: NOT_FOUND (source), ALREADY_EXISTS (name), RESOURCE_EXHAUSTED (they do
    * not all fit: details `fits`, `hosts`), INVALID_ARGUMENT. It goes on when the caller leaves and when the controller is
    * restarted. Repeated with its request_id it continues: what is made is told, what is being made is followed, what was
    * undone is tried anew. ALREADY_EXISTS for a name that another request is making: details `requestId`.

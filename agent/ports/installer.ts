@@ -1,0 +1,33 @@
+import type { InstallerSource } from '../../shared/domain/installer.js';
+import type { Boot } from '../domain/image/boot-choice.js';
+
+export interface InstallSettings {
+  readonly source: InstallerSource;
+  readonly hostname: string;
+  /** Of the file system. */
+  readonly sizeBytes: number;
+  /** What it is to the guest: `/dev/xvda2`. */
+  readonly rootDevice: string;
+  /** A guest that boots what is in it gets a kernel; others the modules of the host's, where they are there. */
+  readonly boot: Boot;
+}
+
+/** One ext4 file system, as a raw file of this host with holes. */
+export interface InstalledImage {
+  readonly path: string;
+  /** It is read no more. Idempotent, never throws. */
+  remove(): Promise<void>;
+}
+
+/** Installs distributions by programs of this host. */
+export interface Installer {
+  /**
+   * @param tell what it is at
+   * @throws {AppError} `not_found` (the tarball), `invalid` (more than the size holds), `exhausted` (no room to work),
+   *   `wrong_state` (no source of packages), `timeout` (60 min), `unavailable` (a program is missing, or failed)
+   */
+  install(settings: InstallSettings, tell: (what: string) => void, signal: AbortSignal): Promise<InstalledImage>;
+
+  /** Removes what a death left: before the first {@link install}. Never throws. */
+  clear(): Promise<void>;
+}
