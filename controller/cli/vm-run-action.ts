@@ -1,6 +1,7 @@
 import { invalid } from '../../shared/errors.js';
+import { groupBy } from '../../shared/domain/group-by.js';
 import { isData } from './format.js';
-import { eachVm, exitCodeOf, foldVms, groupBy, type FanOptions, type Outcome } from './guest/guest-fan.js';
+import { eachVm, exitCodeOf, foldVms, type FanOptions, type Outcome } from './guest/guest-fan.js';
 import type { Invocation } from './invocation.js';
 import { printRows, tell, type View } from './output.js';
 import { vmName } from './view/vm-view.js';

@@ -1,3 +1,4 @@
+import { groupBy } from '../../shared/domain/group-by.js';
 import { isGlob, isPattern, matchesGlob, PatternExpander } from '../../shared/domain/name-pattern.js';
 import { invalid, notFound } from '../../shared/errors.js';
 import { closestNames } from './closest-name.js';
@@ -64,12 +65,12 @@ export function selectVm<V extends SelectableVm>(text: string, directory: VmDire
 
 /** Finds the VMs of the texts of one selector. */
 class Finder<V extends SelectableVm> {
-  private readonly directory: VmDirectory<V>;
+  private readonly directory: NameIndex<V>;
   private all: readonly V[] | undefined;
   private readonly patterns = new PatternExpander();
 
   constructor(directory: VmDirectory<V>) {
-    this.directory = directory;
+    this.directory = new NameIndex(directory);
   }
 
   /** @returns at least one */
@@ -100,6 +101,44 @@ class Finder<V extends SelectableVm> {
   }
 }
 
+/** Remembers what was asked for: `domU@dom0-[1-1000]` asks a thousand times for those of one name. */
+class NameIndex<V extends SelectableVm> {
+  private readonly directory: VmDirectory<V>;
+  private readonly named = new Map<string, readonly V[]>();
+  private readonly byHost = new Map<string, ReadonlyMap<string, readonly V[]>>();
+
+  constructor(directory: VmDirectory<V>) {
+    this.directory = directory;
+  }
+
+  byId(id: VmId): V | undefined {
+    return this.directory.byId(id);
+  }
+
+  all(): readonly V[] {
+    return this.directory.all();
+  }
+
+  byName(name: string): readonly V[] {
+    const known = this.named.get(name) ?? this.directory.byName(name);
+    this.named.set(name, known);
+    return known;
+  }
+
+  /** @param host the host's name, or its first label */
+  onHost(name: string, host: string): readonly V[] {
+    const known = this.byHost.get(name) ?? hostIndex(this.byName(name));
+    this.byHost.set(name, known);
+    return known.get(host) ?? [];
+  }
+}
+
+/** By the hosts' names; by a first label where no host has it for a name. */
+function hostIndex<V extends SelectableVm>(vms: readonly V[]): ReadonlyMap<string, readonly V[]> {
+  const byName = groupBy(vms, ({ host }) => host);
+  return new Map([...groupBy(vms, ({ host }) => host.split('.')[0] ?? ''), ...byName]);
+}
+
 function isOnHost({ host }: SelectableVm, glob: string): boolean {
   return matchesGlob(glob, host) || matchesGlob(glob, host.split('.')[0] ?? '');
 }
@@ -116,7 +155,7 @@ function listOf(texts: readonly string[], max: number, gap = ', '): string {
   return [...texts.slice(0, max), ...(texts.length > max ? ['...'] : [])].join(gap);
 }
 
-function selectNamed<V extends SelectableVm>(text: string, directory: VmDirectory<V>): V {
+function selectNamed<V extends SelectableVm>(text: string, directory: NameIndex<V>): V {
   const matches = preferPresent(matchesOf(text, directory));
   const [first] = matches;
   if (first === undefined) throw unknownVm(text, directory);
@@ -124,19 +163,14 @@ function selectNamed<V extends SelectableVm>(text: string, directory: VmDirector
   return first;
 }
 
-function matchesOf<V extends SelectableVm>(text: string, directory: VmDirectory<V>): readonly V[] {
+function matchesOf<V extends SelectableVm>(text: string, directory: NameIndex<V>): readonly V[] {
   // xl takes a name of digits for a domid, so no VM that it can manage has one (name.ts).
   const byId = /^\d{1,10}$/.test(text) ? directory.byId(Number(text)) : undefined;
   if (byId) return [byId];
   const byName = directory.byName(text);
   const at = text.lastIndexOf('@');
   if (byName.length > 0 || at < 0) return byName;
-  return onHost(directory.byName(text.slice(0, at)), text.slice(at + 1).toLowerCase());
-}
-
-function onHost<V extends SelectableVm>(vms: readonly V[], host: string): readonly V[] {
-  const exact = vms.filter((vm) => vm.host === host);
-  return exact.length > 0 ? exact : vms.filter((vm) => vm.host.split('.')[0] === host);
+  return directory.onHost(text.slice(0, at), text.slice(at + 1).toLowerCase());
 }
 
 function preferPresent<V extends SelectableVm>(vms: readonly V[]): readonly V[] {

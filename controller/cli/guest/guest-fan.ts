@@ -1,3 +1,4 @@
+import { groupBy } from '../../../shared/domain/group-by.js';
 import { invalid } from '../../../shared/errors.js';
 import type { ExecResult } from '../../../shared/exec.js';
 import { EXIT_CODE } from '../../../shared/exit-code.js';
@@ -102,18 +103,6 @@ function refusedOutcome(named: NamedVm): Outcome {
 
 export function foldVms(vms: readonly NamedVm[]): string {
   return foldNames(vms.map(({ name }) => name));
-}
-
-export function groupBy<Item>(
-  items: readonly Item[],
-  keyOf: (item: Item) => string,
-): ReadonlyMap<string, readonly Item[]> {
-  const groups = new Map<string, Item[]>();
-  for (const item of items) {
-    const key = keyOf(item);
-    groups.set(key, [...(groups.get(key) ?? []), item]);
-  }
-  return groups;
 }
 
 /** 0 if all did well, `partial` if some did; else the greatest exit code of the command, 255 where it did not run. */
