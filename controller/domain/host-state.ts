@@ -5,8 +5,10 @@ export type HostState = (typeof HOST_STATES)[number];
 
 /** Times are milliseconds since 1970. */
 export interface HostLiveness {
-  /** The last message of the host since this controller started. */
+  /** The last message of the host since it told this controller its state. */
   readonly lastWordAtMs: number | undefined;
+  /** It has opened a session and not told its state yet. */
+  readonly isOpening: boolean;
   readonly controllerStartedAtMs: number;
   /** Silence after which a host is lost; exclusive. */
   readonly lostAfterMs: number;
@@ -24,5 +26,5 @@ export function hostStateOf(
   const { lastWordAtMs } = liveness;
   if (lastWordAtMs !== undefined && nowMs - lastWordAtMs < liveness.lostAfterMs) return 'online';
   if (lastWordAtMs === undefined && host.lastSeenAtMs === undefined) return 'joined';
-  return nowMs - liveness.controllerStartedAtMs < liveness.graceMs ? 'awaited' : 'lost';
+  return liveness.isOpening || nowMs - liveness.controllerStartedAtMs < liveness.graceMs ? 'awaited' : 'lost';
 }

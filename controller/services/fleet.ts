@@ -320,7 +320,8 @@ export class Fleet implements VmKnowledge {
     const { hostId, host, link } = session;
     const before = this.sessions.get(hostId);
     this.sessions.set(hostId, session);
-    this.known.set(hostId, { host, lastWordAtMs: session.lastWordAtMs, isReportedLost: false });
+    const lastWordAtMs = before?.hasState ? before.lastWordAtMs : this.known.get(hostId)?.lastWordAtMs;
+    this.known.set(hostId, { host, lastWordAtMs, isReportedLost: false });
     before?.link.close('raced', `host ${host.name} opened another session`);
     this.options.orders.attach(hostId, link);
     this.tellChanged(hostId);
@@ -331,7 +332,7 @@ export class Fleet implements VmKnowledge {
     if (this.sessions.get(session.hostId) !== session) return;
     this.sessions.delete(session.hostId);
     const known = this.known.get(session.hostId);
-    if (known) known.lastWordAtMs = session.lastWordAtMs;
+    if (known && session.hasState) known.lastWordAtMs = session.lastWordAtMs;
     this.history.lastSeen(session.hostId, session.lastWordAtMs);
     this.tellChanged(session.hostId);
   }
@@ -344,8 +345,10 @@ export class Fleet implements VmKnowledge {
 
   private stateOf(host: Host, nowMs: number): HostState {
     const { startedAtMs: controllerStartedAtMs, lostAfterMs, graceMs } = this;
-    const lastWordAtMs = this.sessions.get(host.id)?.lastWordAtMs ?? this.known.get(host.id)?.lastWordAtMs;
-    return hostStateOf(host, { lastWordAtMs, controllerStartedAtMs, lostAfterMs, graceMs }, nowMs);
+    const session = this.sessions.get(host.id);
+    const lastWordAtMs = session?.hasState ? session.lastWordAtMs : this.known.get(host.id)?.lastWordAtMs;
+    const isOpening = session?.hasState === false;
+    return hostStateOf(host, { lastWordAtMs, isOpening, controllerStartedAtMs, lostAfterMs, graceMs }, nowMs);
   }
 
   private viewOf(host: Host): HostView {

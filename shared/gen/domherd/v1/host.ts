@@ -29,7 +29,7 @@ export const HostState = {
   ONLINE: 1,
   /** LOST - No word for 30 s (default); what is shown of its VMs is what was last seen. */
   LOST: 2,
-  /** AWAITED - The controller just started and waits for it. */
+  /** AWAITED - The controller just started and waits for it, or it is back and has not told its state yet. */
   AWAITED: 3,
   /** JOINED - Joined, never had a session. */
   JOINED: 4,

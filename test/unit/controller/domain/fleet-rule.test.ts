@@ -63,8 +63,11 @@ await t.test('hostStateOf', (t) => {
     { name: 'revoked though heard', want: 'revoked', word: now, seen: now, started: 0, revoked: 5 },
   ];
   for (const { name, want, word, seen, started, revoked } of cases) {
-    const liveness = { lastWordAtMs: word, controllerStartedAtMs: started, lostAfterMs: 30_000, graceMs: 300_000 };
-    t.equal(hostStateOf({ revokedAtMs: revoked, lastSeenAtMs: seen }, liveness, now), want, name);
+    const host = { revokedAtMs: revoked, lastSeenAtMs: seen };
+    const times = { lastWordAtMs: word, controllerStartedAtMs: started, lostAfterMs: 30_000, graceMs: 300_000 };
+    t.equal(hostStateOf(host, { ...times, isOpening: false }, now), want, name);
+    const opening = want === 'lost' ? 'awaited' : want;
+    t.equal(hostStateOf(host, { ...times, isOpening: true }, now), opening, `${name}, opening a session`);
   }
   t.end();
 });
