@@ -30,6 +30,7 @@ import type { IntentLog } from './ports/intent-log.js';
 import type { Joiner } from './ports/joiner.js';
 import type { KeyMaker } from './ports/key-maker.js';
 import type { OrderJournal } from './ports/order-journal.js';
+import type { RenameLog } from './ports/rename-log.js';
 import type { SeedMaker } from './ports/seed-maker.js';
 import type { Toolstack } from './ports/toolstack.js';
 import type { TransferLink } from './ports/transfer-link.js';
@@ -46,6 +47,7 @@ import { LeaseMemory } from './services/lease-memory.js';
 import { Observer } from './services/observe.js';
 import { OrderRunner } from './services/order-runner.js';
 import { JOIN_HINT, Renewal } from './services/renewal.js';
+import { VmRenamer } from './services/rename-vm.js';
 import { ResultOutbox } from './services/result-outbox.js';
 import { VmSetter } from './services/vm-setter.js';
 import { VmReceiver } from './services/receive-vm.js';
@@ -93,6 +95,7 @@ export interface AgentParts {
   /** Changes of VMs that are under way. */
   readonly intents: IntentLog;
   readonly formerCfgs: FormerCfgs;
+  readonly renames: RenameLog;
   /** 0 (included) to 1 (excluded). */
   readonly random: () => number;
   readonly pid: number;
@@ -107,6 +110,7 @@ export class AgentApp {
   readonly #maker: VmMaker;
   readonly #consoles: ConsoleServer;
   readonly #imager: VmImager;
+  readonly #renamer: VmRenamer;
   readonly #orders: OrderRunner;
   readonly #keeper: SessionKeeper;
   readonly #end = new AbortController();
@@ -133,8 +137,9 @@ export class AgentApp {
     const makers = { copier, imager: this.#imager, maker: this.#maker, sender, receiver };
     const means = { toolstack, bridges, configurer: this.#configurer, ...makers };
     const setter = new VmSetter({ ...parts, configurer: this.#configurer });
+    this.#renamer = new VmRenamer({ ...parts, configurer: this.#configurer });
     const storeWatch = new StoreWatch(parts);
-    const rest = { consoles: this.#consoles, setter, looker: new VmLooker(parts) };
+    const rest = { consoles: this.#consoles, setter, looker: new VmLooker(parts), renamer: this.#renamer };
     const carryOut = storeWatch.noting(makeCarryOut({ observer, ...means, ...rest }));
     this.#orders = new OrderRunner({
       ...parts,
@@ -171,6 +176,7 @@ export class AgentApp {
     await this.#maker.recover();
     await this.#imager.recover();
     await this.#configurer.recover();
+    await this.#renamer.recover();
     await this.#orders.start();
     const changed = (): void => this.#keeper.stateChanged();
     this.#endWatches = [toolstack.watch(changed), cfgFolder.watch(changed)];

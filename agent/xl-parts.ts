@@ -17,6 +17,7 @@ import { FileOrderJournal } from './adapters/disk/file-order-journal.js';
 import { RecordFormerCfgs } from './adapters/disk/record-former-cfgs.js';
 import { RecordCopyLog } from './adapters/disk/record-copy-log.js';
 import { RecordIntentLog } from './adapters/disk/record-intent-log.js';
+import { RecordRenameLog } from './adapters/disk/record-rename-log.js';
 import { GrpcControllerLink } from './adapters/grpc/grpc-controller-link.js';
 import { GrpcImageFeed } from './adapters/grpc/grpc-image-feed.js';
 import { GrpcJoiner } from './adapters/grpc/grpc-joiner.js';
@@ -123,6 +124,7 @@ export async function openXlParts(options: XlAgentOptions): Promise<AgentParts> 
     journal: new FileOrderJournal(join(stateDir, 'orders.journal')),
     record: new FileAgentRecord(stateDir),
     intents: new RecordIntentLog(new DirRecordStore(join(stateDir, 'intents')), log),
+    renames: new RecordRenameLog(new DirRecordStore(join(stateDir, 'renames'))),
     formerCfgs: new RecordFormerCfgs(new DirRecordStore(join(stateDir, 'cfg-originals'))),
     random: Math.random,
     pid: process.pid,

@@ -50,6 +50,7 @@ import { VmPlacer } from './services/vm-placer.js';
 import { VmMaker } from './services/vm-maker.js';
 import { VmDeleter } from './services/vm-deleter.js';
 import { VmMigrator } from './services/vm-migrator.js';
+import { VmRenamer } from './services/vm-renamer.js';
 import { VmOperator } from './services/vm-operator.js';
 import { VmQuery } from './services/vm-query.js';
 import { VmRestorer } from './services/vm-restorer.js';
@@ -141,6 +142,7 @@ async function serve(config: Config, world: AppWorld, database: Database): Promi
   answerers.vms.creator.resume();
   answerers.vms.deleter.resume();
   answerers.vms.migrator.resume();
+  answerers.vms.renamer.resume();
   const stopSweeps = sweepFleet(answerers.fleet, news, log);
   return {
     endpoints,
@@ -148,6 +150,7 @@ async function serve(config: Config, world: AppWorld, database: Database): Promi
       answerers.vms.creator.stop();
       answerers.vms.deleter.stop();
       answerers.vms.migrator.stop();
+      answerers.vms.renamer.stop();
       await network.stop();
       stopSweeps();
       await sweeper.stop();
@@ -256,6 +259,7 @@ function makeVmServices({ clock, random, timers, log }: AppWorld, parts: VmParts
     creator: new VmCreator({ ...parts, operator, maker, placer, clock, random }),
     deleter: new VmDeleter({ ...parts, query, operator, clock, log, turns }),
     migrator: new VmMigrator({ ...parts, query, operator, starter, carrier, clock, log, turns }),
+    renamer: new VmRenamer({ ...parts, query, operator, maker, clock, log, turns }),
     labeler: new VmLabeler({ ...parts, query, operator }),
     starter,
     changer: new VmChanger({ ...parts, query, operator, starter, clock, turns }),

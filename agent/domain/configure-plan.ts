@@ -5,6 +5,7 @@ import { formatMac, type Mac } from '../../shared/domain/mac.js';
 import { type FormerCfg, formerAfterWrite } from './former-cfg.js';
 import type { GuestSettings, VifSettings } from './order.js';
 import type { ObservedVm } from './vm.js';
+import { setString } from './xl-cfg/edit.js';
 import type { XlCfg } from './xl-cfg/syntax.js';
 import { listVifs, removeVifParameter, setVifParameter } from './xl-cfg/vif.js';
 import { formatXlCfg } from './xl-cfg/xl-cfg.js';
@@ -48,6 +49,28 @@ export function planConfigure(
   const formerAfter = formerAfterWrite(former, before, after);
   const intent = { kind: 'note intent', before, after, formerBefore: former, formerAfter } as const;
   return [...probes, intent, { kind: 'write guest', settings }, ...writeCfg(before, after)];
+}
+
+/**
+ * The steps that give a stopped VM another name, in cfg and guest.
+ *
+ * @param settings of its guest; `undefined`: the guest is left alone
+ * @param former what is kept of the cfg
+ * @throws {AppError} `wrong_state` if the VM is not stopped
+ */
+export function planRename(
+  vm: ObservedVm,
+  cfg: XlCfg,
+  name: string,
+  settings: GuestSettings | undefined,
+  former?: FormerCfg,
+): readonly ConfigureStep[] {
+  refuseUnlessStopped(vm, 'it is renamed');
+  const before = formatXlCfg(cfg);
+  const after = formatXlCfg(setString(cfg, 'name', name));
+  const kept = { formerBefore: former, formerAfter: formerAfterWrite(former, before, after) };
+  const guest = settings === undefined ? [] : [{ kind: 'write guest', settings } as const];
+  return [{ kind: 'note intent', before, after, ...kept }, ...guest, ...writeCfg(before, after)];
 }
 
 /**

@@ -1,3 +1,6 @@
+import { setString } from './xl-cfg/edit.js';
+import { formatXlCfg, parseXlCfg } from './xl-cfg/xl-cfg.js';
+
 /** What the cfg of a VM was before domherd wrote it. */
 export type FormerCfg =
   | {
@@ -16,4 +19,10 @@ export type FormerCfg =
 export function formerAfterWrite(former: FormerCfg | undefined, before: string, after: string): FormerCfg {
   if (former?.kind !== 'kept') return { kind: 'kept', text: before, written: after, isEdited: false };
   return { ...former, written: after, isEdited: former.isEdited || former.written !== before };
+}
+
+/** What is kept of a VM that has another name now: given back, it keeps that name. */
+export function formerAfterRename(former: FormerCfg | undefined, name: string): FormerCfg | undefined {
+  if (former?.kind !== 'kept') return former;
+  return { ...former, text: formatXlCfg(setString(parseXlCfg(former.text), 'name', name)) };
 }

@@ -65,12 +65,22 @@ export type OrderAction =
   | { readonly kind: 'receive'; readonly transferId: string; readonly copy: CopySettings | undefined }
   /** Takes away a VM that another host has now. */
   | { readonly kind: 'leave' }
+  /** Gives it another name. */
+  | ({ readonly kind: 'rename' } & RenameOrder)
   /** Tells what disks are kept in, whatever VM is named. */
   | { readonly kind: 'readStores' }
   /** Hands its console on, or its log. */
   | ({ readonly kind: 'openConsole' } & ConsoleOrder)
   /** Tells of its cfg, disks and console. */
   | { readonly kind: 'look' };
+
+export interface RenameOrder {
+  readonly name: string;
+  /** Of its cfg from then on; in the same folder. */
+  readonly cfgPath: string;
+  /** What its guest's files are to say of itself. */
+  readonly guest: GuestSettings;
+}
 
 /** What is not given stays as it is. */
 export interface SetOrder {

@@ -44,6 +44,13 @@ export interface CfgFolder {
    */
   remove(path: string, before: CfgText): Promise<void>;
 
+  /**
+   * Gives a file another name in one step, durable on return. Repeating it changes nothing.
+   *
+   * @throws {AppError} `already_exists` if both are there, `not_found` if neither is; `invalid` (outside the folder), `unavailable`
+   */
+  move(from: string, to: string): Promise<void>;
+
   /** Calls `onChange` after files may have changed. @returns ends the watch; idempotent */
   watch(onChange: () => void): () => void;
 }

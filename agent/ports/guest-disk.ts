@@ -92,6 +92,13 @@ export interface GuestDisk {
   /** Lets go of all that is kept of the guest of that cfg; its disk is left alone. @throws {AppError} `unavailable` */
   forget(cfgPath: string): Promise<void>;
 
+  /**
+   * The cfg has another path: what is kept of its guest goes with it. No change may be open. Repeating it changes nothing.
+   *
+   * @throws {AppError} `unavailable`
+   */
+  follow(from: string, to: string): Promise<void>;
+
   /** The open change of the guest of that cfg. @throws {AppError} `unavailable` */
   findOpen(cfgPath: string): Promise<GuestChange | undefined>;
 }

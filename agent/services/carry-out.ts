@@ -1,6 +1,6 @@
 import { refuseCreate } from '../../shared/domain/bridge.js';
 import { AppError, notFound, wrongState } from '../../shared/errors.js';
-import type { Order, OrderAction } from '../domain/order.js';
+import type { Order, OrderAction, RenameOrder } from '../domain/order.js';
 import type { ObservedVif, ObservedVm } from '../domain/vm.js';
 import type { Bridges } from '../ports/bridges.js';
 import type { Toolstack } from '../ports/toolstack.js';
@@ -10,7 +10,8 @@ import type { VmCopier } from './copy-vm.js';
 import type { Observer } from './observe.js';
 import type { VmReceiver } from './receive-vm.js';
 import type { VmSender } from './send-vm.js';
-import type { CarryOut, ReportProgress } from './order-runner.js';
+import type { CarryOut, Outcome, ReportProgress } from './order-runner.js';
+import type { VmRenamer } from './rename-vm.js';
 import type { VmImager } from './vm-imager.js';
 import type { VmLooker } from './vm-looker.js';
 import type { VmMaker } from './vm-maker.js';
@@ -29,6 +30,7 @@ export interface CarryOutParts {
   readonly bridges: Bridges;
   readonly setter: VmSetter;
   readonly looker: VmLooker;
+  readonly renamer: VmRenamer;
 }
 
 /**
@@ -46,6 +48,7 @@ export function makeCarryOut({ observer, ...parts }: CarryOutParts): CarryOut {
       const warnings = await parts.imager.make(order.vmKey, action, progress, signal);
       return { vm: await observer.find(order.vmKey), warnings };
     }
+    if (action.kind === 'rename') return renameVm(order.vmKey, action, observer, { ...parts, progress, signal });
     // Of a VM that is to be made there is only the one that it is made of.
     const key = action.kind === 'copy' ? action.sourceKey : order.vmKey;
     const vm = await observer.find(key);
@@ -59,6 +62,21 @@ export function makeCarryOut({ observer, ...parts }: CarryOutParts): CarryOut {
   };
 }
 
+async function renameVm(
+  vmKey: string,
+  order: RenameOrder,
+  observer: Observer,
+  { renamer, maker, progress, signal }: Omit<Means, 'warnings'>,
+): Promise<Outcome> {
+  const vm = await observer.find(vmKey);
+  const named = await observer.find(order.cfgPath);
+  if (vm === undefined && named?.name === order.name) return { vm: named, warnings: [] };
+  if (vm === undefined) throw notFound(`There is no VM ${vmKey} on this host`, { vmKey });
+  await maker.refuseBacking(vm, 'renamed');
+  const warnings = await renamer.rename(vm, order, progress, signal);
+  return { vm: await observer.find(order.cfgPath), warnings };
+}
+
 interface Means extends Omit<CarryOutParts, 'observer'> {
   readonly progress: ReportProgress;
   readonly signal: AbortSignal;
@@ -68,7 +86,7 @@ interface Means extends Omit<CarryOutParts, 'observer'> {
 
 /** Of a VM that is there. */
 type ActOrder = Omit<Order, 'action'> & {
-  readonly action: Exclude<OrderAction, { kind: 'make' | 'receive' | 'look' }>;
+  readonly action: Exclude<OrderAction, { kind: 'make' | 'receive' | 'look' | 'rename' }>;
 };
 type ShutdownAction = Extract<OrderAction, { kind: 'shutdown' }>;
 

@@ -2,7 +2,13 @@ import type { Logger } from 'pino';
 import { AppError, messageOf, toAppError, wrongState } from '../../shared/errors.js';
 import { formatIpv4 } from '../../shared/domain/ipv4.js';
 import { formatMac } from '../../shared/domain/mac.js';
-import { planConfigure, planRestore, restoreWarnings, type ConfigureStep } from '../domain/configure-plan.js';
+import {
+  planConfigure,
+  planRename,
+  planRestore,
+  restoreWarnings,
+  type ConfigureStep,
+} from '../domain/configure-plan.js';
 import type { FormerCfg } from '../domain/former-cfg.js';
 import type { GuestSettings } from '../domain/order.js';
 import type { ObservedVm } from '../domain/vm.js';
@@ -110,6 +116,28 @@ export class VmConfigurer {
     const steps = planRestore(vm, text, former);
     if (steps.length === 0) return [];
     return [...(await this.#change(guest, steps, progress, signal)), ...warnings];
+  }
+
+  /**
+   * Gives it another name, in cfg and guest; all of it or nothing, as {@link configure}. A guest that cannot be looked into is
+   * left alone.
+   *
+   * @param vm as it was observed just now
+   * @returns warnings, for people
+   * @throws {AppError} as {@link configure}
+   */
+  async rename(
+    vm: ObservedVm,
+    name: string,
+    settings: GuestSettings,
+    progress: ReportProgress,
+    signal: AbortSignal,
+  ): Promise<readonly string[]> {
+    const { guest, former } = await this.#look(vm, 'renamed');
+    const isKnown = (await this.#guestDisk.read(guest)) !== undefined;
+    const steps = planRename(vm, guest.cfg, name, isKnown ? settings : undefined, former);
+    const warnings = await this.#change({ ...guest, name }, steps, progress, signal);
+    return isKnown ? warnings : [...warnings, `the guest of ${name} cannot be looked into: it calls itself as before`];
   }
 
   async #look(

@@ -11,7 +11,7 @@ import type { CarryOut } from './order-runner.js';
 /** What makes no disk and takes none away. */
 const LEAVE_DISKS: ReadonlySet<OrderAction['kind']> = new Set([
   ...(['configure', 'restoreFiles', 'start', 'shutdown', 'destroy', 'reboot', 'pause', 'unpause', 'set'] as const),
-  ...(['setAutostart', 'openConsole', 'look', 'readStores'] as const),
+  ...(['setAutostart', 'rename', 'openConsole', 'look', 'readStores'] as const),
 ]);
 
 /** What the disks of this host's VMs are kept in. */

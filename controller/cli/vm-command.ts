@@ -8,6 +8,7 @@ import { verb, type Noun } from './verb.js';
 import { checkVerb } from './vm-check-command.js';
 import { consoleVerb } from './vm-console-command.js';
 import { migrateVerb } from './vm-migrate-command.js';
+import { renameVerb } from './vm-rename-command.js';
 import { autostartVerb, restartVerb, setVerb } from './vm-set-command.js';
 import type {
   AddressOptions,
@@ -271,6 +272,7 @@ export const VM: Noun = {
     setVerb,
     restartVerb,
     migrateVerb,
+    renameVerb,
     autostartVerb,
     sshVerb,
     scpVerb,

@@ -65,6 +65,7 @@ export const METHOD_ROLES: Readonly<Record<string, readonly Role[]>> = {
   '/domherd.v1.VmService/Reboot': ADMIN,
   '/domherd.v1.VmService/Restart': ADMIN,
   '/domherd.v1.VmService/RestoreFiles': ADMIN,
+  '/domherd.v1.VmService/Rename': ADMIN,
   '/domherd.v1.VmService/SetLabels': ADMIN,
   '/domherd.v1.VmService/Set': ADMIN,
   '/domherd.v1.VmService/SetAutostart': ADMIN,

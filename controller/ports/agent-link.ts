@@ -11,7 +11,7 @@ import type { VmLook } from '../domain/vm-look.js';
 
 /** What a host can be told to do with one of its domUs. */
 export type OrderAction =
-  | { readonly kind: 'configure'; readonly vifs: readonly ConfigureVif[]; readonly hostname: string | undefined }
+  | ({ readonly kind: 'configure' } & ConfigureGuest)
   | { readonly kind: 'start' }
   | { readonly kind: 'shutdown'; readonly timeoutSeconds: number; readonly isDestroyedAfter: boolean }
   | { readonly kind: 'destroy' }
@@ -61,10 +61,18 @@ export type OrderAction =
     }
   /** Takes away a VM that another host has now, whoever made it. */
   | { readonly kind: 'leave' }
+  /** Gives it another name; `cfgPath` is its key from then on. */
+  | { readonly kind: 'rename'; readonly name: string; readonly cfgPath: string; readonly guest: ConfigureGuest }
   /** Dials with its console, or its log. */
   | { readonly kind: 'openConsole'; readonly consoleId: string; readonly log: ConsoleLogTail | undefined }
   /** Tells of its cfg, disks and console. */
   | { readonly kind: 'look' };
+
+export interface ConfigureGuest {
+  readonly vifs: readonly ConfigureVif[];
+  /** `undefined`: the guest keeps its own. */
+  readonly hostname: string | undefined;
+}
 
 export interface ConsoleLogTail {
   /** The last so many: 1 to 100,000. */

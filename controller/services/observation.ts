@@ -14,6 +14,7 @@ import type { Tx } from '../ports/store.js';
 import type { EventLog } from './event-log.js';
 import type { Journal } from './journal.js';
 import type { VmIndex } from './vm-index.js';
+import { liveRenames, type Rename } from './vm-rename.js';
 
 /** Whose words they are. */
 export interface Observer {
@@ -76,9 +77,32 @@ export class ObservationRecorder {
   }
 
   private write(tx: Tx, observer: Observer, diff: ObservationDiff): void {
+    const renames = this.renamesOf(tx, observer, diff);
+    for (const rename of renames) if (diff.changed.some(({ key }) => key === rename.key)) this.follow(tx, rename);
     for (const vm of diff.changed) this.observe(tx, observer, vm);
-    for (const vm of diff.gone) this.markGone(tx, observer, vm);
+    // Of one that is being renamed its new file is told of next.
+    const gone = diff.gone.filter(({ key }) => !renames.some(({ formerKey }) => formerKey === key));
+    for (const vm of gone) this.markGone(tx, observer, vm);
     tx.onCommitted(() => this.options.onChanged(observer.hostId));
+  }
+
+  private renamesOf(tx: Tx, { hostId }: Observer, { changed, gone }: ObservationDiff): readonly Rename[] {
+    const isNew = changed.some(({ key }) => this.options.vms.byKey(hostId, key)?.isGone !== false);
+    if (!isNew && gone.length === 0) return [];
+    return liveRenames(tx.jobs).filter((rename) => rename.hostId === hostId);
+  }
+
+  /** Its file has its new name: the row goes on there, with all that the VM has. */
+  private follow(tx: Tx, { vmId, hostId, formerKey, key }: Rename): void {
+    const { vms } = this.options;
+    const vm = vms.byId(vmId);
+    if (vm?.key !== formerKey || key === formerKey) return;
+    // A VM of that path that is gone.
+    const there = vms.byKey(hostId, key);
+    if (there) this.forget(tx, there.id);
+    const moved = { ...vm, key, cfgPath: key };
+    tx.vms.move(moved);
+    this.put(tx, moved);
   }
 
   private observe(tx: Tx, observer: Observer, observed: ObservedVm): void {

@@ -1,4 +1,5 @@
 import { formatIpv4, parseIpv4, type Ipv4 } from '../../shared/domain/ipv4.js';
+import { hostnameFor } from '../../shared/domain/hostname.js';
 import { formatMac, parseMac, type Mac } from '../../shared/domain/mac.js';
 import { AppError } from '../../shared/errors.js';
 import { planAddress, refuseAddress, type AddressFacts } from '../domain/address-plan.js';
@@ -257,9 +258,7 @@ function configureAction(
     const base = { index: vif.index, settings, hasDefaultRoute: n === 0, bridge, leaseEndsAtMs: endsAtMs };
     return lease ? [{ ...base, mac: lease.mac, address: lease.address }] : [];
   });
-  // A domU's name may hold characters that no hostname has: then the guest keeps its own.
-  const isHostname = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/i.test(vm.name);
-  return { kind: 'configure', vifs, hostname: isHostname ? vm.name : undefined };
+  return { kind: 'configure', vifs, hostname: hostnameFor(vm.name) };
 }
 
 function describeChange(

@@ -23,6 +23,7 @@ import type { VmHoldings } from './vm-holdings.js';
 import { orderError, type VmOperator } from './vm-operator.js';
 import type { CarryOrder, VmCarrier } from './vm-carrier.js';
 import { runEach, type Tell, type VmProgress, type VmResult, type VmStep } from './vm-progress.js';
+import { RENAME_JOB, renameOf } from './vm-rename.js';
 
 /** One VM that is to be made. Plain data, which survives JSON. */
 export interface MakeIntent {
@@ -147,8 +148,16 @@ export class VmMaker {
     return jobs;
   }
 
-  /** @throws {AppError} `already_exists` if a VM of that name is being made */
+  /** @throws {AppError} `already_exists` if a VM of that name is being made, or one is being given it */
   refuseReserved(stores: Stores, name: string): void {
+    const rename = stores.jobs.findLive(RENAME_JOB, name);
+    if (rename) {
+      const { formerName } = renameOf(rename);
+      throw new AppError('already_exists', `VM ${formerName} is being renamed to ${name}`, {
+        vm: name,
+        hint: 'take another name',
+      });
+    }
     const job = stores.jobs.findLive(CREATE_JOB, name);
     if (!job) return;
     throw new AppError('already_exists', `a VM ${name} is being made on ${this.options.fleet.hostName(job.hostId)}`, {

@@ -5,6 +5,7 @@ import type { Caller } from '../domain/caller.js';
 import type { NewEvent } from '../domain/event.js';
 import type { Vm } from '../domain/vm.js';
 import { findMove } from './vm-move.js';
+import { liveRenames } from './vm-rename.js';
 import type { OrderAction } from '../ports/agent-link.js';
 import type { Clock } from '../ports/environment.js';
 import type { Tx } from '../ports/store.js';
@@ -47,9 +48,16 @@ export class VmOperator {
     return unreachable ?? this.refuseMoving(vm);
   }
 
-  /** What of a VM that is being migrated is nobody else's to touch. */
+  /** What of a VM that is being migrated or renamed is nobody else's to touch. */
   refuseMoving(vm: Vm): AppError | undefined {
     const { journal, fleet } = this.options;
+    const rename = journal.read(({ jobs }) => liveRenames(jobs).find(({ vmId }) => vmId === vm.id));
+    if (rename) {
+      return wrongState(`VM ${fleet.label(vm)} is being renamed: ${rename.formerName} to ${rename.name}`, {
+        vm: vm.name,
+        hint: `it goes on by itself: domherd vm show ${vm.name}`,
+      });
+    }
     const move = journal.read(({ jobs }) => findMove(jobs, vm));
     if (move === undefined) return undefined;
     const [from, to] = [fleet.hostName(move.sourceHostId), fleet.hostName(move.targetHostId)];

@@ -190,6 +190,14 @@ export const obey: Behaviour = (order, agent) => {
     agent.vms.delete(vmKey);
     return { kind: 'done', vm: undefined };
   }
+  if (action.kind === 'rename') {
+    const vm = agent.vms.get(vmKey) ?? agent.vms.get(action.cfgPath);
+    if (!vm) return { kind: 'failed', code: 'not_found', message: 'there is none', details: {}, vm: undefined };
+    agent.vms.delete(vmKey);
+    const named = { ...vm, key: action.cfgPath, cfgPath: action.cfgPath, name: action.name };
+    agent.vms.set(action.cfgPath, named);
+    return { kind: 'done', vm: named };
+  }
   if (action.kind === 'set') {
     const { memoryMib, vcpus } = action;
     return { kind: 'done', vm: agent.change(vmKey, { ...(memoryMib && { memoryMib }), ...(vcpus && { vcpus }) }) };
@@ -215,7 +223,7 @@ const STATE_AFTER: Readonly<
   Record<
     Exclude<
       OrderAction['kind'],
-      | ('copy' | 'make' | 'remove' | 'send' | 'receive' | 'leave')
+      | ('copy' | 'make' | 'remove' | 'send' | 'receive' | 'leave' | 'rename')
       | ('openConsole' | 'look' | 'readStores' | 'set' | 'setAutostart')
     >,
     ObservedVm['state']

@@ -36,6 +36,7 @@ import { VmPlacer } from '../../controller/services/vm-placer.js';
 import { VmMaker } from '../../controller/services/vm-maker.js';
 import { VmDeleter } from '../../controller/services/vm-deleter.js';
 import { VmMigrator } from '../../controller/services/vm-migrator.js';
+import { VmRenamer } from '../../controller/services/vm-renamer.js';
 import { VmRestorer } from '../../controller/services/vm-restorer.js';
 import { VmService } from '../../controller/services/vm-service.js';
 import { VmStarter } from '../../controller/services/vm-starter.js';
@@ -72,6 +73,7 @@ export class FleetWorld {
   readonly creator: VmCreator;
   readonly deleter: VmDeleter;
   readonly migrator: VmMigrator;
+  readonly renamer: VmRenamer;
   readonly macs: MacService;
   readonly service: VmService;
   readonly changer: VmChanger;
@@ -116,6 +118,7 @@ export class FleetWorld {
     this.creator = new VmCreator({ fleet, operator, maker, placer, pools, journal, clock, random });
     this.deleter = new VmDeleter({ fleet, query, operator, holdings, journal, clock, log, turns });
     this.migrator = new VmMigrator({ fleet, query, operator, starter, carrier, journal, clock, log, turns });
+    this.renamer = new VmRenamer({ fleet, query, operator, maker, journal, clock, log, turns });
     this.restorer = new VmRestorer({ fleet, query, operator, holdings, journal, turns });
     this.service = new VmService({ fleet, query, operator, watch });
     this.changer = new VmChanger({ fleet, query, operator, journal, starter: this.starter, clock, turns });

@@ -59,6 +59,7 @@ const rig = makeConfigureRig(root, createExec(process.env), ({ cfgFolder, intent
     watch: (onChange) => cfgFolder.watch(onChange),
     add: (path, text) => cfgFolder.add(path, text),
     remove: (path, before) => cfgFolder.remove(path, before),
+    move: (from, to) => cfgFolder.move(from, to),
     replace: async (...args) => {
       await pass('before cfg');
       await cfgFolder.replace(...args);

@@ -361,6 +361,7 @@ const BLIND: GuestDisk = {
   renew: () => Promise.resolve([]),
   grow: () => Promise.resolve(),
   forget: () => Promise.resolve(),
+  follow: () => Promise.resolve(),
   findOpen: () => Promise.resolve(undefined),
 };
 

@@ -1,9 +1,13 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import t from 'tap';
+import t, { type Test } from 'tap';
+import type { Vm } from '../../controller/domain/vm.js';
+import { imageVm, obey, type Behaviour } from '../fakes/fake-agent.js';
+import { ADMIN, collect, FleetWorld, resultsOf } from '../fakes/fleet-world.js';
+import { settle } from '../fakes/manual-timer.js';
 import { ConsoleRig } from '../harness/console-rig.js';
 
-// vm set, restart and autostart: the command line, over real gRPC, to an agent with a simulated Xen and real cfg files.
+// vm set, restart, autostart and rename: the command line, over real gRPC, to an agent with a simulated Xen and real cfg files.
 
 await t.test('what a VM is like', async (t) => {
   const rig = await ConsoleRig.start(false);
@@ -97,7 +101,49 @@ await t.test('what a VM is like', async (t) => {
     t.strictSame(auto(), ['domU.cfg'], 'of a VM that is deleted no link is left');
   });
 
+  await t.test('is renamed with all that it has, while it is stopped', async (t) => {
+    await refused(
+      'vm rename domU web',
+      5,
+      /is running: it is renamed while it is stopped\nhint: domherd vm shutdown domU/,
+    );
+    await ok('vm destroy domU --yes');
+    await ok('vm autostart on domU');
+    await ok('vm label domU role=db');
+    const before = cfg();
+    const [vif] = (await shown())['vifs'] as { readonly mac: string; readonly guestAddress: string }[];
+    const dry = await ok('vm rename domU web --dry-run');
+    t.match(
+      dry.out,
+      /write cfg +name = web\n[^]*write guest +hostname web\n[^]*rename cfg +\S+domU\.cfg -> \S+web\.cfg/,
+    );
+    t.equal(cfg(), before);
+    await refused('vm rename domU domU2', 4, /there is a VM domU2@dom0-1 already/);
+    const { out } = await ok('vm rename domU web');
+    t.match(out, /^web@dom0-1 +done .*renamed from domU/m);
+    t.strictSame(readdirSync(dirname(cfgPath)).sort(), ['auto', 'domU2.cfg', 'web.cfg']);
+    const webPath = join(dirname(cfgPath), 'web.cfg');
+    t.equal(readFileSync(webPath, 'latin1'), before.replace(/^(name +=) 'domU'/m, "$1 'web'"));
+    t.equal(readFileSync(join(dirname(link), 'web.cfg'), 'latin1'), readFileSync(webPath, 'latin1'));
+    t.strictSame(readdirSync(dirname(link)), ['web.cfg']);
+    const [web] = JSON.parse((await rig.cli('vm show web -o json')).out) as [Record<string, unknown>];
+    t.match(web, { name: 'web', autostart: true, labels: { role: 'db' } });
+    const { mac, guestAddress } = vif!;
+    t.match(web['vifs'], [{ mac, guestAddress, lease: { owner: 'web@dom0-1', state: 'bound' } }]);
+    t.match((await ok('event list --kind vm.renamed')).out, /VM domU@dom0-1 was renamed to web by /);
+    t.equal((await rig.cli('vm show domU')).exitCode, 3);
+    t.match((await ok('vm rename web web')).out, /already called web/);
+    await ok('vm start web');
+    await ok('vm destroy web --yes');
+    await ok('vm rename web domU');
+    t.equal(cfg(), before);
+  });
+
   await t.test('what makes no sense is refused, with what does', async () => {
+    await refused('vm rename domU', 2, /missing required argument 'name'/);
+    await refused('vm rename domU a/b', 2, /"\/" at character 2/);
+    await refused('vm rename domU 7', 2, /only digits/);
+    await refused('vm rename nobody web', 3, /unknown/);
     await refused('vm set domU', 2, /nothing is to be set\nhint: as in: domherd vm set web-7 memory=512/);
     await refused('vm set memory=512', 2, /no VM is named/);
     await refused('vm set domU --memory 8', 2, /16 to 1048576/);
@@ -115,5 +161,131 @@ await t.test('what a VM is like', async (t) => {
     await refused('vm restart domU --then explode', 2, /leave, destroy/);
     await refused('vm autostart maybe domU', 2, /"maybe" is neither on nor off/);
     await refused('vm autostart on', 2, /no VM is named/);
+  });
+});
+
+const NEVER = new AbortController().signal;
+const [WEB, DB] = ['/etc/xen/web.cfg', '/etc/xen/db.cfg'];
+const selectorOf = (name: string) => ({ names: [name], all: false });
+const RENAME = { vm: 'web', name: 'db', isDryRun: false };
+
+/** A VM "web" with address and label; of a "db" that there was before, the lease rests. */
+async function makeWorld() {
+  const [web, db] = [WEB, DB].map((key, n) => imageVm({ key, cfgPath: key, name: n === 0 ? 'web' : 'db' }));
+  const world = new FleetWorld();
+  const agent = world.host('dom0-1', [web!, db!]);
+  await agent.connect();
+  for (const name of ['web', 'db']) {
+    const address = { selector: selectorOf(name), reservation: undefined, address: undefined, isDryRun: false };
+    await collect(world.addresser.address(address, ADMIN, NEVER));
+  }
+  await collect(world.deleter.delete({ selector: selectorOf('db'), isDryRun: false }, ADMIN, NEVER));
+  await world.labeler.change(selectorOf('web'), { role: 'db' }, ADMIN);
+  agent.ran.splice(0);
+  return { world, agent, before: world.vm('web') };
+}
+
+/** There is one VM, with all that it had. */
+function checkVm(t: Test, world: FleetWorld, before: Vm, name: string): void {
+  const key = `/etc/xen/${name}.cfg`;
+  const [vm, ...others] = world.fleet.vms.onHost(before.hostId).filter(({ isGone }) => !isGone);
+  t.match(vm, { id: before.id, name, key, cfgPath: key, vifs: before.vifs });
+  t.equal(others.length, 0);
+  const rows = world.database.read(({ vms }) => vms.list()).filter(({ isGone }) => !isGone);
+  t.match(rows, [{ id: before.id, name, key }], 'kept so');
+  t.strictSame(world.query.view(vm!).labels, { role: 'db' });
+  const bound = world.allLeases().filter(({ state }) => state === 'bound');
+  t.match(bound, [{ owner: { vmId: before.id }, mac: before.vifs[0]?.mac }]);
+  t.strictSame(
+    world.database.read(({ jobs }) => jobs.listLive('rename')),
+    [],
+  );
+}
+
+t.test('a renamed VM keeps what it has, however its host tells of it and whenever the controller dies', async (t) => {
+  await t.test('told by the result alone', async (t) => {
+    const { world, agent, before } = await makeWorld();
+    t.match(await resultsOf(world.renamer.rename(RENAME, ADMIN, NEVER)), [
+      { code: undefined, vm: 'db', message: 'renamed from web' },
+    ]);
+    checkVm(t, world, before, 'db');
+    t.match(agent.ran, [
+      {
+        ...{ vmKey: WEB, action: { kind: 'rename', name: 'db', cfgPath: DB } },
+        action: { guest: { hostname: 'db', vifs: [{ mac: before.vifs[0]?.mac, hasDefaultRoute: true }] } },
+      },
+    ]);
+    t.match(world.allEvents('vm.renamed'), [{ details: { from: 'web', to: 'db' } }]);
+    t.equal(world.allEvents('vm.gone').length, 1, 'that of the one that was deleted');
+  });
+  await t.test('told bit by bit: first that the old file is gone', async (t) => {
+    const { world, agent, before } = await makeWorld();
+    agent.behave = (order) => {
+      void (async () => {
+        const outcome = obey(order, agent);
+        await agent.session?.change([], [WEB]);
+        await agent.session?.change([agent.vms.get(DB)!], []);
+        if (outcome !== 'silent') await agent.session?.result(order.orderId, outcome);
+      })();
+      return 'silent';
+    };
+    t.match(await resultsOf(world.renamer.rename(RENAME, ADMIN, NEVER)), [{ code: undefined }]);
+    checkVm(t, world, before, 'db');
+  });
+  await t.test('refused by its host, it is what it was', async (t) => {
+    const { world, agent, before } = await makeWorld();
+    const failed: Behaviour = () => {
+      return { kind: 'failed', code: 'wrong_state', message: 'in use', details: {}, vm: agent.vms.get(WEB) };
+    };
+    agent.behave = failed;
+    t.match(await resultsOf(world.renamer.rename(RENAME, ADMIN, NEVER)), [{ code: 'wrong_state', message: 'in use' }]);
+    checkVm(t, world, before, 'web');
+    t.match(world.allEvents('vm.failed'), [{ message: 'vm rename of web@dom0-1: in use' }]);
+  });
+  for (const when of ['before', 'after', 'never answered'] as const) {
+    await t.test(`the controller dies: ${when}`, async (t) => {
+      const { world, agent, before } = await makeWorld();
+      agent.behave = (order) => {
+        if (when !== 'after') world.die();
+        const outcome = when === 'never answered' ? 'silent' : obey(order, agent);
+        world.die();
+        return outcome;
+      };
+      collect(world.renamer.rename(RENAME, ADMIN, NEVER)).catch(() => []);
+      await settle(40);
+      agent.behave = obey;
+      const next = world.restart();
+      next.renamer.resume();
+      await settle();
+      const start = { selector: selectorOf('web'), force: false, isDryRun: false };
+      if (when === 'never answered') {
+        const [refused] = await resultsOf(next.starter.start(start, ADMIN, NEVER));
+        t.match(refused, { code: /unavailable|wrong_state/ }, 'nobody else touches it');
+        const create = next.journal.read((stores) => () => next.maker.refuseReserved(stores, 'db'));
+        t.throws(create, { code: 'already_exists', message: 'VM web is being renamed to db' });
+      }
+      await agent.connect();
+      await settle(60);
+      checkVm(t, next, before, 'db');
+      const back = { vm: 'db', name: 'web', isDryRun: false };
+      t.match(await resultsOf(next.renamer.rename(back, ADMIN, NEVER)), [{ code: undefined }]);
+      checkVm(t, next, before, 'web');
+    });
+  }
+  await t.test('its host goes away meanwhile: who waits is told, and it is gone on with', async (t) => {
+    const { world, agent, before } = await makeWorld();
+    agent.behave = () => {
+      agent.kill();
+      return 'silent';
+    };
+    const results = resultsOf(world.renamer.rename(RENAME, ADMIN, NEVER));
+    await settle();
+    await world.timers.advance(320_000);
+    t.match(await results, [{ code: 'unavailable', details: { hint: /gone on with when dom0-1 is back/ } }]);
+    t.match(await resultsOf(world.renamer.rename(RENAME, ADMIN, NEVER)), [{ code: /unavailable|wrong_state/ }]);
+    agent.behave = obey;
+    await agent.connect();
+    await settle(60);
+    checkVm(t, world, before, 'db');
   });
 });

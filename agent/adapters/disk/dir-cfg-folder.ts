@@ -3,7 +3,7 @@
 // - A link that leaves the folder is reported and never followed; one within it stays a link, its target is replaced.
 // - The bytes before a replace are in the backup folder before the file changes.
 import { watch as watchFolder } from 'node:fs';
-import { link, lstat, mkdir, readdir, readFile, realpath, stat, unlink } from 'node:fs/promises';
+import { link, lstat, mkdir, readdir, readFile, realpath, rename, stat, unlink } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { AppError, invalid, messageOf, notFound, wrongState } from '../../../shared/errors.js';
 import type { CfgFile, CfgFolder, CfgText } from '../../ports/cfg-folder.js';
@@ -93,6 +93,21 @@ export class DirCfgFolder implements CfgFolder {
       await syncFolder(dirname(path));
     } catch (error) {
       throw fileError(`${path} cannot be removed`, error);
+    }
+  }
+
+  async move(from: string, to: string): Promise<void> {
+    this.#checkInside(from);
+    this.#checkInside(to);
+    try {
+      const [source, target] = await Promise.all([from, to].map((path) => unlessMissing(lstat(path))));
+      if (source === undefined && target !== undefined) return;
+      if (source === undefined) throw notFound(`There is no file ${from}`, { path: from });
+      if (target !== undefined) throw new AppError('already_exists', `There is a file ${to} already`, { path: to });
+      await rename(from, to);
+      await syncFolder(this.#folder);
+    } catch (error) {
+      throw error instanceof AppError ? error : fileError(`${from} cannot be renamed`, error);
     }
   }
 

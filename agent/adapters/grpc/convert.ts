@@ -26,6 +26,7 @@ import type {
   InterfaceSettings,
   Order,
   OrderAction,
+  RenameOrder,
   SetOrder,
   VifSettings,
 } from '../../domain/order.js';
@@ -181,10 +182,17 @@ function parseAction(action: wire.Order['action']): OrderAction {
       return { kind: 'receive', ...parseReceive(action.value) };
     case 'leave':
       return { kind: 'leave' };
+    case 'rename':
+      return { kind: 'rename', ...parseRename(action.value) };
     case undefined:
       // A newer controller; N and N-1 work together, so it knows which orders an older agent has.
       throw new AppError('invalid', 'The order asks for what this agent does not know', { hint: 'upgrade the agent' });
   }
+}
+
+function parseRename({ name, cfgPath, guest }: wire.RenameVm): RenameOrder {
+  if (cfgPath === '') throw invalid('The order names no cfg', { field: 'cfg_path' });
+  return { name: parseVmName(name), cfgPath, guest: parseGuestSettings(guest ?? { vifs: [], hostname: '' }) };
 }
 
 function parseCopy({ sourceKey, name, uuid, shape }: wire.CopyVm): CopyOrder {

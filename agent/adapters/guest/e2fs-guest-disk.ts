@@ -189,6 +189,13 @@ export class E2fsGuestDisk implements GuestDisk {
     this.#known.delete(cfgPath);
   }
 
+  async follow(from: string, to: string): Promise<void> {
+    const { originals } = this.#options;
+    const bytes = await originals.read(keyOf(from));
+    if (bytes !== undefined) await originals.write(keyOf(to), formatOriginals(to, parseOriginals(bytes)));
+    await this.forget(from);
+  }
+
   async findOpen(cfgPath: string): Promise<GuestChange | undefined> {
     const bytes = await this.#options.changes.read(keyOf(cfgPath));
     return bytes === undefined ? undefined : this.#openChange(parseBlockChange(bytes));

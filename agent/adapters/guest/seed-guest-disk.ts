@@ -125,6 +125,14 @@ export class SeedGuestDisk implements GuestDisk {
     await this.#parts.files.forget(cfgPath);
   }
 
+  async follow(from: string, to: string): Promise<void> {
+    const { originals, files } = this.#parts;
+    const bytes = await originals.read(keyOf(from));
+    if (bytes !== undefined) await originals.write(keyOf(to), bytes);
+    await files.follow(from, to);
+    await this.forget(from);
+  }
+
   async findOpen(cfgPath: string): Promise<GuestChange | undefined> {
     const bytes = await this.#parts.changes.read(keyOf(cfgPath));
     if (bytes === undefined) return this.#parts.files.findOpen(cfgPath);

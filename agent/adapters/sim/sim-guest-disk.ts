@@ -60,6 +60,12 @@ export class SimGuestDisk implements GuestDisk {
     return this.#world.dropGuest(cfgPath);
   }
 
+  async follow(from: string, to: string): Promise<void> {
+    const guest = this.#world.guestOf(from);
+    if (guest !== undefined) await this.#world.putGuest(to, guest);
+    await this.#world.dropGuest(from);
+  }
+
   findOpen(cfgPath: string): Promise<GuestChange | undefined> {
     const isOpen = this.#world.guestOf(cfgPath)?.before !== undefined;
     return Promise.resolve(isOpen ? this.#change(cfgPath) : undefined);

@@ -19,7 +19,7 @@ export interface HostsChange {
   readonly domain: string;
   /** What the host was called; its other names stay. */
   readonly formerHostname: string | undefined;
-  /** First the one that the name stands for. */
+  /** First the one that the name stands for; none: only what 127.0.1.1 is called may change. */
   readonly addresses: readonly Ipv4[];
   /** Those that the guest had: their lines become those of the new ones. */
   readonly formerAddresses: readonly (Ipv4 | undefined)[];
@@ -31,10 +31,10 @@ export interface HostsChange {
  */
 export function setHosts(text: string, change: HostsChange): string {
   const [first] = change.addresses;
-  if (first === undefined) return text;
   const own = new Set([...change.addresses, ...change.formerAddresses].map((each) => each && formatIpv4(each)));
   const names = [...(change.domain === '' ? [] : [`${change.hostname}.${change.domain}`]), change.hostname];
   const former = change.formerHostname === change.hostname ? undefined : change.formerHostname;
+  if (first === undefined && former === undefined) return text;
   const isFormer = (name: string): boolean =>
     former !== undefined && (name === former || name.startsWith(`${former}.`));
   const lines: string[] = [];
@@ -47,11 +47,13 @@ export function setHosts(text: string, change: HostsChange): string {
       const others = rest.filter(
         (name) => !names.includes(name) && !isFormer(name) && !isOldFqdn(name, change.hostname),
       );
-      lines.push(`${isOwn ? formatIpv4(first) : '127.0.1.1'}\t${[...names, ...others].join(' ')}`);
+      lines.push(
+        `${isOwn && first !== undefined ? formatIpv4(first) : '127.0.1.1'}\t${[...names, ...others].join(' ')}`,
+      );
       hasAddress ||= isOwn;
     } else lines.push(line);
   }
-  if (!hasAddress) lines.push(`${formatIpv4(first)}\t${names.join(' ')}`);
+  if (!hasAddress && first !== undefined) lines.push(`${formatIpv4(first)}\t${names.join(' ')}`);
   return lines.map((line) => `${line}\n`).join('');
 }
 

@@ -1,5 +1,6 @@
 import type {
   ConfigureVif as WireVif,
+  ConfigureVm as WireConfigure,
   Order as WireOrder,
   OrderResult,
   VifLease as WireLease,
@@ -10,7 +11,14 @@ import { formatMac } from '../../../shared/domain/mac.js';
 import { imageSourceToWire, installerToWire } from '../../../shared/grpc/make-source.js';
 import { shapeToWire } from '../../../shared/grpc/vm-shape.js';
 import type { InterfaceSettings } from '../../domain/reservation.js';
-import type { ConfigureVif, Order, OrderAction, OrderOutcome, VifLease } from '../../ports/agent-link.js';
+import type {
+  ConfigureGuest,
+  ConfigureVif,
+  Order,
+  OrderAction,
+  OrderOutcome,
+  VifLease,
+} from '../../ports/agent-link.js';
 import { timestampFromMs } from './convert.js';
 import { storesFrom } from './convert-store.js';
 import { lookFrom } from './convert-look.js';
@@ -24,10 +32,7 @@ export function orderToWire(order: Order): WireOrder {
 function actionToWire(action: OrderAction): WireOrder['action'] {
   switch (action.kind) {
     case 'configure':
-      return {
-        $case: 'configure',
-        value: { vifs: action.vifs.map(vifToWire), hostname: action.hostname ?? '' },
-      };
+      return { $case: 'configure', value: guestToWire(action) };
     case 'start':
       return { $case: 'start', value: {} };
     case 'shutdown':
@@ -86,7 +91,15 @@ function actionToWire(action: OrderAction): WireOrder['action'] {
     }
     case 'leave':
       return { $case: 'leave', value: {} };
+    case 'rename': {
+      const { name, cfgPath, guest } = action;
+      return { $case: 'rename', value: { name, cfgPath, guest: guestToWire(guest) } };
+    }
   }
+}
+
+function guestToWire({ vifs, hostname = '' }: ConfigureGuest): WireConfigure {
+  return { vifs: vifs.map(vifToWire), hostname };
 }
 
 function vifToWire(vif: ConfigureVif): WireVif {

@@ -34,6 +34,7 @@ import type { VmLabeler } from '../../services/vm-labeler.js';
 import type { VmDeleter } from '../../services/vm-deleter.js';
 import type { VmMaker } from '../../services/vm-maker.js';
 import type { VmMigrator } from '../../services/vm-migrator.js';
+import type { VmRenamer } from '../../services/vm-renamer.js';
 import type { VmRestorer } from '../../services/vm-restorer.js';
 import type { VmService } from '../../services/vm-service.js';
 import type { VmStarter } from '../../services/vm-starter.js';
@@ -80,6 +81,7 @@ export interface Answerers {
     readonly creator: VmCreator;
     readonly deleter: VmDeleter;
     readonly migrator: VmMigrator;
+    readonly renamer: VmRenamer;
     readonly labeler: VmLabeler;
     readonly service: VmService;
     readonly consoles: ConsoleHub;

@@ -24,6 +24,7 @@ import type { VmLabeler } from '../../services/vm-labeler.js';
 import type { CreateSource } from '../../services/vm-origin.js';
 import type { VmDeleter } from '../../services/vm-deleter.js';
 import type { VmMigrator } from '../../services/vm-migrator.js';
+import type { VmRenamer } from '../../services/vm-renamer.js';
 import type { VmProgress } from '../../services/vm-progress.js';
 import type { VmQuery } from '../../services/vm-query.js';
 import type { VmRestorer } from '../../services/vm-restorer.js';
@@ -49,6 +50,7 @@ export interface VmHandlersOptions {
   readonly images: Pick<ImageService, 'get'>;
   readonly deleter: VmDeleter;
   readonly migrator: VmMigrator;
+  readonly renamer: VmRenamer;
   readonly labeler: VmLabeler;
   readonly service: VmService;
   readonly consoles: ConsoleHub;
@@ -141,6 +143,10 @@ export function vmHandlers(options: VmHandlersOptions): Handlers<VmServiceServer
         timeoutSeconds: secondsFrom(timeoutSeconds || SHUTDOWN_SECONDS, 3_600),
       };
       return tell(options.migrator.migrate(wanted, caller, signal));
+    },
+    rename: ({ vm, name, dryRun }, { caller, signal }) => {
+      const wanted = { vm: textFrom(vm, 'vm', 400), name: textFrom(name, 'name', 128), isDryRun: dryRun };
+      return tell(options.renamer.rename(wanted, caller, signal));
     },
     delete: (request, { caller, signal }) => tell(deleter.delete(verbRequestFrom(request), caller, signal)),
     wait: ({ selector, condition, timeoutSeconds }, { signal }) => {

@@ -153,35 +153,43 @@ export const create: Group = {
         },
       ],
       [
-        'vm clone --on makes a copy on the other dom0, which starts and answers',
+        'vm clone --on makes a copy on the other dom0, which starts and answers by the name that it was given since',
         async () => {
           const source = (await find(lab, 'web-1')).host;
           const other = lab.hosts.find((host) => host !== source) ?? '';
           await domherd(lab, 'vm shutdown web-1 --timeout 3m');
           await domherd(lab, `vm clone web-1 twin --on ${other}`);
-          equal((await find(lab, 'twin')).host, other);
-          await startAndReach(lab, 'twin');
-          equal(await logIn(lab, 'twin'), 'twin');
+          const { vifs } = await find(lab, 'twin');
+          await domherd(lab, 'vm rename twin sister');
+          const sister = await find(lab, 'sister');
+          equal(sister.host, other);
+          deepEqual(sister.vifs[0]?.lease?.address, vifs[0]?.lease?.address);
+          equal(
+            (await lab.must(other, 'ls /etc/xen/sister.cfg /etc/xen/twin.cfg || true')).trim(),
+            '/etc/xen/sister.cfg',
+          );
+          await startAndReach(lab, 'sister');
+          equal(await logIn(lab, 'sister'), 'sister');
         },
       ],
       [
         'vm migrate --cold moves it back, with its address',
         async () => {
-          const { vifs, host } = await find(lab, 'twin');
+          const { vifs, host } = await find(lab, 'sister');
           const to = lab.hosts.find((each) => each !== host) ?? '';
-          await domherd(lab, `vm migrate twin --to ${to} --cold`);
-          const moved = await find(lab, 'twin');
+          await domherd(lab, `vm migrate sister --to ${to} --cold`);
+          const moved = await find(lab, 'sister');
           equal(moved.host, to);
           deepEqual(moved.vifs[0]?.lease?.address, vifs[0]?.lease?.address);
-          await domherd(lab, 'vm wait twin --for=ssh --timeout 5m');
+          await domherd(lab, 'vm wait sister --for=ssh --timeout 5m');
           equal(await isPinged(lab, vifs[0]?.lease?.address ?? ''), true);
-          equal((await lab.must(host, 'find /etc/xen /opt/xen -name "*twin*"')).trim(), '');
+          equal((await lab.must(host, 'find /etc/xen /opt/xen -name "*twin*" -o -name "*sister*"')).trim(), '');
         },
       ],
       [
         'vm delete leaves nothing of them, their leases rest, and the dom0s are as they were',
         async () => {
-          const all = `${WEB} twin snap`;
+          const all = `${WEB} sister snap`;
           await domherd(lab, `vm shutdown ${all} --timeout 3m --then destroy`);
           await domherd(lab, `vm delete ${all} --yes`);
           equal((await lab.must('dom0-2', 'lvs --noheadings -o lv_name lab')).trim(), 'golden-disk');

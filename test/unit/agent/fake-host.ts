@@ -3,6 +3,8 @@
 import { Readable } from 'node:stream';
 import { pino } from 'pino';
 import { RecordCopyLog } from '../../../agent/adapters/disk/record-copy-log.js';
+import { RecordRenameLog } from '../../../agent/adapters/disk/record-rename-log.js';
+import { VmRenamer } from '../../../agent/services/rename-vm.js';
 import { RecordFormerCfgs } from '../../../agent/adapters/disk/record-former-cfgs.js';
 import { makeCarryOut } from '../../../agent/services/carry-out.js';
 import type { VmConfigurer } from '../../../agent/services/configure-vm.js';
@@ -197,6 +199,25 @@ export class FakeHost implements Toolstack, CfgFolder, GuestDisk, WireProbe, Hos
     const now = this.files.get(path);
     if (now !== undefined && now !== before) throw new AppError('raced', 'changed');
     this.files.delete(path);
+  }
+
+  async move(from: string, to: string): Promise<void> {
+    this.#call('move');
+    const text = this.files.get(from);
+    if (text === undefined && this.files.has(to)) return;
+    if (text === undefined) throw notFound(`no ${from}`);
+    if (this.files.has(to)) throw new AppError('already_exists', to);
+    this.files.delete(from);
+    this.files.set(to, text);
+  }
+
+  async follow(from: string, to: string): Promise<void> {
+    this.#call('follow');
+    for (const guests of [this.guests, this.originalGuests]) {
+      if (!guests.has(from)) continue;
+      guests.set(to, guests.get(from));
+      guests.delete(from);
+    }
   }
 
   async renew({ cfgPath }: Guest): Promise<readonly string[]> {
@@ -403,6 +424,17 @@ export function carryOutOf(
     if (host.consoleLog instanceof AppError) throw host.consoleLog;
     return Readable.from([host.consoleLog]);
   };
+  const renames = new RecordRenameLog(new MemoryRecordStore());
+  const { autostart } = host;
+  const renaming = { cfgFolder: host, guestDisk: host, formerCfgs, copies, autostart, renames, configurer, log };
   const looker = new VmLooker({ cfgFolder: host, disks, copies, consoles: { openLog }, clock: new ManualClock() });
-  return makeCarryOut({ observer, ...means, ...transferring, consoles, setter, looker });
+  return makeCarryOut({
+    observer,
+    ...means,
+    ...transferring,
+    consoles,
+    setter,
+    looker,
+    renamer: new VmRenamer(renaming),
+  });
 }

@@ -245,6 +245,7 @@ export interface Order {
     | { $case: "send"; value: SendVm }
     | { $case: "receive"; value: ReceiveVm }
     | { $case: "leave"; value: LeaveVm }
+    | { $case: "rename"; value: RenameVm }
     | { $case: "look"; value: LookAtVm }
     | undefined;
 }
@@ -362,6 +363,19 @@ export interface SetVm {
  */
 export interface SetAutostart {
   on: boolean;
+}
+
+/**
+ * Gives a stopped VM another name: in its cfg, as the cfg's file name, in its guest; what starts it at boot follows, its disks
+ * stay where they are. All of it or nothing, and gone on with after a death. Repeated when it has that name it does nothing.
+ * Errors: as ConfigureVm; ALREADY_EXISTS (a file of that name).
+ */
+export interface RenameVm {
+  name: string;
+  /** Of its cfg from then on, and so its vm_key; in the same folder. */
+  cfgPath: string;
+  /** The hostname that its guest gets, and the vifs that it is addressed with, for what of its files names both. */
+  guest: ConfigureVm | undefined;
 }
 
 /**
@@ -2404,6 +2418,9 @@ export const Order: MessageFns<Order> = {
       case "leave":
         LeaveVm.encode(message.action.value, writer.uint32(162).fork()).join();
         break;
+      case "rename":
+        RenameVm.encode(message.action.value, writer.uint32(170).fork()).join();
+        break;
       case "look":
         LookAtVm.encode(message.action.value, writer.uint32(218).fork()).join();
         break;
@@ -2592,6 +2609,14 @@ export const Order: MessageFns<Order> = {
             message.action = { $case: "leave", value: LeaveVm.decode(reader, reader.uint32()) };
             continue;
           }
+          case 21: {
+            if (tag !== 170) {
+              break;
+            }
+
+            message.action = { $case: "rename", value: RenameVm.decode(reader, reader.uint32()) };
+            continue;
+          }
           case 27: {
             if (tag !== 218) {
               break;
@@ -2726,6 +2751,12 @@ export const Order: MessageFns<Order> = {
       case "leave": {
         if (object.action?.value !== undefined && object.action?.value !== null) {
           message.action = { $case: "leave", value: LeaveVm.fromPartial(object.action.value) };
+        }
+        break;
+      }
+      case "rename": {
+        if (object.action?.value !== undefined && object.action?.value !== null) {
+          message.action = { $case: "rename", value: RenameVm.fromPartial(object.action.value) };
         }
         break;
       }
@@ -3764,6 +3795,87 @@ export const SetAutostart: MessageFns<SetAutostart> = {
   fromPartial<I extends Exact<DeepPartial<SetAutostart>, I>>(object: I): SetAutostart {
     const message = createBaseSetAutostart();
     message.on = object.on ?? false;
+    return message;
+  },
+};
+
+function createBaseRenameVm(): RenameVm {
+  return { name: "", cfgPath: "", guest: undefined };
+}
+
+export const RenameVm: MessageFns<RenameVm> = {
+  encode(message: RenameVm, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.name !== "") {
+      writer.uint32(10).string(message.name);
+    }
+    if (message.cfgPath !== "") {
+      writer.uint32(18).string(message.cfgPath);
+    }
+    if (message.guest !== undefined) {
+      ConfigureVm.encode(message.guest, writer.uint32(26).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RenameVm {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRenameVm();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.cfgPath = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.guest = ConfigureVm.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<RenameVm>, I>>(base?: I): RenameVm {
+    return RenameVm.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<RenameVm>, I>>(object: I): RenameVm {
+    const message = createBaseRenameVm();
+    message.name = object.name ?? "";
+    message.cfgPath = object.cfgPath ?? "";
+    message.guest = (object.guest !== undefined && object.guest !== null)
+      ? ConfigureVm.fromPartial(object.guest)
+      : undefined;
     return message;
   },
 };

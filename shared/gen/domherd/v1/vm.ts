@@ -566,6 +566,14 @@ export interface SetAutostartRequest {
   on: boolean;
 }
 
+export interface RenameVmRequest {
+  requestId: string;
+  /** NAME, or NAME@HOST. */
+  vm: string;
+  name: string;
+  dryRun: boolean;
+}
+
 function createBaseVm(): Vm {
   return {
     id: 0,
@@ -4790,6 +4798,97 @@ export const SetAutostartRequest: MessageFns<SetAutostartRequest> = {
   },
 };
 
+function createBaseRenameVmRequest(): RenameVmRequest {
+  return { requestId: "", vm: "", name: "", dryRun: false };
+}
+
+export const RenameVmRequest: MessageFns<RenameVmRequest> = {
+  encode(message: RenameVmRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.requestId !== "") {
+      writer.uint32(10).string(message.requestId);
+    }
+    if (message.vm !== "") {
+      writer.uint32(18).string(message.vm);
+    }
+    if (message.name !== "") {
+      writer.uint32(26).string(message.name);
+    }
+    if (message.dryRun !== false) {
+      writer.uint32(32).bool(message.dryRun);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RenameVmRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRenameVmRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.requestId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.vm = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.dryRun = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<RenameVmRequest>, I>>(base?: I): RenameVmRequest {
+    return RenameVmRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<RenameVmRequest>, I>>(object: I): RenameVmRequest {
+    const message = createBaseRenameVmRequest();
+    message.requestId = object.requestId ?? "";
+    message.vm = object.vm ?? "";
+    message.name = object.name ?? "";
+    message.dryRun = object.dryRun ?? false;
+    return message;
+  },
+};
+
 /** VMs: the domUs of all hosts. */
 export type VmServiceService = typeof VmServiceService;
 export const VmServiceService = {
@@ -4985,6 +5084,20 @@ export const VmServiceService = {
     responseSerialize: (value: VmProgress): Buffer => Buffer.from(VmProgress.encode(value).finish()),
     responseDeserialize: (value: Buffer): VmProgress => VmProgress.decode(value),
   },
+  /**
+   * Gives a stopped VM another name: cfg, the cfg's file, hostname of the guest; what it has (id, leases, MACs, labels, autostart)
+   * stays its own, and its disks stay where they are. All of it or nothing, whatever dies meanwhile. Errors: NOT_FOUND,
+   * INVALID_ARGUMENT. As its result: FAILED_PRECONDITION (not stopped), ALREADY_EXISTS (name), UNAVAILABLE.
+   */
+  rename: {
+    path: "/domherd.v1.VmService/Rename" as const,
+    requestStream: false as const,
+    responseStream: true as const,
+    requestSerialize: (value: RenameVmRequest): Buffer => Buffer.from(RenameVmRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): RenameVmRequest => RenameVmRequest.decode(value),
+    responseSerialize: (value: VmProgress): Buffer => Buffer.from(VmProgress.encode(value).finish()),
+    responseDeserialize: (value: Buffer): VmProgress => VmProgress.decode(value),
+  },
   /** Ends when every selected VM meets the condition; results tell those that did not in time (DEADLINE_EXCEEDED). */
   wait: {
     path: "/domherd.v1.VmService/Wait" as const,
@@ -5103,6 +5216,12 @@ export interface VmServiceServer extends UntypedServiceImplementation {
    * there), RESOURCE_EXHAUSTED, UNAVAILABLE.
    */
   migrate: handleServerStreamingCall<MigrateVmsRequest, VmProgress>;
+  /**
+   * Gives a stopped VM another name: cfg, the cfg's file, hostname of the guest; what it has (id, leases, MACs, labels, autostart)
+   * stays its own, and its disks stay where they are. All of it or nothing, whatever dies meanwhile. Errors: NOT_FOUND,
+   * INVALID_ARGUMENT. As its result: FAILED_PRECONDITION (not stopped), ALREADY_EXISTS (name), UNAVAILABLE.
+   */
+  rename: handleServerStreamingCall<RenameVmRequest, VmProgress>;
   /** Ends when every selected VM meets the condition; results tell those that did not in time (DEADLINE_EXCEEDED). */
   wait: handleServerStreamingCall<WaitVmsRequest, VmProgress>;
   /**
@@ -5303,6 +5422,17 @@ export interface VmServiceClient extends Client {
   migrate(request: MigrateVmsRequest, options?: Partial<CallOptions>): ClientReadableStream<VmProgress>;
   migrate(
     request: MigrateVmsRequest,
+    metadata?: Metadata,
+    options?: Partial<CallOptions>,
+  ): ClientReadableStream<VmProgress>;
+  /**
+   * Gives a stopped VM another name: cfg, the cfg's file, hostname of the guest; what it has (id, leases, MACs, labels, autostart)
+   * stays its own, and its disks stay where they are. All of it or nothing, whatever dies meanwhile. Errors: NOT_FOUND,
+   * INVALID_ARGUMENT. As its result: FAILED_PRECONDITION (not stopped), ALREADY_EXISTS (name), UNAVAILABLE.
+   */
+  rename(request: RenameVmRequest, options?: Partial<CallOptions>): ClientReadableStream<VmProgress>;
+  rename(
+    request: RenameVmRequest,
     metadata?: Metadata,
     options?: Partial<CallOptions>,
   ): ClientReadableStream<VmProgress>;

@@ -3,11 +3,14 @@ import t from 'tap';
 import { AppError } from '../../../../shared/errors.js';
 import { parseIpv4 } from '../../../../shared/domain/ipv4.js';
 import { parseMac } from '../../../../shared/domain/mac.js';
+import { RecordCopyLog } from '../../../../agent/adapters/disk/record-copy-log.js';
 import { RecordFormerCfgs } from '../../../../agent/adapters/disk/record-former-cfgs.js';
 import { RecordIntentLog } from '../../../../agent/adapters/disk/record-intent-log.js';
+import { RecordRenameLog } from '../../../../agent/adapters/disk/record-rename-log.js';
 import type { OrderAction } from '../../../../agent/domain/order.js';
 import { VmConfigurer } from '../../../../agent/services/configure-vm.js';
 import { Observer } from '../../../../agent/services/observe.js';
+import { VmRenamer } from '../../../../agent/services/rename-vm.js';
 import { MemoryRecordStore } from '../../../fakes/memory-record-store.js';
 import { carryOutOf, FakeHost } from '../fake-host.js';
 
@@ -44,7 +47,17 @@ class Death {
   }
 }
 
-const CHANGING = new Set<PropertyKey>(['replace', 'write', 'restore', 'keep', 'undo', 'remove']);
+const CHANGING = new Set<PropertyKey>([
+  'replace',
+  'write',
+  'restore',
+  'keep',
+  'undo',
+  'remove',
+  'move',
+  'follow',
+  'set',
+]);
 
 function mortal<T extends object>(target: T, death: Death): T {
   return new Proxy(target, {
@@ -281,4 +294,112 @@ t.test('what is kept of a cfg, when its record is damaged', async (t) => {
   const written = dom0.look();
   await t.rejects(dom0.order(RESTORE), { code: 'wrong_state', details: { hint: new RegExp(`cfg-originals/${key}`) } });
   t.same(dom0.look(), written);
+});
+
+/** A VM that was made here, addressed, and starts when its host boots; it is to be called "web". */
+class NamedDom0 extends Dom0 {
+  readonly copies = new MemoryRecordStore();
+  readonly renames = new MemoryRecordStore();
+  readonly to = '/xen/web.cfg';
+
+  static async ofCopy(): Promise<NamedDom0> {
+    const dom0 = new NamedDom0();
+    const { host, key: cfgPath } = dom0;
+    await new RecordCopyLog(dom0.copies).put({ cfgPath, cfgText: '', disks: [], isWhole: true });
+    await dom0.order(addressAction(7));
+    host.started.add(cfgPath);
+    return dom0;
+  }
+
+  renamer(death = new Death()): VmRenamer {
+    const host = mortal(this.host, death);
+    return new VmRenamer({
+      ...{ cfgFolder: host, guestDisk: host, configurer: this.agent(death), log: LOG },
+      autostart: mortal(this.host.autostart, death),
+      formerCfgs: new RecordFormerCfgs(mortal(this.originals, death)),
+      copies: new RecordCopyLog(mortal(this.copies, death)),
+      renames: new RecordRenameLog(mortal(this.renames, death)),
+    });
+  }
+
+  async rename(death?: Death): Promise<readonly string[]> {
+    const vm = await new Observer(this.host, this.host, this.host).find(this.key);
+    const { vifs } = addressAction(7) as Extract<OrderAction, { kind: 'configure' }>;
+    const order = { name: 'web', cfgPath: this.to, guest: { vifs, hostname: 'web' } };
+    return this.renamer(death).rename(vm!, order, () => undefined, NEVER);
+  }
+
+  /** All that carries its name, each told by what it leads to. */
+  async names() {
+    const { host } = this;
+    const former = new RecordFormerCfgs(this.originals);
+    const kept = await Promise.all([this.key, this.to].map((path) => former.find(path)));
+    return {
+      files: [...host.files.keys()],
+      cfgs: [...host.files.values()].map((text) => /name = '(.*)'/.exec(text)?.[1]),
+      guests: [...host.guests].map(([path, { hostname, addresses }]) => [path, hostname, addresses.size]),
+      originals: [...host.originalGuests.keys()],
+      former: kept.map((one) => one?.kind === 'kept' && /name = '(.*)'/.exec(one.text)?.[1]),
+      copies: (await new RecordCopyLog(this.copies).list()).map(({ cfgPath, isWhole }) => [cfgPath, isWhole]),
+      started: [...host.started],
+      open: this.openRecords() + this.renames.records.size,
+    };
+  }
+}
+
+t.test('a VM is renamed with all that carries its name; death at any step leaves the old or the new one', async (t) => {
+  const base = await NamedDom0.ofCopy();
+  const before = await base.names();
+  t.same(await base.rename(), []);
+  const renamed = await base.names();
+  t.strictSame(renamed, {
+    ...{ files: ['/xen/web.cfg'], cfgs: ['web'], guests: [['/xen/web.cfg', 'web', 1]], originals: ['/xen/web.cfg'] },
+    ...{ former: [false, 'web'], copies: [['/xen/web.cfg', true]], started: ['/xen/web.cfg'], open: 0 },
+  });
+  const seen = new Set<string>();
+  let steps = 0;
+  for (let died = true; died; steps++) {
+    const dom0 = await NamedDom0.ofCopy();
+    const death = new Death(steps);
+    await dom0.rename(death).catch(() => undefined);
+    died = death.hasCome;
+    // Whoever comes next may die too.
+    for (const ticks of [3, 9, undefined]) {
+      const next = new Death(ticks);
+      await dom0.agent(next).recover();
+      await dom0.renamer(next).recover();
+    }
+    const names = await dom0.names();
+    const isNew = names.files[0] === dom0.to;
+    t.strictSame(names, isNew ? renamed : before, `death at step ${String(steps)}`);
+    seen.add(isNew ? 'new' : 'old');
+    if (isNew) continue;
+    await dom0.rename();
+    t.strictSame(await dom0.names(), renamed, 'and it can be renamed then');
+  }
+  t.ok(steps > 30, `${String(steps)} steps`);
+  t.strictSame([...seen], ['old', 'new']);
+});
+
+t.test('a rename that cannot be leaves everything, and one that comes again is done', async (t) => {
+  const dom0 = await NamedDom0.ofCopy();
+  const { host } = dom0;
+  const before = await dom0.names();
+  host.files.set(dom0.to, "name = 'x'\n");
+  await t.rejects(dom0.rename(), { code: 'already_exists', message: /web\.cfg/ });
+  host.files.delete(dom0.to);
+  host.faults.set('write', new AppError('wrong_state', 'in use'));
+  await t.rejects(dom0.rename(), { code: 'wrong_state' });
+  host.faults.clear();
+  await host.create(dom0.key);
+  await t.rejects(dom0.rename(), { code: 'wrong_state', details: { hint: 'domherd vm shutdown domU' } });
+  host.domains.clear();
+  t.strictSame(await dom0.names(), before);
+  const action: OrderAction = { kind: 'rename', name: 'web', cfgPath: dom0.to, guest: { vifs: [], hostname: 'web' } };
+  host.guests.clear();
+  t.match(await dom0.order(action), { vm: { key: dom0.to, name: 'web' }, warnings: [/cannot be looked into/] });
+  const files = [...host.files];
+  t.match(await dom0.order(action), { vm: { key: dom0.to, name: 'web' }, warnings: [] });
+  t.strictSame([...host.files], files);
+  await t.rejects(dom0.order({ ...action, name: 'db', cfgPath: '/xen/db.cfg' }), { code: 'not_found' });
 });

@@ -1,0 +1,28 @@
+import type { VmJob } from '../domain/vm-job.js';
+import type { HostId, Vm } from '../domain/vm.js';
+import type { VmJobStore } from '../ports/store.js';
+
+/** From before its host is told until that has said what became of it; the job's name is the VM's new one. */
+export const RENAME_JOB = 'rename';
+
+export interface RenameData {
+  readonly vmId: Vm['id'];
+  readonly formerName: string;
+  readonly formerKey: string;
+  readonly actor: string;
+}
+
+export interface Rename extends RenameData {
+  readonly hostId: HostId;
+  readonly name: string;
+  /** Its key from then on. */
+  readonly key: string;
+}
+
+export function renameOf({ hostId, vmKey, name, data }: VmJob): Rename {
+  return { ...(JSON.parse(data) as RenameData), hostId, key: vmKey, name };
+}
+
+export function liveRenames(jobs: VmJobStore): readonly Rename[] {
+  return jobs.listLive(RENAME_JOB).map(renameOf);
+}
