@@ -8,6 +8,7 @@ import { isNewDeployment } from './domain/deployment.js';
 import type { Identity } from './domain/identity.js';
 import type { AgentRecord } from './ports/agent-record.js';
 import type { DeploymentRecord, EventBacklog, LeaseBook } from './ports/boot-record.js';
+import type { Arrivals } from './ports/arrivals.js';
 import type { BootFiles } from './ports/boot-files.js';
 import type { Autostart } from './ports/autostart.js';
 import type { Bridges } from './ports/bridges.js';
@@ -29,6 +30,7 @@ import type { Installer } from './ports/installer.js';
 import type { IntentLog } from './ports/intent-log.js';
 import type { Joiner } from './ports/joiner.js';
 import type { KeyMaker } from './ports/key-maker.js';
+import type { LiveMover } from './ports/live-mover.js';
 import type { OrderJournal } from './ports/order-journal.js';
 import type { RenameLog } from './ports/rename-log.js';
 import type { SeedMaker } from './ports/seed-maker.js';
@@ -37,6 +39,7 @@ import type { TransferLink } from './ports/transfer-link.js';
 import type { WireProbe } from './ports/wire-probe.js';
 import { BacklogNews } from './services/backlog-news.js';
 import { makeCarryOut } from './services/carry-out.js';
+import { LiveMigrator } from './services/live-migrator.js';
 import { VmConfigurer } from './services/configure-vm.js';
 import { ConsoleServer } from './services/console-server.js';
 import { VmCopier } from './services/copy-vm.js';
@@ -75,6 +78,9 @@ export interface AgentParts {
   readonly hostFiles: HostFiles;
   /** What VMs were made of here. */
   readonly copies: CopyLog;
+  /** Takes domains to other hosts while they run. */
+  readonly mover: LiveMover;
+  readonly arrivals: Arrivals;
   readonly wire: WireProbe;
   readonly bridges: Bridges;
   readonly consoles: Consoles;
@@ -140,7 +146,8 @@ export class AgentApp {
     this.#renamer = new VmRenamer({ ...parts, configurer: this.#configurer });
     const storeWatch = new StoreWatch(parts);
     const rest = { consoles: this.#consoles, setter, looker: new VmLooker(parts), renamer: this.#renamer };
-    const carryOut = storeWatch.noting(makeCarryOut({ observer, ...means, ...rest }));
+    const live = new LiveMigrator({ ...parts, observer, maker: this.#maker });
+    const carryOut = storeWatch.noting(makeCarryOut({ observer, ...means, ...rest, live }));
     this.#orders = new OrderRunner({
       ...parts,
       carryOut: leaseMemory.noting(carryOut),
@@ -174,6 +181,9 @@ export class AgentApp {
     const { toolstack, cfgFolder } = this.#parts;
     const { host, deploymentId } = await this.#boundIdentity();
     await this.#maker.recover();
+    await this.#parts.mover.recover().catch((error: unknown) => {
+      this.#log.error({ err: error }, 'what a migration left open could not be closed');
+    });
     await this.#imager.recover();
     await this.#configurer.recover();
     await this.#renamer.recover();

@@ -8,6 +8,7 @@ import { DirIdentityStore } from './adapters/disk/dir-identity-store.js';
 import { DirRecordStore } from './adapters/disk/dir-record-store.js';
 import { FileAgentRecord } from './adapters/disk/file-agent-record.js';
 import { FileOrderJournal } from './adapters/disk/file-order-journal.js';
+import { RecordArrivals } from './adapters/disk/record-arrivals.js';
 import { RecordFormerCfgs } from './adapters/disk/record-former-cfgs.js';
 import { RecordCopyLog } from './adapters/disk/record-copy-log.js';
 import { RecordIntentLog } from './adapters/disk/record-intent-log.js';
@@ -68,6 +69,7 @@ export async function openSimParts(options: SimAgentOptions): Promise<AgentParts
     diskContent: simFiles,
     hostFiles: simFiles,
     copies: new RecordCopyLog(new DirRecordStore(join(stateDir, 'copies'))),
+    arrivals: new RecordArrivals(new DirRecordStore(join(stateDir, 'arrivals'))),
     clock,
     link: new GrpcControllerLink(clock),
     joiner: new GrpcJoiner(),

@@ -1,4 +1,5 @@
 import { mkdir, rm } from 'node:fs/promises';
+import { userInfo } from 'node:os';
 import { join } from 'node:path';
 import type { Logger } from 'pino';
 import { AppError } from '../shared/errors.js';
@@ -14,10 +15,12 @@ import { FileAgentRecord } from './adapters/disk/file-agent-record.js';
 import { HostDiskStore } from './adapters/disk/host-disk-store.js';
 import { SystemStores } from './adapters/disk/system-stores.js';
 import { FileOrderJournal } from './adapters/disk/file-order-journal.js';
+import { RecordArrivals } from './adapters/disk/record-arrivals.js';
 import { RecordFormerCfgs } from './adapters/disk/record-former-cfgs.js';
 import { RecordCopyLog } from './adapters/disk/record-copy-log.js';
 import { RecordIntentLog } from './adapters/disk/record-intent-log.js';
 import { RecordRenameLog } from './adapters/disk/record-rename-log.js';
+import { RootAuthorizedKeys } from './adapters/disk/root-authorized-keys.js';
 import { GrpcControllerLink } from './adapters/grpc/grpc-controller-link.js';
 import { GrpcImageFeed } from './adapters/grpc/grpc-image-feed.js';
 import { GrpcJoiner } from './adapters/grpc/grpc-joiner.js';
@@ -37,6 +40,7 @@ import { usualConsolePlaces, XlConsoles } from './adapters/xl/xl-consoles.js';
 import { Dom0BootFiles } from './adapters/xl/dom0-boot-files.js';
 import { findXenHost, type XenPlaces } from './adapters/xl/xen-host.js';
 import { XlHostReport } from './adapters/xl/xl-host-report.js';
+import { livePlaces, XlLiveMover } from './adapters/xl/xl-live-mover.js';
 import { XlToolstack } from './adapters/xl/xl-toolstack.js';
 import type { AgentParts } from './app.js';
 
@@ -106,6 +110,13 @@ export async function openXlParts(options: XlAgentOptions): Promise<AgentParts> 
     diskContent: dom0Files,
     hostFiles: dom0Files,
     copies: new RecordCopyLog(new DirRecordStore(join(stateDir, 'copies'))),
+    mover: new XlLiveMover({
+      ...{ exec, host, workFolder, random: Math.random, doorFolder: join(stateDir, 'doors') },
+      ...{ domidOf: (name) => toolstack.domidOf(name), userOf: (path) => use.userOf(path) },
+      keys: new RootAuthorizedKeys(join(userInfo().homedir, '.ssh')),
+      places: livePlaces(),
+    }),
+    arrivals: new RecordArrivals(new DirRecordStore(join(stateDir, 'arrivals'))),
     wire: new ArpingProbe(exec, noBridge),
     bridges: new SysfsBridges({ xlConfPath: join(xenDir, 'xl.conf') }),
     autostart: new DirAutostart(join(xenDir, 'auto')),

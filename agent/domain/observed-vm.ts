@@ -1,5 +1,6 @@
 import type { Ipv4 } from '../../shared/domain/ipv4.js';
 import { parseMac } from '../../shared/domain/mac.js';
+import { awayNameOf, incomingNameOf } from './live-move.js';
 import type { Domain, ObservedVif, ObservedVm } from './vm.js';
 import type { XlCfg } from './xl-cfg/syntax.js';
 import { listVifs, type Vif } from './xl-cfg/vif.js';
@@ -31,6 +32,11 @@ export function describeVms(files: readonly CfgFact[], domains: readonly Domain[
     if (name === undefined) return namelessVm(file);
     const domain = domains.find((one) => one.name === name && !hasOtherUuid(file, one));
     if (domain !== undefined) claimed.add(domain.uuid);
+    const moving = domain === undefined ? movingOf(file, name, domains) : undefined;
+    if (moving !== undefined) {
+      claimed.add(moving.uuid);
+      return movingVm(name, file, moving);
+    }
     return cfgVm(name, file, domain, rivalOf(file, name, domain, files)?.path);
   });
   return [...ofFiles, ...domains.filter(({ uuid }) => !claimed.has(uuid)).map(domainVm)];
@@ -39,6 +45,22 @@ export function describeVms(files: readonly CfgFact[], domains: readonly Domain[
 /** Of `domU` for `/etc/xen/domU.cfg`. */
 export function nameOfPath(path: string): string {
   return path.slice(path.lastIndexOf('/') + 1).replace(/\.cfg$/, '');
+}
+
+/** Its domain on the way from this host or to it, as xl calls it then. */
+function movingOf(file: ParsedCfg, name: string, domains: readonly Domain[]): Domain | undefined {
+  const names = [awayNameOf(name), incomingNameOf(name)];
+  return domains.find((domain) => names.includes(domain.name) && !hasOtherUuid(file, domain));
+}
+
+// Where it runs is not decided, or not to be seen from here: `unknown`, not `stopped`.
+function movingVm(name: string, file: ParsedCfg, { uuid, name: present }: Domain): ObservedVm {
+  return {
+    ...vmOfCfg(name, file),
+    uuid,
+    state: 'unknown',
+    problem: `its domain is called ${present}: it is being migrated`,
+  };
 }
 
 /** Another file that the domain may just as well have been made of. */

@@ -2,6 +2,7 @@ import type { ErrorCode, ErrorDetails } from '../../shared/errors.js';
 import type { Ipv4 } from '../../shared/domain/ipv4.js';
 import type { VmSetting } from '../../shared/domain/vm-setting.js';
 import type { HostStore } from '../../shared/domain/host-store.js';
+import type { LiveAdmission, LiveOffer } from '../../shared/domain/live-migration.js';
 import type { Mac } from '../../shared/domain/mac.js';
 import type { CopySettings } from './copy-plan.js';
 import type { MakeSettings } from './image/image-plan.js';
@@ -67,6 +68,21 @@ export type OrderAction =
   | { readonly kind: 'leave' }
   /** Gives it another name. */
   | ({ readonly kind: 'rename' } & RenameOrder)
+  /** Tells what another host has to know before it goes there live. */
+  | { readonly kind: 'offer'; readonly migrationId: string }
+  /** Checks that, and lets it in. */
+  | { readonly kind: 'admit'; readonly migrationId: string; readonly offer: LiveOffer }
+  /** Sends it. */
+  | {
+      readonly kind: 'handOver';
+      readonly migrationId: string;
+      readonly offer: LiveOffer;
+      readonly admission: LiveAdmission;
+    }
+  /** Tells whether it has come, and lets nothing in any more. */
+  | { readonly kind: 'settleArrival'; readonly migrationId: string }
+  /** Ends what is left of it where it was, its cfg included if it is the other host's now. */
+  | { readonly kind: 'settleDeparture'; readonly migrationId: string; readonly isMoved: boolean }
   /** Tells what disks are kept in, whatever VM is named. */
   | { readonly kind: 'readStores' }
   /** Hands its console on, or its log. */
@@ -134,6 +150,10 @@ export interface OrderResult {
   readonly stores?: readonly HostStore[] | undefined;
   /** Of an order to look. */
   readonly look?: VmLook | undefined;
+  /** Of `offer`. */
+  readonly offer?: LiveOffer | undefined;
+  /** Of `admit`. */
+  readonly admission?: LiveAdmission | undefined;
 }
 
 export interface OrderProgress {

@@ -8,6 +8,7 @@ import type { VmConfigurer } from './configure-vm.js';
 import type { ConsoleServer } from './console-server.js';
 import type { VmCopier } from './copy-vm.js';
 import type { Observer } from './observe.js';
+import type { LiveMigrator } from './live-migrator.js';
 import type { VmReceiver } from './receive-vm.js';
 import type { VmSender } from './send-vm.js';
 import type { CarryOut, Outcome, ReportProgress } from './order-runner.js';
@@ -31,6 +32,7 @@ export interface CarryOutParts {
   readonly setter: VmSetter;
   readonly looker: VmLooker;
   readonly renamer: VmRenamer;
+  readonly live: LiveMigrator;
 }
 
 /**
@@ -49,6 +51,20 @@ export function makeCarryOut({ observer, ...parts }: CarryOutParts): CarryOut {
       return { vm: await observer.find(order.vmKey), warnings };
     }
     if (action.kind === 'rename') return renameVm(order.vmKey, action, observer, { ...parts, progress, signal });
+    if (action.kind === 'admit') {
+      progress('look at its disks');
+      const admission = await parts.live.admit(order.vmKey, action.migrationId, action.offer, signal);
+      return { vm: await observer.find(order.vmKey), warnings: [], admission };
+    }
+    if (action.kind === 'settleArrival') {
+      await parts.live.settleArrival(order.vmKey, action.migrationId, signal);
+      return { vm: await observer.find(order.vmKey), warnings: [] };
+    }
+    if (action.kind === 'settleDeparture') {
+      const left = await observer.find(order.vmKey);
+      await parts.live.settleDeparture(left, action.migrationId, action.isMoved, signal);
+      return { vm: await observer.find(order.vmKey), warnings: [] };
+    }
     // Of a VM that is to be made there is only the one that it is made of.
     const key = action.kind === 'copy' ? action.sourceKey : order.vmKey;
     const vm = await observer.find(key);
@@ -56,6 +72,10 @@ export function makeCarryOut({ observer, ...parts }: CarryOutParts): CarryOut {
     if (vm === undefined) throw notFound(`There is no VM ${key} on this host`, { vmKey: key });
     // Told beside other orders of the VM: what it was before one of them is no news after it.
     if (action.kind === 'look') return { vm: undefined, warnings: [], look: await parts.looker.look(vm, signal) };
+    if (action.kind === 'offer') {
+      progress('look at its disks');
+      return { vm, warnings: [], offer: await parts.live.offer(vm, action.migrationId, signal) };
+    }
     const warnings: string[] = [];
     await act({ ...order, action }, vm, { ...parts, progress, signal, warnings });
     return { vm: await observer.find(order.vmKey), warnings };
@@ -86,7 +106,10 @@ interface Means extends Omit<CarryOutParts, 'observer'> {
 
 /** Of a VM that is there. */
 type ActOrder = Omit<Order, 'action'> & {
-  readonly action: Exclude<OrderAction, { kind: 'make' | 'receive' | 'look' | 'rename' }>;
+  readonly action: Exclude<
+    OrderAction,
+    { kind: 'make' | 'receive' | 'look' | 'rename' | 'offer' | 'admit' | 'settleArrival' | 'settleDeparture' }
+  >;
 };
 type ShutdownAction = Extract<OrderAction, { kind: 'shutdown' }>;
 
@@ -119,6 +142,8 @@ async function act({ action, vmKey }: ActOrder, vm: ObservedVm, means: Means): P
       return means.consoles.open(vm.name, action);
     case 'send':
       return means.sender.send(vm, action.transferId, progress, signal);
+    case 'handOver':
+      return means.live.handOver(vm, action.migrationId, action.offer, action.admission, progress, signal);
     case 'leave':
       progress('remove cfg and disks: another host has them');
       return means.maker.leave(vm);

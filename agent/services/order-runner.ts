@@ -3,6 +3,7 @@
 // - A result is in the journal before anybody is told of it, but for those of orders that only look.
 // - An order that a stop cut short has no result: whoever sends it again has it run again, which every action bears.
 import type { Logger } from 'pino';
+import type { LiveAdmission, LiveOffer } from '../../shared/domain/live-migration.js';
 import type { HostStore } from '../../shared/domain/host-store.js';
 import { AppError, toAppError } from '../../shared/errors.js';
 import { isLook, type Order, type OrderFailure, type OrderProgress, type OrderResult } from '../domain/order.js';
@@ -22,6 +23,10 @@ export interface Outcome {
   readonly stores?: readonly HostStore[] | undefined;
   /** Of an order to look. */
   readonly look?: VmLook | undefined;
+  /** Of an order to offer. */
+  readonly offer?: LiveOffer | undefined;
+  /** Of an order to admit. */
+  readonly admission?: LiveAdmission | undefined;
 }
 
 /** Does what an order asks. @throws {AppError} */
@@ -102,12 +107,13 @@ export class OrderRunner {
     let code: OrderFailure['code'] | undefined;
     try {
       signal.throwIfAborted();
-      const { vm, warnings, stores, look } = await carryOut(
+      const { vm, warnings, stores, look, offer, admission } = await carryOut(
         order,
         (message, percent) => listener.progressed({ orderId, message, percent }),
         signal,
       );
-      const seen = { ...(stores && { stores }), ...(look && { look }) };
+      const told = { ...(offer && { offer }), ...(admission && { admission }) };
+      const seen = { ...(stores && { stores }), ...(look && { look }), ...told };
       await this.#finish(order, { orderId, failure: undefined, vm, warnings, ...seen });
     } catch (error) {
       if (error instanceof StoppedError || signal.reason instanceof StoppedError) return;

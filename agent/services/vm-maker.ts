@@ -136,6 +136,14 @@ export class VmMaker {
     await this.#undo(doomed);
   }
 
+  /** As {@link leave}, of a VM whose disks the other host sees as well: only what it has of files here goes. */
+  async forsake({ cfgPath }: ObservedVm): Promise<void> {
+    if (cfgPath === undefined) return;
+    const doomed = { cfgPath, cfgText: await this.#parts.cfgFolder.read(cfgPath), disks: [], isWhole: false };
+    await this.#parts.copies.put(doomed);
+    await this.#undo(doomed);
+  }
+
   /**
    * Whoever writes the backing file of an overlay breaks the overlay. A snapshot's origin may be written: the snapshot keeps
    * what was.

@@ -2,6 +2,7 @@ import type { ErrorDetails } from '../../shared/errors.js';
 import type { Ipv4 } from '../../shared/domain/ipv4.js';
 import type { VmSetting } from '../../shared/domain/vm-setting.js';
 import type { HostStore } from '../../shared/domain/host-store.js';
+import type { LiveAdmission, LiveOffer } from '../../shared/domain/live-migration.js';
 import type { Mac } from '../../shared/domain/mac.js';
 import type { MakeSource } from '../../shared/domain/make-source.js';
 import type { VmShape } from '../../shared/domain/vm-shape.js';
@@ -63,6 +64,21 @@ export type OrderAction =
   | { readonly kind: 'leave' }
   /** Gives it another name; `cfgPath` is its key from then on. */
   | { readonly kind: 'rename'; readonly name: string; readonly cfgPath: string; readonly guest: ConfigureGuest }
+  /** Tells what another host has to know before it goes there live. */
+  | { readonly kind: 'offer'; readonly migrationId: string }
+  /** Checks that, and lets it in. */
+  | { readonly kind: 'admit'; readonly migrationId: string; readonly offer: LiveOffer }
+  /** Sends it. What fails may have happened all the same: `settleArrival` tells. */
+  | {
+      readonly kind: 'handOver';
+      readonly migrationId: string;
+      readonly offer: LiveOffer;
+      readonly admission: LiveAdmission;
+    }
+  /** Done: it has come. `not_found`: it has not, and will not. */
+  | { readonly kind: 'settleArrival'; readonly migrationId: string }
+  /** Ends what is left of it where it was, its cfg included if it is the other host's now; disks stay. */
+  | { readonly kind: 'settleDeparture'; readonly migrationId: string; readonly isMoved: boolean }
   /** Dials with its console, or its log. */
   | { readonly kind: 'openConsole'; readonly consoleId: string; readonly log: ConsoleLogTail | undefined }
   /** Tells of its cfg, disks and console. */
@@ -116,6 +132,10 @@ export type OrderOutcome =
       readonly stores?: readonly HostStore[] | undefined;
       /** Of an order to look. */
       readonly look?: VmLook | undefined;
+      /** Of an order to offer. */
+      readonly offer?: LiveOffer | undefined;
+      /** Of an order to admit. */
+      readonly admission?: LiveAdmission | undefined;
     }
   | {
       readonly kind: 'failed';

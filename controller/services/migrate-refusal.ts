@@ -1,3 +1,4 @@
+import { refuseCreate } from '../../shared/domain/bridge.js';
 import { AppError, invalid, wrongState } from '../../shared/errors.js';
 import type { Host } from '../domain/host.js';
 import { memoryLimit } from '../domain/placement.js';
@@ -14,11 +15,12 @@ export function isUp({ state }: Pick<Vm, 'state'>): boolean {
   return state === 'running' || state === 'starting' || state === 'paused';
 }
 
-/** What domherd knows of disks are files and volumes of one host each: no other host sees them. */
-export function refuseLive(label: string, from: string, to: string): AppError {
-  return wrongState(`${label} cannot go live: ${to} does not see its disks, which are ${from}'s own`, {
-    host: to,
-    hint: '--cold shuts it down, copies its disks and starts it there',
+/** Whether both hosts see its disks is for them to say. */
+export function refuseLive(label: string, { state }: Pick<Vm, 'state'>): AppError | undefined {
+  if (state === 'running') return undefined;
+  return wrongState(`${label} cannot go live: it is ${state}`, {
+    state,
+    hint: '--cold takes it there with its disks, shut down meanwhile',
   });
 }
 
@@ -40,7 +42,22 @@ export function refuseTarget(fleet: Fleet, vm: Vm, host: Host): AppError | undef
   if (fleet.isSimulated(vm.hostId) !== host.isSimulated) {
     return invalid(`${label} and ${host.name} are not both simulated: nothing real can go from one to the other`);
   }
-  return refuseTaken(fleet, vm, host) ?? refuseMemory(fleet, vm, host);
+  return refuseTaken(fleet, vm, host) ?? refuseBridges(fleet, vm, host) ?? refuseMemory(fleet, vm, host);
+}
+
+/** A vif whose own script uses no Linux bridge cannot be told from here, but by what its host thinks of it. */
+function refuseBridges(fleet: Fleet, vm: Vm, host: Host): AppError | undefined {
+  const [here, there] = [fleet.bridgesOf(vm.hostId), fleet.bridgesOf(host.id)];
+  if (here === undefined || there === undefined) return undefined;
+  const vifs = vm.vifs
+    .map(({ index, bridge }) => ({ index, named: bridge }))
+    .filter((vif) => refuseCreate(vm.name, [vif], here) === undefined);
+  const refusal = refuseCreate(vm.name, vifs, there);
+  if (!refusal) return undefined;
+  return new AppError(refusal.code, `VM ${fleet.label(vm)} cannot run on ${host.name}: ${refusal.message}`, {
+    ...refusal.details,
+    hint: `make that bridge on ${host.name}, or take another host: domherd bridge list --host ${host.name}`,
+  });
 }
 
 function refuseTaken(fleet: Fleet, vm: Vm, host: Host): AppError | undefined {

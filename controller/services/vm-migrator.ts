@@ -10,6 +10,8 @@ import type { Tx } from '../ports/store.js';
 import { awaitHost } from './await-host.js';
 import type { Fleet } from './fleet.js';
 import type { Journal } from './journal.js';
+import { Followed } from './followed.js';
+import { hasCome, runCourse } from './live-course.js';
 import { KeyedQueue } from './keyed-queue.js';
 import { isUp, keyThere, refuseLive, refuseTarget } from './migrate-refusal.js';
 import type { VmCarrier } from './vm-carrier.js';
@@ -46,6 +48,8 @@ const SHUTDOWN_MARGIN_MS = 150_000;
 const MAX_ORDER_MS = 3_600_000;
 const REMOVE_MS = 300_000;
 const AUTOSTART_MS = 120_000;
+/** That its new host fails to say whether it has come. */
+const MAX_TRIES = 3;
 /** One shuts down while another is copied. */
 const PARALLEL = 2;
 
@@ -69,6 +73,8 @@ export class VmMigrator {
   private readonly options: VmMigratorOptions;
   /** A host's disks are no faster for two copies at once. */
   private readonly copies = new KeyedQueue<HostId>();
+  /** By VM. */
+  private readonly underWay = new Map<Vm['id'], Followed>();
   private isStopped = false;
 
   constructor(options: VmMigratorOptions) {
@@ -81,9 +87,13 @@ export class VmMigrator {
       begun: jobs.listLive(MIGRATE_JOB),
       moved: jobs.listLive(LEAVE_JOB),
     }));
-    for (const job of begun)
-      this.goOn(job, () => this.undo(job, { error: cutShort(), mayExist: true, isUnsure: true }, SILENT, true));
-    for (const job of moved) this.goOn(job, () => this.finish(job, SILENT));
+    for (const job of begun) {
+      const cut = { error: cutShort(), mayExist: true, isUnsure: true };
+      this.goOn(job, (tell) =>
+        isLive(job) ? this.decide(job, cut.error, callerOf(job), tell, true) : this.undo(job, cut, tell, true),
+      );
+    }
+    for (const job of moved) this.goOn(job, (tell) => this.finish(job, tell));
   }
 
   /** Leaves everything as it is on the disk. */
@@ -99,7 +109,7 @@ export class VmMigrator {
     const refusals = vms.map((vm) => this.refusal(vm, host, request));
     yield {
       kind: 'plan',
-      steps: vms.flatMap((vm, n) => (refusals[n] ? [] : this.stepsFor(vm, host))),
+      steps: vms.flatMap((vm, n) => (refusals[n] ? [] : this.stepsFor(vm, host, request.isCold))),
       warnings: refusals.flatMap((refusal) => (refusal ? [refusal.message] : [])),
     };
     if (request.isDryRun) {
@@ -119,10 +129,17 @@ export class VmMigrator {
     return fleet.host(name).host;
   }
 
-  private stepsFor(vm: Vm, host: Host): readonly PlannedStep[] {
+  private stepsFor(vm: Vm, host: Host, isCold: boolean): readonly PlannedStep[] {
     const { operator, fleet } = this.options;
     if (vm.hostId === host.id) return [];
     const there = { name: vm.name, hostId: host.id };
+    if (!isCold) {
+      return [
+        operator.plan(there, 'let in', `${keyThere(vm, host)}, if its disks are the same devices there`),
+        operator.plan(vm, 'send', `it runs on, and is ${host.name}'s at the end`),
+        operator.plan(vm, 'remove', `${vm.cfgPath ?? ''}, without its disks`),
+      ];
+    }
     return [
       ...(isUp(vm) ? [operator.plan(vm, 'shut down', vm.state)] : []),
       operator.plan(there, 'copy', `${keyThere(vm, host)} and its disks, from ${fleet.hostName(vm.hostId)}`),
@@ -133,14 +150,16 @@ export class VmMigrator {
 
   private refusal(vm: Vm, host: Host, { isCold }: MigrateRequest): AppError | undefined {
     const { operator, starter, fleet, journal } = this.options;
+    if (this.followed(vm, host)) return undefined;
     const refusal = operator.refusal(vm);
     if (refusal) return refusal;
-    if (!isCold) return refuseLive(`VM ${fleet.label(vm)}`, fleet.hostName(vm.hostId), host.name);
     if (vm.hostId === host.id) return undefined;
+    const notLive = isCold ? undefined : refuseLive(`VM ${fleet.label(vm)}`, vm);
+    if (notLive) return notLive;
     const move = journal.read(({ jobs }) => findMoveInTheWay(jobs, vm.id, host.id, keyThere(vm, host)));
     if (move) return this.inTheWay(vm, move);
     // Asked first: a VM that may not start again is not shut down.
-    return refuseTarget(fleet, vm, host) ?? (isUp(vm) ? starter.objection(vm) : undefined);
+    return refuseTarget(fleet, vm, host) ?? (isUp(vm) && isCold ? starter.objection(vm) : undefined);
   }
 
   private inTheWay(vm: Vm, { vmName, sourceHostId, targetHostId }: MoveData): AppError {
@@ -165,16 +184,85 @@ export class VmMigrator {
   ): Promise<VmResult> {
     const { operator, turns, journal } = this.options;
     // Only begun in its turn: then the job itself keeps others away, and they are told so at once.
-    const job = await turns.run(selected.id, async () => {
+    const followed = await turns.run(selected.id, async () => {
       const vm = operator.present(selected);
+      const present = this.followed(vm, host);
+      if (present) return present;
       const refusal = this.refusal(vm, host, request);
       if (refusal) throw refusal;
       if (vm.hostId === host.id) return undefined;
-      return journal.submit((tx) => this.beginIn(tx, vm, host, request, caller));
+      const job = await journal.submit((tx) => this.beginIn(tx, vm, host, request, caller));
+      return this.follow(job, (tellAll) => this.run(job, caller, tellAll, signal));
     });
-    if (job === undefined) return operator.done(operator.present(selected), `already on ${host.name}`);
+    if (followed === undefined) return operator.done(operator.present(selected), `already on ${host.name}`);
+    return followed.join(tell);
+  }
+
+  private async run(job: VmJob, caller: Caller, tell: Tell, signal: AbortSignal): Promise<VmResult> {
+    if (isLive(job)) return this.bringLive(job, caller, tell, signal);
     const outcome = await this.bring(job, caller, tell, signal);
     return 'error' in outcome ? this.undo(job, outcome, tell, false) : this.finish(outcome, tell);
+  }
+
+  /** The same asked again while it is under way. */
+  private followed(vm: Pick<Vm, 'id'>, host: Host): Followed | undefined {
+    const found = this.underWay.get(vm.id);
+    return found?.hostId === host.id ? found : undefined;
+  }
+
+  private follow(job: VmJob, work: (tell: Tell) => Promise<VmResult>): Followed {
+    const { vmId, targetHostId } = moveOf(job);
+    const followed = new Followed(targetHostId, work);
+    this.underWay.set(vmId, followed);
+    const forget = (): void => void this.underWay.delete(vmId);
+    followed.result.then(forget, forget);
+    return followed;
+  }
+
+  private async bringLive(job: VmJob, caller: Caller, tell: Tell, signal: AbortSignal): Promise<VmResult> {
+    const move = moveOf(job);
+    const course = { migrationId: move.migrationId ?? '', source: sourceOf(move), target: targetOf(move) };
+    const end = await runCourse(this.options.operator, course, tell, signal);
+    if (end.kind === 'open') return this.decide(job, end.error, caller, tell, false);
+    return this.undo(job, { error: end.error, mayExist: false, isUnsure: false }, tell, false);
+  }
+
+  /** Its new host says whether it has come. @param why it should not have */
+  private async decide(
+    job: VmJob,
+    why: AppError | undefined,
+    caller: Caller,
+    tell: Tell,
+    isResumed: boolean,
+  ): Promise<VmResult> {
+    const { operator, journal, fleet } = this.options;
+    const move = moveOf(job);
+    const isCome = await this.askArrival(job, tell);
+    if (isCome === undefined) {
+      const vm = fleet.vms.byId(move.vmId) ?? pseudoVm(move);
+      return operator.failure(vm, cutShort());
+    }
+    if (isCome) return this.finish(await journal.submit((tx) => this.moveIn(tx, job, caller)), tell);
+    await fleet.noteGone(move.targetHostId, move.targetKey);
+    const error = why ?? new AppError('raced', `${move.vmName} has not come to its new host`);
+    return this.undo(job, { error, mayExist: false, isUnsure: false }, tell, isResumed);
+  }
+
+  /** However often the host goes away meanwhile. @returns `undefined`: the next controller asks it */
+  private async askArrival(job: VmJob, tell: Tell): Promise<boolean | undefined> {
+    const { operator } = this.options;
+    const { migrationId = '', targetHostId, vmName, ...move } = moveOf(job);
+    const target = targetOf({ ...move, targetHostId, vmName });
+    const action = { kind: 'settleArrival', migrationId } as const;
+    for (let tries = 0; tries < MAX_TRIES;) {
+      await this.reach(targetHostId, job, tell, vmName);
+      if (this.isStopped || this.isForgotten(job)) return undefined;
+      const answer = await operator.order(target, action, REMOVE_MS, NEVER, tell);
+      const isCome = hasCome(answer);
+      if (isCome !== undefined) return isCome;
+      if (answer.kind === 'failed') tries++;
+    }
+    return undefined;
   }
 
   /** @throws {AppError} `wrong_state` if another migration is in the way by now */
@@ -189,6 +277,7 @@ export class VmMigrator {
       ...{ actor: caller.actor, wasUp: isUp(vm), isAutostarted: vm.isAutostarted ?? false },
       ...{ timeoutSeconds: request.timeoutSeconds, isDestroyedAfter: request.isDestroyedAfter },
       removeOrderId: operator.newOrderId(),
+      ...(!request.isCold && { migrationId: operator.newOrderId() }),
     };
     return tx.jobs.insert({
       ...{ kind: MIGRATE_JOB, requestId: caller.requestId ?? orderId, fingerprint: caller.fingerprint, orderId },
@@ -240,7 +329,7 @@ export class VmMigrator {
       throw new AppError('not_found', `a host of ${move.vmName} was removed, or it is gone`);
     if (!made || made.isGone)
       throw new AppError('internal', `${move.vmName} came, but its new host does not tell of it`);
-    if (vm.state !== 'stopped')
+    if (vm.state !== 'stopped' && !isLive(job))
       throw new AppError('raced', `${move.vmName} is ${vm.state}: it was stopped to be copied`);
     const [from, to] = [fleet.hostName(vm.hostId), fleet.hostName(made.hostId)];
     const moved = fleet.moveIn(tx, vm, made);
@@ -261,25 +350,37 @@ export class VmMigrator {
     const { operator, fleet, journal } = this.options;
     const move = moveOf(job);
     const warnings: string[] = [];
-    const problem = await this.takeAway(job, sourceOf(move), { kind: 'leave' }, job.orderId, tell);
+    const action = leaveAction(move);
+    // Side by side: it is not to wait for a host that may be gone for good.
+    const [problem, started] = await Promise.all([
+      this.takeAway(job, sourceOf(move), action, job.orderId, tell),
+      this.settleIn(job, warnings, tell),
+    ]);
     if (problem !== undefined) warnings.push(`what is left on ${fleet.hostName(move.sourceHostId)}: ${problem}`);
-    const isNeeded = move.wasUp || move.isAutostarted;
-    if (isNeeded) await this.reach(move.targetHostId, job, tell, move.vmName);
     const vm = fleet.vms.byId(move.vmId);
     if (this.isStopped || !vm) return operator.failure(vm ?? pseudoVm(move), cutShort());
-    if (move.isAutostarted) warnings.push(...(await this.setAutostart(vm, tell)));
-    const started = move.wasUp ? await this.start(vm, callerOf(job), tell) : undefined;
     await journal.submit((tx) => {
       tx.jobs.remove(job.id);
       if (problem === undefined) return;
-      const message = `VM ${vm.name}: ${warnings[0] ?? ''}`;
+      const message = `VM ${vm.name}: ${warnings.at(-1) ?? ''}`;
       operator.record(tx, callerOf(job), vm, { kind: 'vm.left-behind', message, details: {} });
     });
-    const message = `migrated to ${fleet.hostName(vm.hostId)}`;
+    const message = `migrated to ${fleet.hostName(vm.hostId)}${isLive(job) ? ', live' : ''}`;
     if (started?.code === undefined)
       return { ...operator.done(vm, started ? `${message}, started` : message), warnings };
     const text = `${message}; it is not started: ${started.message}`;
     return { ...started, message: text, warnings };
+  }
+
+  /** @param warnings to be added to @returns how it started, if it is to be */
+  private async settleIn(job: VmJob, warnings: string[], tell: Tell): Promise<VmResult | undefined> {
+    const move = moveOf(job);
+    if (!move.wasUp && !move.isAutostarted) return undefined;
+    await this.reach(move.targetHostId, job, tell, move.vmName);
+    const vm = this.options.fleet.vms.byId(move.vmId);
+    if (this.isStopped || !vm) return undefined;
+    if (move.isAutostarted) warnings.push(...(await this.setAutostart(vm, true, tell)));
+    return move.wasUp && !isLive(job) ? this.start(vm, callerOf(job), tell) : undefined;
   }
 
   /** Where it was it starts again if it ran; of its new host nothing is to be left. */
@@ -304,6 +405,11 @@ export class VmMigrator {
   /** @returns why it does not run where it was */
   private async tidy(job: VmJob, vm: Vm, failure: Failure, tell: Tell): Promise<string | undefined> {
     const move = moveOf(job);
+    if (isLive(job)) {
+      const { migrationId = '' } = move;
+      const action = { kind: 'settleDeparture', migrationId, isMoved: false } as const;
+      await this.takeAway(job, sourceOf(move), action, move.removeOrderId, tell);
+    }
     const notStarted = move.wasUp ? await this.startAgain(job, failure, tell) : undefined;
     const problem = failure.mayExist
       ? await this.takeAway(job, targetOf(move), { kind: 'remove' }, move.removeOrderId, tell)
@@ -342,7 +448,7 @@ export class VmMigrator {
   private async takeAway(
     job: VmJob,
     place: Pick<Vm, 'hostId' | 'key' | 'name'>,
-    action: { readonly kind: 'leave' | 'remove' },
+    action: AwayAction,
     orderId: string,
     tell: Tell,
   ): Promise<string | undefined> {
@@ -353,7 +459,7 @@ export class VmMigrator {
       const answer = await operator.order(place, action, REMOVE_MS, NEVER, tell, { orderId });
       if (answer.kind === 'unknown' || answer.kind === 'unsent') continue;
       if (answer.kind === 'failed' && answer.code !== 'not_found') return answer.message;
-      await fleet.noteGone(place.hostId, place.key);
+      if (isGoneBy(action)) await fleet.noteGone(place.hostId, place.key);
       return undefined;
     }
   }
@@ -364,14 +470,8 @@ export class VmMigrator {
   }
 
   /** @returns warnings */
-  private async setAutostart(vm: Vm, tell: Tell): Promise<readonly string[]> {
-    const answer = await this.options.operator.order(
-      vm,
-      { kind: 'setAutostart', isOn: true },
-      AUTOSTART_MS,
-      NEVER,
-      tell,
-    );
+  private async setAutostart(vm: Vm, isOn: boolean, tell: Tell): Promise<readonly string[]> {
+    const answer = await this.options.operator.order(vm, { kind: 'setAutostart', isOn }, AUTOSTART_MS, NEVER, tell);
     return answer.kind === 'done' ? [] : [`its host does not start it at boot: ${answer.message}`];
   }
 
@@ -390,8 +490,8 @@ export class VmMigrator {
     return this.options.journal.read(({ hosts }) => hosts.findById(hostId)) === undefined;
   }
 
-  private goOn(job: VmJob, work: () => Promise<VmResult>): void {
-    work().catch((error: unknown) => this.warn(job, error));
+  private goOn(job: VmJob, work: (tell: Tell) => Promise<VmResult>): void {
+    this.follow(job, work).result.catch((error: unknown) => this.warn(job, error));
   }
 
   private warn(job: VmJob, error: unknown): void {
@@ -399,8 +499,23 @@ export class VmMigrator {
   }
 }
 
+type AwayAction =
+  | { readonly kind: 'leave' | 'remove' }
+  | { readonly kind: 'settleDeparture'; readonly migrationId: string; readonly isMoved: boolean };
+
+function leaveAction({ migrationId }: MoveData): AwayAction {
+  return migrationId === undefined ? { kind: 'leave' } : { kind: 'settleDeparture', migrationId, isMoved: true };
+}
+
+function isGoneBy(action: AwayAction): boolean {
+  return action.kind !== 'settleDeparture' || action.isMoved;
+}
+
+function isLive(job: VmJob): boolean {
+  return moveOf(job).migrationId !== undefined;
+}
+
 const NEVER = new AbortController().signal;
-const SILENT: Tell = () => undefined;
 
 function cutShort(): AppError {
   return new AppError(

@@ -23,6 +23,8 @@ export interface MoveData {
   readonly isDestroyedAfter: boolean;
   /** Of the removal on its new host, should it be undone: a VM that is made there later is not hit by it. */
   readonly removeOrderId: string;
+  /** It goes while it runs, and its disks stay where they are; left out: cold. */
+  readonly migrationId?: string | undefined;
 }
 
 export function moveOf({ data }: VmJob): MoveData {

@@ -1,7 +1,7 @@
 import { invalid } from '../errors.js';
 
 /** Programs of a host that install a distribution. */
-export const INSTALLERS = ['debootstrap', 'xen-tools'] as const;
+export const INSTALLERS = ['debootstrap'] as const;
 export type InstallerName = (typeof INSTALLERS)[number];
 
 export const DEFAULT_DIST = 'bookworm';
@@ -14,15 +14,11 @@ export interface InstallerSource {
   readonly dist: string;
   /** A URL; `undefined`: where the host's own packages come from. */
   readonly mirror?: string | undefined;
-  /** An absolute path of the host: for debootstrap the packages, for xen-tools the installed system. */
+  /** An absolute path of the host: the packages, as the installer keeps them. */
   readonly tarball?: string | undefined;
 }
 
-/**
- * Nothing that a shell would read as more than a word: xen-tools hands it to one.
- *
- * @throws {AppError} `invalid` naming what is wrong
- */
+/** @throws {AppError} `invalid` naming what is wrong */
 export function checkInstaller(source: InstallerSource): InstallerSource {
   const { dist, mirror, tarball } = source;
   if (!/^[a-z][a-z0-9.-]{0,63}$/.test(dist)) {
@@ -31,7 +27,7 @@ export function checkInstaller(source: InstallerSource): InstallerSource {
   if (mirror !== undefined && !isMirror(mirror)) {
     throw invalid(`"${mirror}" is no mirror`, { mirror, hint: 'such as https://mirror.example.org/debian' });
   }
-  if (tarball !== undefined && !/^\/[\w.+@%=:,~/-]{1,1023}$/.test(tarball)) {
+  if (tarball !== undefined && !/^\/[\x21-\x7e]{1,1023}$/.test(tarball)) {
     throw invalid(`"${tarball}" is no absolute path of the host`, { tarball, hint: 'such as /var/lib/bookworm.tar' });
   }
   return source;
@@ -43,5 +39,5 @@ export function installerText({ installer, dist }: InstallerSource): string {
 }
 
 function isMirror(text: string): boolean {
-  return /^(https?:\/\/[\w[]|file:\/)[\w.+@%=:,~/[\]-]*$/.test(text) && text.length <= 1024 && URL.canParse(text);
+  return /^(https?:\/\/[^/\s]|file:\/)[\x21-\x7e]*$/.test(text) && text.length <= 1024 && URL.canParse(text);
 }

@@ -153,6 +153,42 @@ export class FakeAgent implements AgentLink {
     return { kind: 'done', vm };
   }
 
+  /** A domain that goes while it runs. */
+  move(action: LiveStep, key: string): OrderOutcome {
+    const vm = this.vms.get(key);
+    const failed = (code: string, message: string): OrderOutcome => ({
+      ...{ kind: 'failed', code, message, details: {}, vm },
+    });
+    const parcel = PARCELS.get(action.migrationId) ?? { isOpen: false, vm: undefined };
+    switch (action.kind) {
+      case 'offer': {
+        const nothing = { uuid: '', xenVersion: '', memoryMib: 0, cfgText: '', disks: [], publicKey: '' };
+        return { kind: 'done', vm, offer: { name: vm?.name ?? '', ...nothing } };
+      }
+      case 'admit': {
+        const made = imageVm({ key, cfgPath: key, name: action.offer.name });
+        this.vms.set(key, made);
+        PARCELS.set(action.migrationId, { isOpen: true, vm: undefined });
+        return { kind: 'done', vm: made, admission: { addresses: [], port: 22, hostKeys: [], samples: [] } };
+      }
+      case 'handOver':
+        if (!parcel.isOpen || vm === undefined) return failed('unavailable', 'it is not let in');
+        PARCELS.set(action.migrationId, { isOpen: true, vm });
+        return { kind: 'done', vm: this.change(key, { state: 'stopped' }) };
+      case 'settleArrival':
+        PARCELS.set(action.migrationId, { ...parcel, isOpen: false });
+        if (parcel.vm !== undefined) {
+          if (parcel.isOpen) this.vms.set(key, { ...parcel.vm, key, cfgPath: key });
+          return { kind: 'done', vm: this.vms.get(key) };
+        }
+        if (parcel.isOpen) this.vms.delete(key);
+        return { ...failed('not_found', 'it has not come'), vm: undefined };
+      case 'settleDeparture':
+        if (action.isMoved) this.vms.delete(key);
+        return { kind: 'done', vm: this.vms.get(key) };
+    }
+  }
+
   private async run(order: Order): Promise<void> {
     const former = this.#outcomes.get(order.orderId);
     // What it came to, and the VM as it is now.
@@ -175,6 +211,15 @@ export class FakeAgent implements AgentLink {
 /** By transfer: what all agents of a test sent. */
 const SENT = new Map<string, ObservedVm>();
 
+/** By migration: whether it may come, and what has. */
+const PARCELS = new Map<string, { readonly isOpen: boolean; readonly vm: ObservedVm | undefined }>();
+
+type LiveStep = Extract<OrderAction, { readonly migrationId: string }>;
+
+function isLiveStep(action: OrderAction): action is LiveStep {
+  return 'migrationId' in action;
+}
+
 /** Does what the order says. */
 export const obey: Behaviour = (order, agent) => {
   const { action, vmKey } = order;
@@ -186,6 +231,7 @@ export const obey: Behaviour = (order, agent) => {
     return { kind: 'done', vm: sent };
   }
   if (action.kind === 'receive') return agent.receive(action, vmKey);
+  if (isLiveStep(action)) return agent.move(action, vmKey);
   if (action.kind === 'remove' || action.kind === 'leave') {
     agent.vms.delete(vmKey);
     return { kind: 'done', vm: undefined };
@@ -224,6 +270,7 @@ const STATE_AFTER: Readonly<
     Exclude<
       OrderAction['kind'],
       | ('copy' | 'make' | 'remove' | 'send' | 'receive' | 'leave' | 'rename')
+      | LiveStep['kind']
       | ('openConsole' | 'look' | 'readStores' | 'set' | 'setAutostart')
     >,
     ObservedVm['state']

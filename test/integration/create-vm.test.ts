@@ -3,7 +3,7 @@ import type { CreateRequest } from '../../controller/services/vm-creator.js';
 import { obey, type Behaviour } from '../fakes/fake-agent.js';
 import { ADMIN, collect, FleetWorld, resultsOf } from '../fakes/fleet-world.js';
 import { settle } from '../fakes/manual-timer.js';
-import { FleetCli, until } from '../harness/fleet-cli.js';
+import { FleetCli, until, type Row } from '../harness/fleet-cli.js';
 
 const never = new AbortController().signal;
 const named = (...names: string[]) => ({ names, all: false });
@@ -215,6 +215,18 @@ t.test('by the command line, over simulated hosts', async (t) => {
   await fleet.ok('vm delete two --yes');
   await fleet.ok('vm address domU@dom0-1');
   t.match(await fleet.run('vm delete domU@dom0-1 --yes'), { exitCode: 5, err: /was not made by domherd/ });
+  await fleet.ok('vm create live --like domU@dom0-1 --start');
+  await fleet.ok('vm wait live --for=running');
+  const [stays] = await fleet.rows('vm list live');
+  const to = stays?.['host'] === 'dom0-1' ? 'dom0-2' : 'dom0-1';
+  const moved = await fleet.run(`vm migrate live --to ${to}`);
+  t.match(moved, { exitCode: 0, err: /look at its disks/ }, 'live');
+  const [there] = await fleet.rows('vm list live');
+  t.match(there, { host: to, id: stays?.['id'], uuid: stays?.['uuid'], state: 'running', simulated: true });
+  const addressesOf = (row: Row | undefined) => (row?.['vifs'] as Row[]).map(({ guestAddress }) => guestAddress);
+  t.strictSame(addressesOf(there), addressesOf(stays));
+  await fleet.ok('vm destroy live --yes');
+  t.match(await fleet.run('vm delete live --yes'), { exitCode: 5, err: /not made by domherd/ }, 'nor its disks there');
   for (const [args, err] of [
     ['vm create web', /--like/],
     ['vm create web --like domU --count 0', /1 to 1000/],

@@ -1,5 +1,6 @@
 import t, { type Test } from 'tap';
 import type { MigrateRequest } from '../../controller/services/vm-migrator.js';
+import type { HostBridges } from '../../shared/domain/bridge.js';
 import { formatIpv4 } from '../../shared/domain/ipv4.js';
 import { imageVm, obey, type Behaviour, type FakeAgent } from '../fakes/fake-agent.js';
 import { ADMIN, collect, FleetWorld, resultsOf } from '../fakes/fleet-world.js';
@@ -45,6 +46,11 @@ function atOrder(agents: readonly FakeAgent[], n: number, when: When, act: () =>
   };
   for (const agent of agents) agent.behave = behave;
   return () => orders;
+}
+
+function bridgesOf(name: string): HostBridges {
+  const bridge = { name, members: ['eth0'], uplinks: ['eth0'], addresses: [], isUp: true };
+  return { bridges: [bridge], xlBridge: undefined, xlScript: undefined };
 }
 
 const kinds = (agent: FakeAgent) => agent.ran.map(({ action }) => action.kind);
@@ -223,8 +229,9 @@ t.test('nobody else touches it meanwhile', async (t) => {
       ADMIN,
       NEVER,
     ),
-    migrate: world.migrator.migrate(MOVE, ADMIN, NEVER),
+    migrate: world.migrator.migrate({ ...MOVE, to: 'dom0-3' }, ADMIN, NEVER),
   });
+  await world.host('dom0-3', []).connect();
   two.behave = () => 'silent';
   const results = resultsOf(world.migrator.migrate(MOVE, ADMIN, NEVER));
   await settle(60);
@@ -232,6 +239,8 @@ t.test('nobody else touches it meanwhile', async (t) => {
   for (const [verb, told] of Object.entries(verbs())) {
     t.match(await resultsOf(told), [{ code: 'wrong_state', message: /being migrated: from dom0-1 to dom0-2/ }], verb);
   }
+  const again = collect(world.migrator.migrate(MOVE, ADMIN, NEVER));
+  await settle(20);
   two.behave = obey;
   one.behave = () => 'silent';
   two.kill();
@@ -257,6 +266,129 @@ t.test('nobody else touches it meanwhile', async (t) => {
   await settle(60);
   t.match(await results, [{ code: undefined }]);
   t.equal(checkOne(t, world, agents, before, false), 'dom0-2');
+  t.strictSame((await again).at(-1), (await results)[0], 'asked again meanwhile, it was followed');
+});
+
+t.test('a VM that ran starts on its new host though the former one is gone', async (t) => {
+  const { world, one, two, agents, before } = await makeWorld(true);
+  one.behave = (order, agent) => {
+    if (order.action.kind !== 'leave') return obey(order, agent);
+    agent.kill();
+    return 'silent';
+  };
+  const results = resultsOf(world.migrator.migrate(MOVE, ADMIN, NEVER));
+  await settle(80);
+  t.strictSame(kinds(two), ['receive', 'start']);
+  t.match(world.vm('web@dom0-2'), { id: before.id, state: 'running' });
+  one.behave = obey;
+  await one.connect();
+  await settle(60);
+  t.match(await results, [{ code: undefined, message: 'migrated to dom0-2, started' }]);
+  t.equal(checkOne(t, world, agents, before, true), 'dom0-2');
+});
+
+const LIVE: MigrateRequest = { ...MOVE, isCold: false };
+
+t.test('live', async (t) => {
+  await t.test('it goes while it runs, with all that it had', async (t) => {
+    const { world, one, two, agents, before } = await makeWorld(true);
+    const [plan] = await collect(world.migrator.migrate({ ...LIVE, isDryRun: true }, ADMIN, NEVER));
+    const actions = plan?.kind === 'plan' ? plan.steps.map(({ action, host }) => `${action} ${host}`) : [];
+    t.strictSame(actions, ['let in dom0-2', 'send dom0-1', 'remove dom0-1']);
+    t.match(await resultsOf(world.migrator.migrate(LIVE, ADMIN, NEVER)), [
+      { code: undefined, host: 'dom0-2', message: 'migrated to dom0-2, live', warnings: [] },
+    ]);
+    t.equal(checkOne(t, world, agents, before, true), 'dom0-2');
+    t.strictSame(kinds(one), ['offer', 'handOver', 'settleDeparture']);
+    t.strictSame(kinds(two), ['admit', 'settleArrival']);
+    const back = await resultsOf(world.migrator.migrate({ ...LIVE, to: 'dom0-1' }, ADMIN, NEVER));
+    t.match(back, [{ code: undefined }]);
+    t.equal(checkOne(t, world, agents, before, true), 'dom0-1');
+  });
+
+  await t.test('the controller is killed at each step: it runs on one of both, and goes again', async (t) => {
+    const ends = new Set<string>();
+    for (let step = 1; step <= 5; step++) {
+      for (const when of ['before', 'after'] as const) {
+        const { world, agents, before } = await makeWorld(true);
+        const count = atOrder(agents, step, when, () => world.die());
+        collect(world.migrator.migrate(LIVE, ADMIN, NEVER)).catch(() => []);
+        await settle(80);
+        t.ok(count() >= step, `${when} order ${String(step)}`);
+        for (const agent of agents) agent.behave = obey;
+        const next = world.restart();
+        next.migrator.resume();
+        await settle();
+        await Promise.all(agents.map((agent) => agent.connect()));
+        await settle(120);
+        ends.add(checkOne(t, next, agents, before, true));
+        const host = next.fleet.hostName(next.vm('web').hostId);
+        const back = { ...LIVE, to: host === 'dom0-1' ? 'dom0-2' : 'dom0-1' };
+        t.match(await resultsOf(next.migrator.migrate(back, ADMIN, NEVER)), [{ code: undefined }]);
+        t.equal(checkOne(t, next, agents, before, true), back.to);
+      }
+    }
+    t.strictSame([...ends].sort(), ['dom0-1', 'dom0-2']);
+  });
+
+  const no = { kind: 'failed', code: 'wrong_state', message: 'other bytes', details: { hint: '--cold' } } as const;
+  const failing =
+    (kind: string): Behaviour =>
+    (order, agent) =>
+      order.action.kind === kind ? { ...no, vm: agent.vms.get(order.vmKey) } : obey(order, agent);
+  const cases = [
+    { kind: 'offer', one: ['offer', 'settleDeparture'], two: [] },
+    { kind: 'admit', one: ['offer', 'settleDeparture'], two: ['admit'] },
+    { kind: 'handOver', one: ['offer', 'handOver', 'settleDeparture'], two: ['admit', 'settleArrival'] },
+  ];
+  for (const c of cases) {
+    await t.test(`${c.kind} is refused: it runs on where it was, and is told why`, async (t) => {
+      const { world, one, two, agents, before } = await makeWorld(true);
+      for (const agent of agents) agent.behave = failing(c.kind);
+      t.match(await resultsOf(world.migrator.migrate(LIVE, ADMIN, NEVER)), [
+        { code: 'wrong_state', host: 'dom0-1', message: 'other bytes', details: { hint: '--cold' } },
+      ]);
+      t.equal(checkOne(t, world, agents, before, true), 'dom0-1');
+      t.strictSame([kinds(one), kinds(two)], [c.one, c.two], 'it is not shut down');
+    });
+  }
+
+  await t.test('a hand-over that failed may have happened: its new host says so', async (t) => {
+    const { world, one, agents, before } = await makeWorld(true);
+    one.behave = (order, agent) => {
+      const outcome = obey(order, agent);
+      return order.action.kind === 'handOver' ? { ...no, vm: undefined } : outcome;
+    };
+    t.match(await resultsOf(world.migrator.migrate(LIVE, ADMIN, NEVER)), [{ code: undefined }]);
+    t.equal(checkOne(t, world, agents, before, true), 'dom0-2');
+  });
+
+  await t.test('its host dies with it in the middle: it starts again there', async (t) => {
+    const { world, one, agents, before } = await makeWorld(true);
+    one.behave = (order, agent) => {
+      if (order.action.kind !== 'handOver') return obey(order, agent);
+      agent.change(WEB, { state: 'stopped' });
+      return { ...no, vm: agent.vms.get(WEB) };
+    };
+    t.match(await resultsOf(world.migrator.migrate(LIVE, ADMIN, NEVER)), [{ code: 'wrong_state' }]);
+    t.equal(checkOne(t, world, agents, before, true), 'dom0-1');
+  });
+
+  await t.test('its new host is away when it is to say: nothing is decided before it is back', async (t) => {
+    const { world, one, two, agents, before } = await makeWorld(true);
+    one.behave = (order, agent) => {
+      const outcome = obey(order, agent);
+      if (order.action.kind === 'handOver') two.kill();
+      return outcome;
+    };
+    const results = resultsOf(world.migrator.migrate(LIVE, ADMIN, NEVER));
+    await settle(80);
+    t.strictSame(kinds(one), ['offer', 'handOver'], 'it is not started again');
+    await two.connect();
+    await settle(60);
+    t.match(await results, [{ code: undefined }]);
+    t.equal(checkOne(t, world, agents, before, true), 'dom0-2');
+  });
 });
 
 t.test('what cannot go is refused, with nothing done', async (t) => {
@@ -266,7 +398,22 @@ t.test('what cannot go is refused, with nothing done', async (t) => {
     t.match(results, [error]);
     t.strictSame([kinds(one), kinds(two)], [[], []]);
   };
-  await refuses({ isCold: false }, { code: 'wrong_state', message: /cannot go live/, details: { hint: /--cold/ } });
+  await one.set(WEB, { state: 'paused' });
+  await refuses(
+    { isCold: false },
+    { code: 'wrong_state', message: /cannot go live: it is paused/, details: { hint: /--cold/ } },
+  );
+  await one.set(WEB, { state: 'running' });
+  for (const agent of [one, two]) {
+    agent.kill();
+    agent.bridges = bridgesOf(agent === one ? 'br0' : 'xenbr0');
+    await agent.connect();
+  }
+  for (const isCold of [true, false])
+    await refuses({ isCold }, { code: 'wrong_state', message: /web.* cannot run on dom0-2: [^]*br0/ });
+  two.kill();
+  two.bridges = undefined;
+  await two.connect();
   await t.rejects(collect(world.migrator.migrate({ ...MOVE, to: 'dom0-9' }, ADMIN, NEVER)), { code: 'not_found' });
   await t.rejects(collect(world.migrator.migrate({ ...MOVE, to: 'dom0-[1-2]' }, ADMIN, NEVER)), { code: 'invalid' });
   await one.set(WEB, { memoryMib: 8192 });
@@ -305,7 +452,8 @@ t.test('the command line', async (t) => {
   await refused('vm migrate nobody --to dom0-1 --cold', 3, /unknown/);
   await refused('vm migrate domU --to dom0-1 --cold --timeout 0s', 2, /1s to 1h/);
   await refused('vm migrate domU --to dom0-1 --cold --then explode', 2, /leave, destroy/);
-  await refused('vm migrate domU --to dom0-1', 5, /cannot go live[^]*hint: --cold/);
-  const { exitCode, out } = await rig.cli('vm migrate domU --to dom0-1 --cold');
-  t.match([exitCode, out], [0, /already on dom0-1/]);
+  for (const how of ['', ' --cold']) {
+    const { exitCode, out } = await rig.cli(`vm migrate domU --to dom0-1${how}`);
+    t.match([exitCode, out], [0, /already on dom0-1/]);
+  }
 });

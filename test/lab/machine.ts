@@ -96,6 +96,16 @@ export class Machine {
     await this.#monitor(`savevm ${snapshot}`);
   }
 
+  /**
+   * Plugs a disk in that other machines may have at the same time, until this QEMU ends. It cannot be saved then.
+   *
+   * @param file raw
+   */
+  async plugShared(file: string, serial: string): Promise<void> {
+    await this.#monitor(`drive_add 0 if=none,id=shared,format=raw,file=${file},file.locking=off`);
+    await this.#monitor(`device_add virtio-blk-pci,drive=shared,id=shared,serial=${serial},share-rw=on`);
+  }
+
   isRunning(): boolean {
     return this.#pid() !== undefined;
   }

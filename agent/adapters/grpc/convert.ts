@@ -1,4 +1,5 @@
 import { AppError, invalid, toAppError } from '../../../shared/errors.js';
+import { admissionFromWire, admissionToWire, offerFromWire, offerToWire } from '../../../shared/grpc/live-migration.js';
 import { imageSourceFromWire, installerFromWire } from '../../../shared/grpc/make-source.js';
 import { shapeFromWire } from '../../../shared/grpc/vm-shape.js';
 import type { HostBridges } from '../../../shared/domain/bridge.js';
@@ -184,6 +185,23 @@ function parseAction(action: wire.Order['action']): OrderAction {
       return { kind: 'leave' };
     case 'rename':
       return { kind: 'rename', ...parseRename(action.value) };
+    case 'offer':
+      return { kind: 'offer', migrationId: parseMigrationId(action.value) };
+    case 'admit':
+      return {
+        kind: 'admit',
+        migrationId: parseMigrationId(action.value),
+        offer: offerFromWire(action.value.offer),
+      };
+    case 'handOver': {
+      const { offer, admission } = action.value;
+      const migrationId = parseMigrationId(action.value);
+      return { kind: 'handOver', migrationId, offer: offerFromWire(offer), admission: admissionFromWire(admission) };
+    }
+    case 'settleArrival':
+      return { kind: 'settleArrival', migrationId: parseMigrationId(action.value) };
+    case 'settleDeparture':
+      return { kind: 'settleDeparture', migrationId: parseMigrationId(action.value), isMoved: action.value.moved };
     case undefined:
       // A newer controller; N and N-1 work together, so it knows which orders an older agent has.
       throw new AppError('invalid', 'The order asks for what this agent does not know', { hint: 'upgrade the agent' });
@@ -193,6 +211,12 @@ function parseAction(action: wire.Order['action']): OrderAction {
 function parseRename({ name, cfgPath, guest }: wire.RenameVm): RenameOrder {
   if (cfgPath === '') throw invalid('The order names no cfg', { field: 'cfg_path' });
   return { name: parseVmName(name), cfgPath, guest: parseGuestSettings(guest ?? { vifs: [], hostname: '' }) };
+}
+
+/** It is the name of a folder, and stands in commands. */
+function parseMigrationId({ migrationId }: { readonly migrationId: string }): string {
+  if (/^[a-z0-9]{1,64}$/.test(migrationId)) return migrationId;
+  throw invalid('The order has no id of a migration', { field: 'migration_id' });
 }
 
 function parseCopy({ sourceKey, name, uuid, shape }: wire.CopyVm): CopyOrder {
@@ -303,10 +327,12 @@ function progressToWire({ orderId, message, percent }: OrderProgress): wire.Orde
   return { orderId, message, percent };
 }
 
-function resultToWire({ orderId, failure, vm, warnings = [], stores, look }: OrderResult): wire.OrderResult {
+function resultToWire({ orderId, failure, vm, warnings = [], stores, look, ...told }: OrderResult): wire.OrderResult {
   const outcome = { errorCode: failure?.code ?? '', message: failure?.message ?? '', details: { ...failure?.details } };
   const seen = { vm: vm && vmToWire(vm), stores: stores && storesToWire(stores), look: look && lookToWire(look) };
-  return { orderId, ...outcome, ...seen, warnings: [...warnings] };
+  const offer = told.offer && offerToWire(told.offer);
+  const admission = told.admission && admissionToWire(told.admission);
+  return { orderId, ...outcome, ...seen, warnings: [...warnings], offer, admission };
 }
 
 function lookToWire({ cfg, disks, consoleTail, notKnown }: VmLook): WireLook {

@@ -8,6 +8,7 @@ import { SimBridges } from './sim-bridges.js';
 import { SimConsoles } from './sim-consoles.js';
 import { SimGuestDisk } from './sim-guest-disk.js';
 import { imageCfg, imageVmNames } from './sim-image.js';
+import { SimLiveMover } from './sim-live-mover.js';
 import { SimToolstack } from './sim-toolstack.js';
 import { SimWire } from './sim-wire.js';
 import { SimWorld, unlessMissing } from './sim-world.js';
@@ -18,6 +19,7 @@ export interface SimHost {
   readonly wire: SimWire;
   readonly bridges: SimBridges;
   readonly consoles: SimConsoles;
+  readonly mover: SimLiveMover;
   readonly deployment: DeploymentSource;
 }
 
@@ -44,6 +46,7 @@ export async function openSimHost(
     wire: new SimWire(world),
     bridges: new SimBridges(world),
     consoles: new SimConsoles(world),
+    mover: new SimLiveMover(world, join(folder, 'arrivals')),
     deployment: simDeployment(world.deploymentId),
   };
 }

@@ -11,7 +11,7 @@ import type { SimAction, SimOptions } from '../../domain/sim-option.js';
 import type { Domain } from '../../domain/vm.js';
 import type { Clock } from '../../ports/clock.js';
 
-const SimDomainSchema = v.object({
+export const SimDomainSchema = v.object({
   name: v.string(),
   uuid: v.string(),
   cfgPath: v.string(),
@@ -33,7 +33,7 @@ const FILES = {
   hostname: v.optional(v.string()),
 };
 
-const SimGuestSchema = v.object({
+export const SimGuestSchema = v.object({
   ...FILES,
   /** As it was before a change that is open. */
   before: v.optional(v.object(FILES)),

@@ -15,7 +15,7 @@ const DESTROY_MS = 60_000;
 const PAUSE_MS = 30_000;
 
 // Units stop in the reverse order of their start.
-const SCOPE = [
+export const SCOPE = [
   ...['--scope', '--slice=domherd-domains.slice', '--property=Before=xendomains.service'],
   ...['--collect', '--quiet'],
 ] as const;

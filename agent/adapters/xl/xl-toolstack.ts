@@ -160,6 +160,11 @@ export class XlToolstack implements Toolstack {
     this.#tell();
   }
 
+  /** For a verb that is told right then. @throws {AppError} `wrong_state` (no such domain) */
+  async domidOf(name: string): Promise<number> {
+    return (await this.#get(name)).domid;
+  }
+
   async sample(): Promise<readonly DomainSample[]> {
     const { clock, host } = this.#parts;
     const [domains, counters] = await Promise.all([

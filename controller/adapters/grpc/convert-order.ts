@@ -8,6 +8,7 @@ import type {
 import type { InterfaceSettings as WireSettings } from '../../../shared/gen/domherd/v1/reservation.js';
 import { formatIpv4 } from '../../../shared/domain/ipv4.js';
 import { formatMac } from '../../../shared/domain/mac.js';
+import { admissionFromWire, admissionToWire, offerFromWire, offerToWire } from '../../../shared/grpc/live-migration.js';
 import { imageSourceToWire, installerToWire } from '../../../shared/grpc/make-source.js';
 import { shapeToWire } from '../../../shared/grpc/vm-shape.js';
 import type { InterfaceSettings } from '../../domain/reservation.js';
@@ -95,6 +96,21 @@ function actionToWire(action: OrderAction): WireOrder['action'] {
       const { name, cfgPath, guest } = action;
       return { $case: 'rename', value: { name, cfgPath, guest: guestToWire(guest) } };
     }
+    case 'offer':
+      return { $case: 'offer', value: { migrationId: action.migrationId } };
+    case 'admit': {
+      const { migrationId, offer } = action;
+      return { $case: 'admit', value: { migrationId, offer: offerToWire(offer) } };
+    }
+    case 'handOver': {
+      const { migrationId, offer, admission } = action;
+      const value = { migrationId, offer: offerToWire(offer), admission: admissionToWire(admission) };
+      return { $case: 'handOver', value };
+    }
+    case 'settleArrival':
+      return { $case: 'settleArrival', value: { migrationId: action.migrationId } };
+    case 'settleDeparture':
+      return { $case: 'settleDeparture', value: { migrationId: action.migrationId, moved: action.isMoved } };
   }
 }
 
@@ -146,6 +162,8 @@ export function outcomeFrom(wire: OrderResult): OrderOutcome {
       warnings: warningsFrom(wire.warnings),
       ...(stores && { stores }),
       ...(look && { look }),
+      ...(wire.offer && { offer: offerFromWire(wire.offer) }),
+      ...(wire.admission && { admission: admissionFromWire(wire.admission) }),
     };
   }
   return {

@@ -1,9 +1,11 @@
 import { deepEqual, equal, match } from 'node:assert/strict';
+import { truncateSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { waitFor, type Lab } from '../lab.js';
 import { domherd, hostsAreBack, vms, waitForHosts, type VmJson } from './cli.js';
-import { domains, GUEST_MS, isPinged } from './guest.js';
+import { domains, GUEST_MS, isPinged, waitForGuest } from './guest.js';
 import type { Group } from './group.js';
-import { join } from './join.js';
+import { join as joined } from './join.js';
 
 const NAMES = ['web-1', 'web-2', 'web-3', 'web-4'];
 const WEB = NAMES.join(' ');
@@ -50,10 +52,31 @@ vgremove -q -y lab
 losetup -D
 rm /opt/lvm.img`;
 
+const SHARED = '/dev/vdb';
+/** On a device that both dom0s see. */
+const MAKE_ROAMER = `set -e
+dd if=/opt/xen/domU/disk.img of=${SHARED} bs=1M conv=fsync status=none
+sed -e "s/'domU'/'roamer'/" -e "/swap.img/d" -e "s|file:/opt/xen/domU/disk.img|phy:${SHARED}|" \\
+  /etc/xen/domU.cfg > /etc/xen/roamer.cfg`;
+
+/** As a SAN does. A dom0 that was not told of it looks again. */
+async function plugShared(lab: Lab): Promise<void> {
+  const file = join(lab.folder, 'shared.raw');
+  const bytes = Number(await lab.must('dom0-1', 'stat -c %s /opt/xen/domU/disk.img'));
+  writeFileSync(file, '');
+  truncateSync(file, Math.ceil(bytes / 2 ** 20) * 2 ** 20);
+  for (const host of lab.hosts) {
+    await lab.machine(host).plugShared(file, 'domherd-lab-shared-1');
+    const isThere = async (): Promise<boolean> =>
+      (await lab.ssh(host, ['sh', '-c', `echo 1 > /sys/bus/pci/rescan; test -b ${SHARED}`])).exitCode === 0;
+    await waitFor(`${SHARED} of ${host}`, isThere, 60_000, 1000);
+  }
+}
+
 /** VMs by the handful: made though both programs die, reached, watched, cloned, moved, and taken away. */
 export const create: Group = {
   name: 'create',
-  after: join,
+  after: joined,
   steps: (lab) => {
     const files = (): Promise<readonly string[]> =>
       Promise.all(lab.hosts.map((host) => lab.must(host, 'find /etc/xen /opt/xen -type f -printf "%p %s\\n" | sort')));
@@ -184,6 +207,49 @@ export const create: Group = {
           await domherd(lab, 'vm wait sister --for=ssh --timeout 5m');
           equal(await isPinged(lab, vifs[0]?.lease?.address ?? ''), true);
           equal((await lab.must(host, 'find /etc/xen /opt/xen -name "*twin*" -o -name "*sister*"')).trim(), '');
+        },
+      ],
+      [
+        'vm migrate refuses to take a VM live whose disk is a file, and leaves it running',
+        async () => {
+          const { host } = await find(lab, 'twin');
+          const to = lab.hosts.find((each) => each !== host) ?? '';
+          const { exitCode, stderr } = await lab.frontend.domherd(['vm', 'migrate', 'twin', '--to', to]);
+          equal(exitCode, 5, stderr);
+          match(stderr, /no block device[^]*--cold/);
+          equal((await find(lab, 'twin')).state, 'running');
+        },
+      ],
+      [
+        'vm migrate moves a running VM live: its boot id is the same, ping answers',
+        async () => {
+          await plugShared(lab);
+          await lab.must('dom0-1', MAKE_ROAMER, { limitMs: 120_000 });
+          const isSeen = async (): Promise<boolean> => (await vms(lab)).some(({ name }) => name === 'roamer');
+          await waitFor('roamer', isSeen, 60_000, 1000);
+          await domherd(lab, 'vm address roamer');
+          await startAndReach(lab, 'roamer');
+          const address = (await find(lab, 'roamer')).vifs[0]?.lease?.address ?? '';
+          const bootId = await waitForGuest(lab, address);
+          const keys = await lab.must('dom0-2', 'cat /root/.ssh/authorized_keys');
+          await domherd(lab, 'vm migrate roamer --to dom0-2');
+          const moved = await find(lab, 'roamer');
+          deepEqual([moved.host, moved.state, moved.vifs[0]?.lease?.address], ['dom0-2', 'running', address]);
+          equal(await waitForGuest(lab, address), bootId);
+          equal(await isPinged(lab, address), true);
+          equal(
+            (await domains(lab, 'dom0-1')).some((name) => name.startsWith('roamer')),
+            false,
+          );
+          equal(await lab.must('dom0-2', 'cat /root/.ssh/authorized_keys'), keys);
+          equal((await lab.must('dom0-1', 'find /etc/xen -name "roamer*"')).trim(), '');
+          // Its monitor came with ssh, and has to outlive the session and the agent.
+          await lab.must('dom0-2', 'systemctl restart domherd-agent');
+          await waitForHosts(lab);
+          await domherd(lab, 'vm shutdown roamer --timeout 3m');
+          equal((await domains(lab, 'dom0-2')).includes('roamer'), false);
+          await lab.must('dom0-2', 'rm /etc/xen/roamer.cfg');
+          await domherd(lab, `lease release ${address} --yes`);
         },
       ],
       [

@@ -5,6 +5,7 @@ import { pino } from 'pino';
 import { RecordCopyLog } from '../../../agent/adapters/disk/record-copy-log.js';
 import { RecordRenameLog } from '../../../agent/adapters/disk/record-rename-log.js';
 import { VmRenamer } from '../../../agent/services/rename-vm.js';
+import { RecordArrivals } from '../../../agent/adapters/disk/record-arrivals.js';
 import { RecordFormerCfgs } from '../../../agent/adapters/disk/record-former-cfgs.js';
 import { makeCarryOut } from '../../../agent/services/carry-out.js';
 import type { VmConfigurer } from '../../../agent/services/configure-vm.js';
@@ -14,6 +15,8 @@ import { VmCopier } from '../../../agent/services/copy-vm.js';
 import { VmReceiver } from '../../../agent/services/receive-vm.js';
 import { VmSender } from '../../../agent/services/send-vm.js';
 import type { TransferLink } from '../../../agent/ports/transfer-link.js';
+import { LiveMigrator } from '../../../agent/services/live-migrator.js';
+import type { LiveMover } from '../../../agent/ports/live-mover.js';
 import { VmLooker } from '../../../agent/services/vm-looker.js';
 import { VmMaker } from '../../../agent/services/vm-maker.js';
 import { Observer } from '../../../agent/services/observe.js';
@@ -46,6 +49,16 @@ import type { DomainSample, Toolstack } from '../../../agent/ports/toolstack.js'
 import type { WireAnswer, WireProbe } from '../../../agent/ports/wire-probe.js';
 
 /** A host in memory; each part does what it is told, at once, and keeps a list of what it was asked. */
+/** Nothing goes, and nothing comes. */
+const NO_MOVER: LiveMover = {
+  offer: () => Promise.reject(new AppError('unavailable', 'nothing goes')),
+  admit: () => Promise.reject(new AppError('unavailable', 'nothing comes')),
+  handOver: () => Promise.reject(new AppError('unavailable', 'nothing goes')),
+  closeArrival: () => Promise.resolve(),
+  closeDeparture: () => Promise.resolve(),
+  recover: () => Promise.resolve(),
+};
+
 export class FakeHost implements Toolstack, CfgFolder, GuestDisk, WireProbe, HostReport, Bridges, HostStores {
   readonly isSimulated = true;
   readonly calls: string[] = [];
@@ -75,6 +88,7 @@ export class FakeHost implements Toolstack, CfgFolder, GuestDisk, WireProbe, Hos
   isDiskDeaf = false;
   warnings: readonly string[] = [];
   bridges = bridgesOf('eth0');
+  mover: LiveMover = NO_MOVER;
   stores: readonly HostStore[] = [];
   /** Where the wire was asked. */
   readonly probed: (string | undefined)[] = [];
@@ -428,13 +442,9 @@ export function carryOutOf(
   const { autostart } = host;
   const renaming = { cfgFolder: host, guestDisk: host, formerCfgs, copies, autostart, renames, configurer, log };
   const looker = new VmLooker({ cfgFolder: host, disks, copies, consoles: { openLog }, clock: new ManualClock() });
-  return makeCarryOut({
-    observer,
-    ...means,
-    ...transferring,
-    consoles,
-    setter,
-    looker,
-    renamer: new VmRenamer(renaming),
-  });
+  const arrivals = new RecordArrivals(new MemoryRecordStore());
+  const world = { ...parts, toolstack: host, bridges: host, hostReport: host, maker, arrivals };
+  const live = new LiveMigrator({ ...world, mover: host.mover });
+  const renamer = new VmRenamer(renaming);
+  return makeCarryOut({ observer, ...means, ...transferring, consoles, setter, looker, renamer, live });
 }

@@ -31,6 +31,7 @@ import { HostStores } from "./disk.js";
 import { HostBridges, HostFacts } from "./host.js";
 import { ImageChunk, ImageSource, InstallerSource } from "./image.js";
 import { LookAtVm, VmLook } from "./look.js";
+import { LiveAdmission, LiveOffer } from "./migrate.js";
 import { InterfaceSettings } from "./reservation.js";
 import { ReceiveRequest, TransferChunk, TransferReceipt } from "./transfer.js";
 import { VmMetrics, VmSetting, VmShape, VmState } from "./vm.js";
@@ -246,6 +247,11 @@ export interface Order {
     | { $case: "receive"; value: ReceiveVm }
     | { $case: "leave"; value: LeaveVm }
     | { $case: "rename"; value: RenameVm }
+    | { $case: "offer"; value: OfferVm }
+    | { $case: "admit"; value: AdmitVm }
+    | { $case: "handOver"; value: HandOverVm }
+    | { $case: "settleArrival"; value: SettleArrival }
+    | { $case: "settleDeparture"; value: SettleDeparture }
     | { $case: "look"; value: LookAtVm }
     | undefined;
 }
@@ -409,6 +415,50 @@ export interface ReceiveVm {
 export interface LeaveVm {
 }
 
+/**
+ * Tells what another host has to know and to have before this running VM goes there live; nothing changes. Errors:
+ * FAILED_PRECONDITION (it cannot go live: details `hint`).
+ */
+export interface OfferVm {
+  /** Of the migration: 1 to 64 characters, the same in all of its orders. */
+  migrationId: string;
+}
+
+/**
+ * Checks that the VM of vm_key, a cfg path that is not there yet, can run on this host, on the same devices; then writes its cfg
+ * and lets one domain in, once. Undone when it fails. Errors: FAILED_PRECONDITION (not the same device, an older Xen, no such
+ * bridge), NOT_FOUND (a file that its cfg names), ALREADY_EXISTS, RESOURCE_EXHAUSTED (memory).
+ */
+export interface AdmitVm {
+  migrationId: string;
+  offer: LiveOffer | undefined;
+}
+
+/**
+ * Sends the domain of a running VM, if its disks are proven to be the same there. One that fails may have gone all the same: the
+ * other host knows. Errors: FAILED_PRECONDITION, UNAVAILABLE (the other host cannot be reached).
+ */
+export interface HandOverVm {
+  migrationId: string;
+  offer: LiveOffer | undefined;
+  admission: LiveAdmission | undefined;
+}
+
+/**
+ * Lets nothing in any more. Done: the domain is here, and runs. Else the cfg that AdmitVm wrote is taken away. Errors: NOT_FOUND (it has
+ * not come, and will not).
+ */
+export interface SettleArrival {
+  migrationId: string;
+}
+
+/** Lets nothing go any more, and ends what is left here of a domain that was sent, never one that runs. */
+export interface SettleDeparture {
+  migrationId: string;
+  /** The other host has it: the cfg goes as well. Disks stay, they are the other host's. */
+  moved: boolean;
+}
+
 export interface OrderProgress {
   orderId: string;
   message: string;
@@ -433,7 +483,15 @@ export interface OrderResult {
     | HostStores
     | undefined;
   /** Of LookAtVm. */
-  look: VmLook | undefined;
+  look:
+    | VmLook
+    | undefined;
+  /** Of OfferVm. */
+  offer:
+    | LiveOffer
+    | undefined;
+  /** Of AdmitVm. */
+  admission: LiveAdmission | undefined;
 }
 
 export interface OrderResult_DetailsEntry {
@@ -2421,6 +2479,21 @@ export const Order: MessageFns<Order> = {
       case "rename":
         RenameVm.encode(message.action.value, writer.uint32(170).fork()).join();
         break;
+      case "offer":
+        OfferVm.encode(message.action.value, writer.uint32(178).fork()).join();
+        break;
+      case "admit":
+        AdmitVm.encode(message.action.value, writer.uint32(186).fork()).join();
+        break;
+      case "handOver":
+        HandOverVm.encode(message.action.value, writer.uint32(226).fork()).join();
+        break;
+      case "settleArrival":
+        SettleArrival.encode(message.action.value, writer.uint32(234).fork()).join();
+        break;
+      case "settleDeparture":
+        SettleDeparture.encode(message.action.value, writer.uint32(242).fork()).join();
+        break;
       case "look":
         LookAtVm.encode(message.action.value, writer.uint32(218).fork()).join();
         break;
@@ -2617,6 +2690,46 @@ export const Order: MessageFns<Order> = {
             message.action = { $case: "rename", value: RenameVm.decode(reader, reader.uint32()) };
             continue;
           }
+          case 22: {
+            if (tag !== 178) {
+              break;
+            }
+
+            message.action = { $case: "offer", value: OfferVm.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 23: {
+            if (tag !== 186) {
+              break;
+            }
+
+            message.action = { $case: "admit", value: AdmitVm.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 28: {
+            if (tag !== 226) {
+              break;
+            }
+
+            message.action = { $case: "handOver", value: HandOverVm.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 29: {
+            if (tag !== 234) {
+              break;
+            }
+
+            message.action = { $case: "settleArrival", value: SettleArrival.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 30: {
+            if (tag !== 242) {
+              break;
+            }
+
+            message.action = { $case: "settleDeparture", value: SettleDeparture.decode(reader, reader.uint32()) };
+            continue;
+          }
           case 27: {
             if (tag !== 218) {
               break;
@@ -2757,6 +2870,36 @@ export const Order: MessageFns<Order> = {
       case "rename": {
         if (object.action?.value !== undefined && object.action?.value !== null) {
           message.action = { $case: "rename", value: RenameVm.fromPartial(object.action.value) };
+        }
+        break;
+      }
+      case "offer": {
+        if (object.action?.value !== undefined && object.action?.value !== null) {
+          message.action = { $case: "offer", value: OfferVm.fromPartial(object.action.value) };
+        }
+        break;
+      }
+      case "admit": {
+        if (object.action?.value !== undefined && object.action?.value !== null) {
+          message.action = { $case: "admit", value: AdmitVm.fromPartial(object.action.value) };
+        }
+        break;
+      }
+      case "handOver": {
+        if (object.action?.value !== undefined && object.action?.value !== null) {
+          message.action = { $case: "handOver", value: HandOverVm.fromPartial(object.action.value) };
+        }
+        break;
+      }
+      case "settleArrival": {
+        if (object.action?.value !== undefined && object.action?.value !== null) {
+          message.action = { $case: "settleArrival", value: SettleArrival.fromPartial(object.action.value) };
+        }
+        break;
+      }
+      case "settleDeparture": {
+        if (object.action?.value !== undefined && object.action?.value !== null) {
+          message.action = { $case: "settleDeparture", value: SettleDeparture.fromPartial(object.action.value) };
         }
         break;
       }
@@ -4083,6 +4226,335 @@ export const LeaveVm: MessageFns<LeaveVm> = {
   },
 };
 
+function createBaseOfferVm(): OfferVm {
+  return { migrationId: "" };
+}
+
+export const OfferVm: MessageFns<OfferVm> = {
+  encode(message: OfferVm, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.migrationId !== "") {
+      writer.uint32(10).string(message.migrationId);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): OfferVm {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseOfferVm();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.migrationId = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<OfferVm>, I>>(base?: I): OfferVm {
+    return OfferVm.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<OfferVm>, I>>(object: I): OfferVm {
+    const message = createBaseOfferVm();
+    message.migrationId = object.migrationId ?? "";
+    return message;
+  },
+};
+
+function createBaseAdmitVm(): AdmitVm {
+  return { migrationId: "", offer: undefined };
+}
+
+export const AdmitVm: MessageFns<AdmitVm> = {
+  encode(message: AdmitVm, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.migrationId !== "") {
+      writer.uint32(10).string(message.migrationId);
+    }
+    if (message.offer !== undefined) {
+      LiveOffer.encode(message.offer, writer.uint32(18).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): AdmitVm {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseAdmitVm();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.migrationId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.offer = LiveOffer.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<AdmitVm>, I>>(base?: I): AdmitVm {
+    return AdmitVm.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<AdmitVm>, I>>(object: I): AdmitVm {
+    const message = createBaseAdmitVm();
+    message.migrationId = object.migrationId ?? "";
+    message.offer = (object.offer !== undefined && object.offer !== null)
+      ? LiveOffer.fromPartial(object.offer)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseHandOverVm(): HandOverVm {
+  return { migrationId: "", offer: undefined, admission: undefined };
+}
+
+export const HandOverVm: MessageFns<HandOverVm> = {
+  encode(message: HandOverVm, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.migrationId !== "") {
+      writer.uint32(10).string(message.migrationId);
+    }
+    if (message.offer !== undefined) {
+      LiveOffer.encode(message.offer, writer.uint32(18).fork()).join();
+    }
+    if (message.admission !== undefined) {
+      LiveAdmission.encode(message.admission, writer.uint32(26).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): HandOverVm {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseHandOverVm();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.migrationId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.offer = LiveOffer.decode(reader, reader.uint32());
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.admission = LiveAdmission.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<HandOverVm>, I>>(base?: I): HandOverVm {
+    return HandOverVm.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<HandOverVm>, I>>(object: I): HandOverVm {
+    const message = createBaseHandOverVm();
+    message.migrationId = object.migrationId ?? "";
+    message.offer = (object.offer !== undefined && object.offer !== null)
+      ? LiveOffer.fromPartial(object.offer)
+      : undefined;
+    message.admission = (object.admission !== undefined && object.admission !== null)
+      ? LiveAdmission.fromPartial(object.admission)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseSettleArrival(): SettleArrival {
+  return { migrationId: "" };
+}
+
+export const SettleArrival: MessageFns<SettleArrival> = {
+  encode(message: SettleArrival, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.migrationId !== "") {
+      writer.uint32(10).string(message.migrationId);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): SettleArrival {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSettleArrival();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.migrationId = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<SettleArrival>, I>>(base?: I): SettleArrival {
+    return SettleArrival.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<SettleArrival>, I>>(object: I): SettleArrival {
+    const message = createBaseSettleArrival();
+    message.migrationId = object.migrationId ?? "";
+    return message;
+  },
+};
+
+function createBaseSettleDeparture(): SettleDeparture {
+  return { migrationId: "", moved: false };
+}
+
+export const SettleDeparture: MessageFns<SettleDeparture> = {
+  encode(message: SettleDeparture, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.migrationId !== "") {
+      writer.uint32(10).string(message.migrationId);
+    }
+    if (message.moved !== false) {
+      writer.uint32(16).bool(message.moved);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): SettleDeparture {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSettleDeparture();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.migrationId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.moved = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<SettleDeparture>, I>>(base?: I): SettleDeparture {
+    return SettleDeparture.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<SettleDeparture>, I>>(object: I): SettleDeparture {
+    const message = createBaseSettleDeparture();
+    message.migrationId = object.migrationId ?? "";
+    message.moved = object.moved ?? false;
+    return message;
+  },
+};
+
 function createBaseOrderProgress(): OrderProgress {
   return { orderId: "", message: "", percent: undefined };
 }
@@ -4172,6 +4644,8 @@ function createBaseOrderResult(): OrderResult {
     warnings: [],
     stores: undefined,
     look: undefined,
+    offer: undefined,
+    admission: undefined,
   };
 }
 
@@ -4200,6 +4674,12 @@ export const OrderResult: MessageFns<OrderResult> = {
     }
     if (message.look !== undefined) {
       VmLook.encode(message.look, writer.uint32(170).fork()).join();
+    }
+    if (message.offer !== undefined) {
+      LiveOffer.encode(message.offer, writer.uint32(178).fork()).join();
+    }
+    if (message.admission !== undefined) {
+      LiveAdmission.encode(message.admission, writer.uint32(186).fork()).join();
     }
     return writer;
   },
@@ -4284,6 +4764,22 @@ export const OrderResult: MessageFns<OrderResult> = {
             message.look = VmLook.decode(reader, reader.uint32());
             continue;
           }
+          case 22: {
+            if (tag !== 178) {
+              break;
+            }
+
+            message.offer = LiveOffer.decode(reader, reader.uint32());
+            continue;
+          }
+          case 23: {
+            if (tag !== 186) {
+              break;
+            }
+
+            message.admission = LiveAdmission.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -4319,6 +4815,12 @@ export const OrderResult: MessageFns<OrderResult> = {
       ? HostStores.fromPartial(object.stores)
       : undefined;
     message.look = (object.look !== undefined && object.look !== null) ? VmLook.fromPartial(object.look) : undefined;
+    message.offer = (object.offer !== undefined && object.offer !== null)
+      ? LiveOffer.fromPartial(object.offer)
+      : undefined;
+    message.admission = (object.admission !== undefined && object.admission !== null)
+      ? LiveAdmission.fromPartial(object.admission)
+      : undefined;
     return message;
   },
 };

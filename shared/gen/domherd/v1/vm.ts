@@ -427,7 +427,7 @@ export interface MigrateVmsRequest {
   dryRun: boolean;
   /** The host. */
   to: string;
-  /** Shut down meanwhile. Else live, which is refused: no two hosts see the same disks. */
+  /** Shut down meanwhile. Else live: refused unless both hosts see the same devices. */
   cold: boolean;
   /** As of ShutdownVmsRequest. */
   timeoutSeconds: number;

@@ -1,6 +1,7 @@
 import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
+import type { LiveOffer } from '../../../../shared/domain/live-migration.js';
 import { parseIpv4 } from '../../../../shared/domain/ipv4.js';
 import { formatMac, parseMac } from '../../../../shared/domain/mac.js';
 import { DirCfgFolder } from '../../../../agent/adapters/disk/dir-cfg-folder.js';
@@ -151,4 +152,27 @@ t.test('the simulated host', (t) => {
     t.strictSame(await guestDisk.read(guest), { addresses: new Map(), hostname: undefined });
   });
   t.end();
+});
+
+t.test('simulated domains go to other simulated hosts', async (t) => {
+  const root = t.testdir({ a: {}, b: {} });
+  const [from, to] = await Promise.all(['a', 'b'].map((name) => openHost(t, join(root, name), ['boot-ms=20'])));
+  if (!from || !to) throw new Error('two were asked for');
+  const offerOf = async (id: string): Promise<LiveOffer> => ({
+    ...{ name: 'domU', uuid: '', memoryMib: 512, cfgText: '', ...(await from.mover.offer(id, ['/opt/disk'])) },
+  });
+  await from.toolstack.create(from.path('domU'), NEVER);
+  const [before] = await from.toolstack.listDomains();
+  const admission = await to.mover.admit('id1', to.path('domU'));
+  await from.mover.handOver('id1', await offerOf('id1'), admission);
+  t.strictSame([await from.toolstack.listDomains(), await to.toolstack.listDomains()], [[], []], 'on its way');
+  for (let times = 0; times < 2; times++) await to.mover.closeArrival('id1');
+  t.match(await to.toolstack.listDomains(), [{ name: 'domU', uuid: before?.uuid }]);
+  await to.toolstack.destroy('domU', NEVER);
+  await from.toolstack.create(from.path('domU'), NEVER);
+  const second = await to.mover.admit('id2', to.path('domU'));
+  await to.mover.closeArrival('id2');
+  await t.rejects(from.mover.handOver('id2', await offerOf('id2'), second), { code: 'wrong_state' });
+  t.match([await from.toolstack.listDomains(), await to.toolstack.listDomains()], [[{ name: 'domU' }], []]);
+  t.strictSame(readdirSync(join(root, 'b', 'arrivals')), []);
 });

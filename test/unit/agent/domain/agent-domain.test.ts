@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import t from 'tap';
+import { checkSamples, checkXen, isTellingSerial, planSamples } from '../../../../agent/domain/live-move.js';
 import { backoffMs } from '../../../../agent/domain/backoff.js';
 import { lastLines } from '../../../../agent/domain/console-log.js';
 import { planConfigure } from '../../../../agent/domain/configure-plan.js';
@@ -238,5 +239,58 @@ t.test('the last lines of a log', (t) => {
   ];
   for (const { name, text, lines, isWhole, want } of cases)
     t.equal(Buffer.from(lastLines(Buffer.from(text), lines, isWhole)).toString(), want, name);
+  t.end();
+});
+
+t.test('whether a device is the same on two hosts', (t) => {
+  const offered = { path: '/dev/sdb', digests: ['a', 'b', 'c', '0'] };
+  const cases = [
+    { name: 'the same bytes', there: ['a', 'b', 'c', '0'], again: ['a', 'b', 'c', '0'], want: undefined },
+    {
+      name: 'what the guest wrote meanwhile does not count',
+      there: ['a', 'x', 'c', '0'],
+      again: ['a', 'y', 'c', '0'],
+      want: undefined,
+    },
+    {
+      name: 'one block that stayed is other there',
+      there: ['a', 'b', 'x', '0'],
+      again: ['a', 'b', 'c', '0'],
+      want: /other bytes/,
+    },
+    { name: 'too much was written', there: ['x', 'b', 'x', 'x'], again: ['x', 'b', 'x', 'x'], want: /writes too much/ },
+    { name: 'only zeros stayed', there: ['x', 'x', 'x', '0'], again: ['y', 'y', 'y', '0'], want: /empty/ },
+    { name: 'less was read there', there: ['a', 'b', 'c'], again: ['a', 'b', 'c', '0'], want: /not read alike/ },
+  ];
+  for (const { name, there, again, want } of cases) {
+    if (want === undefined) t.doesNotThrow(() => checkSamples(offered, there, again, '0'), name);
+    else t.throws(() => checkSamples(offered, there, again, '0'), { message: want, details: { hint: /--cold/ } }, name);
+  }
+  const zeros = { path: '/dev/sdb', digests: ['0', '0'] };
+  t.throws(() => checkSamples(zeros, ['0', '0'], ['0', '0'], '0'), { message: /it is empty/ });
+  t.throws(() => checkSamples({ path: '/dev/sdb', digests: [] }, [], [], '0'), { code: 'wrong_state' });
+  const offsets = planSamples({ path: '/dev/sdb', sizeBytes: 1024 ** 4 + 512 }, () => 0.5);
+  t.strictSame(offsets, [0, 2 ** 39, 2 ** 40 - 65_536], 'the first, the last and some between');
+  t.throws(() => planSamples({ path: '/dev/sdb', sizeBytes: 65_536 }, () => 0), { message: /too small/ });
+  const serials = ['QM00001', 'disk1', 'data-data-data', '000000000000', 'S3Z8NB0K123456X', 'lab-shared-disk-1'];
+  t.strictSame(serials.filter(isTellingSerial), ['S3Z8NB0K123456X', 'lab-shared-disk-1']);
+  const versions = [
+    ['4.17.7', '4.17.2'],
+    ['4.17.7', '4.19.0'],
+    ['4.17.7', '5.0'],
+    ['4.17.7', '4.16.9'],
+    ['5.1', '4.19'],
+    ['', '4.17'],
+    ['4.17', ''],
+  ];
+  const isTaken = ([from = '', to = '']: readonly string[]): boolean => {
+    try {
+      checkXen(from, to);
+      return true;
+    } catch {
+      return false;
+    }
+  };
+  t.strictSame(versions.map(isTaken), [true, true, true, false, false, false, false]);
   t.end();
 });

@@ -180,6 +180,8 @@ await t.test('a malformed message ends the session and names its field', async (
           warnings: [],
           stores: undefined,
           look: undefined,
+          offer: undefined,
+          admission: undefined,
         },
       },
       field: 'result.order_id',
@@ -311,6 +313,8 @@ await t.test('from the client to the host and back', async (t) => {
     warnings: ['an empty\u001b password', ''],
     stores: undefined,
     look: undefined,
+    offer: undefined,
+    admission: undefined,
   };
   wire.send({ $case: 'result', value: { ...done, vm: { ...vm, vifs } } });
   wire.send({ $case: 'result', value: { ...done, vm: undefined } });
