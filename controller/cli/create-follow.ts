@@ -13,11 +13,17 @@ import { showProgress } from './vm-progress.js';
  * Has VMs made and shows it to the end. Ctrl-C has undone what is not whole, and shows that too; when the connection is lost
  * the controller goes on by itself. Both times the command that continues is told.
  *
+ * @param notes for people, told once the request is accepted
  * @param line what continues, without the name of the program; the same with its request id unless told
  * @returns the exit code
  */
-export function followCreate(call: Invocation, request: CreateVmsRequest, line = continueLine(call)): Promise<number> {
-  return withClient(call, VmServiceClient, (client) => new CreateFollower(call, client, request, line).run());
+export function followCreate(
+  call: Invocation,
+  request: CreateVmsRequest,
+  notes: readonly string[],
+  line = continueLine(call),
+): Promise<number> {
+  return withClient(call, VmServiceClient, (client) => new CreateFollower(call, client, request, notes, line).run());
 }
 
 class CreateFollower {
@@ -25,12 +31,20 @@ class CreateFollower {
   private readonly client: VmServiceClient;
   private readonly request: CreateVmsRequest;
   private readonly line: readonly string[];
+  private notes: readonly string[];
   /** Ends the stream itself. */
   private readonly leave = new AbortController();
   private hasBegun = false;
 
-  constructor(call: Invocation, client: VmServiceClient, request: CreateVmsRequest, line: readonly string[]) {
+  constructor(
+    call: Invocation,
+    client: VmServiceClient,
+    request: CreateVmsRequest,
+    notes: readonly string[],
+    line: readonly string[],
+  ) {
     this.line = line;
+    this.notes = notes;
     this.call = call;
     this.client = client;
     this.request = request;
@@ -57,6 +71,8 @@ class CreateFollower {
     if (call.world.signal.aborted) return;
     for await (const each of callStream(client.create.bind(client), request, { signal: leave.signal })) {
       this.hasBegun = !request.dryRun;
+      for (const note of this.notes) tell(call, note);
+      this.notes = [];
       yield each;
     }
   }

@@ -16,7 +16,7 @@ export async function planVms(
   [name = '']: readonly string[],
   options: CreateOptions,
 ): Promise<number> {
-  const request = await createRequest(call, name, { ...options, keys: false, dryRun: true });
+  const request = await createRequest(call, name, { ...options, keys: false, dryRun: true }, () => undefined);
   const plan = await withClient(call, VmServiceClient, (client) =>
     callUnary(client.plan.bind(client), request, LONG_CALL),
   );

@@ -11,7 +11,7 @@ import { followCreate } from './create-follow.js';
 import { withClient } from './connection.js';
 import { knownImage, sendImage, type ImageOptions } from './image-send.js';
 import { bootOf, installerOf, refuseSource } from './create-source.js';
-import { userKeys, type KeyOptions } from './guest/user-key.js';
+import { userKeys, type KeyOptions, type Note } from './guest/user-key.js';
 import type { Invocation } from './invocation.js';
 import { CALL } from './limit.js';
 import { vmName } from './view/vm-view.js';
@@ -59,16 +59,28 @@ export async function createVms(
   [name = '']: readonly string[],
   options: CreateOptions,
 ): Promise<number> {
-  return followCreate(call, await createRequest(call, name, options));
+  const { notes, note } = takeNotes();
+  return followCreate(call, await createRequest(call, name, options, note), notes);
 }
 
-export async function createRequest(call: Invocation, name: string, options: CreateOptions): Promise<CreateVmsRequest> {
+/** What is worth telling only of a request that is accepted. */
+export function takeNotes(): { readonly notes: readonly string[]; readonly note: Note } {
+  const notes: string[] = [];
+  return { notes, note: (text) => void notes.push(text) };
+}
+
+export async function createRequest(
+  call: Invocation,
+  name: string,
+  options: CreateOptions,
+  note: Note,
+): Promise<CreateVmsRequest> {
   const { count, apart } = options;
   refuseSource(options);
   const installer = installerOf(options);
   const boot = bootOf(options);
   const userData = await userDataOf(options);
-  const authorizedKeys = await userKeys(call, options);
+  const authorizedKeys = await userKeys(call, options, note);
   const image = options.image === undefined ? undefined : await imageOf(call, options.image, options);
   return {
     requestId: call.requestId,

@@ -9,6 +9,10 @@ export interface GuestDiskRig {
   readonly guest: Guest;
   /** On the same disk, for an agent that knows nothing of the one before. */
   readonly open: () => Promise<GuestDisk>;
+  /** Makes its disk some 16 MiB longer; `undefined`: its disk has no length. */
+  readonly lengthen?: () => Promise<void>;
+  /** Of its root's file system, by its own word. */
+  readonly usableBytes?: () => number;
 }
 
 const NEVER = new AbortController().signal;
@@ -81,6 +85,37 @@ export function guestDiskContract(t: Test, makeRig: (t: Test) => Promise<GuestDi
     t.same(await look(rig), before);
     await (await findOpen(rig))?.keep();
     t.equal(await restore(rig), undefined);
+  });
+
+  t.test('grows to the end of its disk, once; its files stay', async (t) => {
+    const rig = await makeRig(t);
+    await (await write(rig, 7)).keep();
+    const before = await look(rig);
+    await rig.lengthen?.();
+    await t.rejects((await rig.open()).grow(rig.guest, AbortSignal.abort(new Error('stop'))));
+    const short = rig.usableBytes?.();
+    await (await rig.open()).grow(rig.guest, NEVER);
+    const long = rig.usableBytes?.();
+    if (short !== undefined && long !== undefined) t.ok(long > short + 8 * 1024 * 1024, `${short} -> ${long} bytes`);
+    t.same(await look(rig), before);
+    await (await rig.open()).grow(rig.guest, NEVER);
+    t.equal(rig.usableBytes?.(), long, 'it is as long as it can be');
+    t.equal(await findOpen(rig), undefined, 'there is nothing to be undone');
+    await (await restore(rig))?.keep();
+    t.same((await look(rig)).addresses, [], 'what is kept of it is still its own');
+  });
+
+  t.test('what is kept of a guest follows its cfg to another path', async (t) => {
+    const rig = await makeRig(t);
+    const before = await look(rig);
+    await (await write(rig, 7)).keep();
+    const written = await look(rig);
+    const moved = { ...rig, guest: { ...rig.guest, cfgPath: rig.guest.cfgPath.replace(/\.cfg$/, '-2.cfg') } };
+    for (let times = 0; times < 2; times++) await (await rig.open()).follow(rig.guest.cfgPath, moved.guest.cfgPath);
+    t.same(await look(moved), written);
+    t.equal(await restore(rig), undefined, 'the former path has nothing any more');
+    await (await restore(moved))?.keep();
+    t.same(await look(moved), before);
   });
 
   t.test('nothing is begun after an abort', async (t) => {

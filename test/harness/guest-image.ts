@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { chmodSync, mkdirSync, rmSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, rmSync, statSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 
 /** A file with its text, one with a mode, or a link. */
@@ -135,4 +135,20 @@ export function partsOf(image: string): ReadonlyMap<number, DiskPart> {
 /** What the functions here, and e2fsprogs, take for the file system of a partition. */
 export function partImage(image: string, { at }: DiskPart): string {
   return `${image}?offset=${String(at)}`;
+}
+
+/** Of an ext file system, by its own word. */
+export function fsBytes(image: string): number {
+  const header = execFileSync('dumpe2fs', ['-h', image], { stdio: ['ignore', 'pipe', 'ignore'] }).toString();
+  const [blocks, size] = [/^Block count: +(\d+)/m, /^Block size: +(\d+)/m].map((line) =>
+    Number(line.exec(header)?.[1]),
+  );
+  return (blocks ?? 0) * (size ?? 0);
+}
+
+const LONGER_BYTES = 16 * 1024 * 1024;
+
+export function lengthen(image: string): Promise<void> {
+  truncateSync(image, statSync(image).size + LONGER_BYTES);
+  return Promise.resolve();
 }

@@ -26,8 +26,10 @@ import type { Guest } from '../../agent/ports/guest-disk.js';
 import { guestDiskContract } from '../contract/guest-disk-contract.js';
 import {
   DEBIAN,
+  fsBytes,
   INTERFACES,
   isClean,
+  lengthen,
   makeImage,
   ownershipInImage,
   readInImage,
@@ -107,8 +109,9 @@ async function addressOf(disk: E2fsGuestDisk, guest: Guest): Promise<string | un
 
 t.test('is a guest disk', (t) => {
   guestDiskContract(t, (t) => {
-    const { guest, again } = makeRig(t);
-    return Promise.resolve({ guest, open: () => Promise.resolve(again()) });
+    const { guest, again, image } = makeRig(t);
+    const size = { lengthen: () => lengthen(image), usableBytes: () => fsBytes(image) };
+    return Promise.resolve({ guest, open: () => Promise.resolve(again()), ...size });
   });
   t.end();
 });

@@ -15,7 +15,9 @@ import { createExec } from '../../shared/exec.js';
 import { guestDiskContract } from '../contract/guest-disk-contract.js';
 import {
   DEBIAN,
+  fsBytes,
   isClean,
+  lengthen,
   makeImage,
   makeWholeDisk,
   ownershipInImage,
@@ -92,7 +94,10 @@ t.test('a whole disk is a guest disk', (t) => {
   guestDiskContract(t, (t) => {
     const { guest, again, image } = makeRig(t);
     makeWholeDisk(image, 48, GPT, { 3: DEBIAN });
-    return Promise.resolve({ guest, open: () => Promise.resolve(again()) });
+    const usableBytes = (): number => fsBytes(partImage(image, partsOf(image).get(3)!));
+    return Promise.resolve({
+      ...{ guest, open: () => Promise.resolve(again()), lengthen: () => lengthen(image), usableBytes },
+    });
   });
   t.end();
 });

@@ -32,11 +32,13 @@ t.test('the keys of a user', async (t) => {
     broken: `${A}\nwhat?\n`,
   });
   const file = (name: string): string => join(home, name);
-  const { call, said } = callOf(home);
-  t.strictSame(await userKeys(call, {}), [`${A} me@frontend`, B]);
+  const { call } = callOf(home);
+  const said: string[] = [];
+  const note = (text: string): void => void said.push(text);
+  t.strictSame(await userKeys(call, {}, note), [`${A} me@frontend`, B]);
   t.match(said.join(''), /id_ed25519-cert\.pub: a line is left out[^]*authorized_keys: a line is left out/);
-  t.strictSame(await userKeys(call, { keys: false }), []);
-  t.strictSame(await userKeys(call, { key: [file('colleague.pub')] }), [`${A} me@frontend`, B, `${C} colleague`]);
+  t.strictSame(await userKeys(call, { keys: false }, note), []);
+  t.strictSame(await userKeys(call, { key: [file('colleague.pub')] }, note), [`${A} me@frontend`, B, `${C} colleague`]);
   t.strictSame(await keysToPush(call, [file('colleague.pub'), file('colleague.pub')]), [
     `${C} colleague`,
     `${B} other`,
@@ -48,12 +50,12 @@ t.test('the keys of a user', async (t) => {
     ['broken', { code: 'invalid', message: /broken, key 2: "what\?" is no ssh public key/ }],
     ['.ssh', { code: 'not_found' }],
   ] as const) {
-    await t.rejects(userKeys(call, { key: [file(name)] }), error, name);
+    await t.rejects(userKeys(call, { key: [file(name)] }, note), error, name);
     await t.rejects(keysToPush(call, [file(name)]), error, name);
   }
   const bare = callOf(t.testdir({}));
-  t.strictSame(await userKeys(bare.call, {}), []);
-  t.match(bare.said.join(''), /there is none in ~\/\.ssh/);
+  t.strictSame(await userKeys(bare.call, {}, note), []);
+  t.match(said.at(-1), /there is none in ~\/\.ssh/);
   await t.rejects(keysToPush(bare.call, []), { code: 'not_found', details: { hint: /--key FILE/ } });
 });
 
@@ -104,6 +106,14 @@ t.test('vm create and keys push refuse what is no public key, before anything is
     t.not(exitCode, 0, args);
     t.match(err, message, args);
   }
+  const bare = { home: join(home, 'none') };
+  for (const args of ['vm create web --like nobody', 'vm create web --like domU --memory 1000000']) {
+    t.notMatch(await fleet.run(args, bare), { err: /ssh key/ }, `${args}: what is refused lets nobody in anyway`);
+  }
+  await fleet.ok('reservation import - --name job --ends +4h', { stdin: '10.180.0.0/22\n' });
+  const dry = await fleet.run('vm clone domU web --dry-run', bare);
+  t.match(dry, { exitCode: 0, err: /no ssh key of yours is put into VMs/ });
+  t.equal(dry.err.split('no ssh key').length, 2, 'once');
   t.match(await fleet.run('keys push domU', { home }), { exitCode: 255, out: /domU@dom0-1 +it is simulated/ });
   t.equal((await fleet.rows('vm list')).length, 1);
 });

@@ -12,7 +12,7 @@ import { CALL } from '../limit.js';
 import { printRows, tell } from '../output.js';
 import { FLEET_VIEW } from '../view/fleet-view.js';
 import { vmName, vmStateText } from '../view/vm-view.js';
-import { createRequest } from '../vm-create-action.js';
+import { createRequest, takeNotes } from '../vm-create-action.js';
 import { showProgress } from '../vm-progress.js';
 import { diffFleet, labelsOf, type FleetChange, type PresentVm } from './fleet-diff.js';
 import { parseFleetFile, type FleetFile } from './fleet-file.js';
@@ -105,9 +105,11 @@ class Applier {
     const { call, file } = this;
     // One intent of its own: when the file is applied again, what is missing then is another one.
     const own = { ...call, requestId: call.world.newId() };
-    const request = await createRequest(own, group.name, { ...group.options, start: group.isStarted ?? false });
+    const { notes, note } = takeNotes();
+    const options = { ...group.options, start: group.isStarted ?? false };
+    const request = await createRequest(own, group.name, options, note);
     const labels = { ...labelsOf(file, group) };
-    this.exitCodes.add(await followCreate(own, { ...request, names: [...names], labels }, continueLine(call)));
+    this.exitCodes.add(await followCreate(own, { ...request, names: [...names], labels }, notes, continueLine(call)));
   }
 
   private async label({ vm, set }: Extract<FleetChange, { kind: 'label' }>): Promise<void> {

@@ -12,6 +12,8 @@ export interface KeyOptions {
   readonly keys?: boolean;
 }
 
+export type Note = (text: string) => void;
+
 /** A file of thousands is none of keys. */
 const MAX_BYTES = 1024 * 1024;
 
@@ -19,21 +21,26 @@ const MAX_BYTES = 1024 * 1024;
  * The public keys that VMs are to let in: those of ~/.ssh/*.pub and ~/.ssh/authorized_keys, and of the files that are named.
  * Lines of the former that are no plain key (options, certificates) are left out and told of.
  *
+ * @param note told what people should know
  * @returns lines of an authorized_keys file, each key once
  * @throws {AppError} `not_found`, `invalid` (a named file that has anything else than public keys)
  */
-export async function userKeys(call: Invocation, { key = [], keys = true }: KeyOptions): Promise<readonly string[]> {
+export async function userKeys(
+  call: Invocation,
+  { key = [], keys = true }: KeyOptions,
+  note: Note,
+): Promise<readonly string[]> {
   if (!keys) return [];
-  const found = [...(await ownKeys(call)), ...(await namedKeys(key))];
+  const found = [...(await ownKeys(call, note)), ...(await namedKeys(key))];
   const lines = uniqueLines(found);
-  if (lines.length === 0)
-    tell(call, 'no ssh key of yours is put into VMs: there is none in ~/.ssh; make one by ssh-keygen');
+  if (lines.length === 0) note('no ssh key of yours is put into VMs: there is none in ~/.ssh; make one by ssh-keygen');
   return lines;
 }
 
 /** As {@link userKeys}, of the named files; of ~/.ssh if none is named. @throws {AppError} also `not_found` if there is no key */
 export async function keysToPush(call: Invocation, files: readonly string[]): Promise<readonly string[]> {
-  const lines = files.length > 0 ? uniqueLines(await namedKeys(files)) : await userKeys(call, {});
+  const own = async (): Promise<readonly SshPublicKey[]> => ownKeys(call, (text) => tell(call, text));
+  const lines = uniqueLines(files.length > 0 ? await namedKeys(files) : await own());
   if (lines.length > 0) return lines;
   throw notFound('there is no public key in ~/.ssh', { hint: 'make one by ssh-keygen, or name a file: --key FILE' });
 }
@@ -45,7 +52,7 @@ function uniqueLines(keys: readonly SshPublicKey[]): readonly string[] {
   return [...lines.values()];
 }
 
-async function ownKeys(call: Invocation): Promise<readonly SshPublicKey[]> {
+async function ownKeys(call: Invocation, note: Note): Promise<readonly SshPublicKey[]> {
   const folder = join(call.world.user().home, '.ssh');
   const names = (await readdir(folder).catch(() => [])).filter((name) => name.endsWith('.pub')).sort();
   const keys: SshPublicKey[] = [];
@@ -56,7 +63,7 @@ async function ownKeys(call: Invocation): Promise<readonly SshPublicKey[]> {
     keys.push(...parsed);
     const left = lines.length - parsed.length;
     if (left > 0)
-      tell(call, `${path}: ${left === 1 ? 'a line is' : `${String(left)} lines are`} left out: no plain public key`);
+      note(`${path}: ${left === 1 ? 'a line is' : `${String(left)} lines are`} left out: no plain public key`);
   }
   return keys;
 }
