@@ -137,6 +137,7 @@ guest_disk() { # the tutorial's domU: a partition image with an sshd and a Debia
   mkdir -p dom0/opt/xen/domU
   truncate -s 48M dom0/opt/xen/domU/disk.img
   mkfs.ext4 -q -F -d guest dom0/opt/xen/domU/disk.img
+  cp --sparse=always dom0/opt/xen/domU/disk.img guest.img
   truncate -s 16M dom0/opt/xen/domU/swap.img
   mkswap -q dom0/opt/xen/domU/swap.img
 }

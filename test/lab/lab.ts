@@ -75,6 +75,11 @@ export class Lab {
     return this.#run;
   }
 
+  /** What the domUs' disks were made of: a file on this machine, with one ext4 file system. */
+  get guestImage(): string {
+    return join(this.#images, 'guest.img');
+  }
+
   /** How to get into the frontend. */
   get enter(): string {
     return this.#network.enter.join(' ');

@@ -159,7 +159,7 @@ export const create: Group = {
         },
       ],
       [
-        'more than the volume group has room for is refused, a VM on a snapshot starts and answers',
+        'more than the volume group has room for is refused, a VM on a snapshot is made',
         async () => {
           await lab.must('dom0-2', MAKE_GOLDEN, { limitMs: 120_000 });
           const isSeen = async (): Promise<boolean> => (await vms(lab)).some(({ name }) => name === 'golden');
@@ -172,7 +172,19 @@ export const create: Group = {
           equal((await lab.must('dom0-2', 'lvs --noheadings -o lv_name lab')).trim(), 'golden-disk');
           await domherd(lab, `vm create snap --like golden@dom0-2 --storage lvm-snapshot --memory 96`);
           match(await lab.must('dom0-2', 'lvs --noheadings -o lv_name,origin lab'), /snap\S* +golden-disk/);
-          await startAndReach(lab, 'snap');
+        },
+      ],
+      [
+        "it starts and answers, as does a VM of an image file, which lets the user's key in",
+        async () => {
+          const image = ['--image', lab.guestImage, '--memory', '96'];
+          const key = ['--key', `${lab.frontend.home}/user.pub`];
+          const made = await lab.frontend.domherd(['vm', 'create', 'pic', ...image, ...key]);
+          equal(made.exitCode, 0, made.stderr);
+          await startAndReach(lab, 'snap pic');
+          equal(await logIn(lab, 'pic'), 'pic');
+          match(await domherd(lab, 'image list'), /guest\.img/);
+          await domherd(lab, 'image delete guest.img');
         },
       ],
       [
@@ -255,7 +267,7 @@ export const create: Group = {
       [
         'vm delete leaves nothing of them, their leases rest, and the dom0s are as they were',
         async () => {
-          const all = `${WEB} sister snap`;
+          const all = `${WEB} sister snap pic`;
           await domherd(lab, `vm shutdown ${all} --timeout 3m --then destroy`);
           await domherd(lab, `vm delete ${all} --yes`);
           equal((await lab.must('dom0-2', 'lvs --noheadings -o lv_name lab')).trim(), 'golden-disk');
