@@ -6,8 +6,8 @@ export interface InstallSettings {
   readonly hostname: string;
   /** Of the file system. */
   readonly sizeBytes: number;
-  /** What it is to the guest: `/dev/xvda2`. */
-  readonly rootDevice: string;
+  /** Whether it gets swap space besides; the maker of the VM makes that, before the root: `xvda1`. */
+  readonly hasSwap: boolean;
   /** A guest that boots what is in it gets a kernel; others the modules of the host's, where they are there. */
   readonly boot: Boot;
 }
@@ -15,6 +15,8 @@ export interface InstallSettings {
 /** One ext4 file system, as a raw file of this host with holes. */
 export interface InstalledImage {
   readonly path: string;
+  /** Which disk of the guest it is to be, as its fstab says: `xvda2`. */
+  readonly vdev: string;
   /** It is read no more. Idempotent, never throws. */
   remove(): Promise<void>;
 }

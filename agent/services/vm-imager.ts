@@ -1,14 +1,14 @@
 import { invalid, wrongState } from '../../shared/errors.js';
 import { installerText, type InstallerSource } from '../../shared/domain/installer.js';
 import type { ImageSource } from '../../shared/domain/make-source.js';
-import { bootFiles as namedFiles, chooseBoot, type BootChoice, type BootFacts } from '../domain/image/boot-choice.js';
-import { rootDevice } from '../domain/image/image-cfg.js';
+import { bootFiles as namedFiles, chooseBoot, type BootFacts } from '../domain/image/boot-choice.js';
 import {
   chooseCloud,
   diskFolder,
   kernelsOf,
   planImage,
   refuseStorage,
+  type ImageFacts,
   type MakeSettings,
 } from '../domain/image/image-plan.js';
 import { newSeed } from '../domain/seed/seed-files.js';
@@ -92,10 +92,10 @@ export class VmImager {
     const work = { facts, held, progress, signal };
     const folder = diskFolder(cfgs);
     if (source.kind === 'installer') {
-      const { path, content, boot } = await this.#install(source, settings, work);
+      const installed = await this.#install(source, settings, work);
       // The file system has been made as long as it was asked for.
       const shape = { ...settings.shape, diskMib: undefined };
-      return planImage({ ...settings, shape }, { path, content, boot, folder, seedPath: undefined });
+      return planImage({ ...settings, shape }, { ...installed, folder, seedPath: undefined });
     }
     const { path, content, hasCloudInit } = await this.#acquire(source, work);
     const boot = chooseBoot(content, settings.shape.boot, facts);
@@ -116,7 +116,7 @@ export class VmImager {
     source: InstallerSource,
     { name, shape }: MakeSettings,
     { facts, held, progress, signal }: Work,
-  ): Promise<Pick<RawImage, 'path' | 'content'> & { readonly boot: BootChoice }> {
+  ): Promise<Pick<ImageFacts, 'path' | 'content' | 'vdev' | 'boot'>> {
     if (shape.userData !== undefined) {
       throw invalid('User data is for cloud-init, which is not installed', { hint: 'leave --user-data out' });
     }
@@ -124,11 +124,12 @@ export class VmImager {
     const boot = chooseBoot(INSTALLED, shape.boot, facts);
     progress(`boots by ${boot.reason}`);
     const sizeBytes = (shape.diskMib ?? INSTALLED_MIB) * MIB;
-    const wanted = { source, hostname: name, sizeBytes, rootDevice: rootDevice(INSTALLED), boot: boot.boot };
+    const wanted = { source, hostname: name, sizeBytes, hasSwap: shape.swapMib !== undefined, boot: boot.boot };
     const tell = (what: string): void => progress(`${installerText(source)}: ${what}`);
     const image = await this.#parts.installer.install(wanted, tell, signal);
     held.push(() => image.remove());
-    return { path: image.path, content: INSTALLED, boot };
+    const { path, vdev } = image;
+    return { path, vdev, content: INSTALLED, boot };
   }
 
   /** @returns its path; `undefined`: there is nothing for cloud-init */

@@ -10,7 +10,7 @@ export function refuseSource(options: CreateOptions): void {
   const [one, two] = sources.flatMap(([flag, value]) => (value === undefined ? [] : [flag]));
   if (one === undefined) {
     throw invalid('there is nothing to make VMs of', {
-      hint: 'give --like VM, --image FILE or URL, or --installer debootstrap',
+      hint: 'give --like VM, --image FILE or URL, or --installer debootstrap or xen-tools',
     });
   }
   if (two !== undefined) {

@@ -173,6 +173,7 @@ export const createVerb = verb({
     'domherd vm create db --like domU@dom0-1 --memory 1024 --storage lvm-thin --disk 4096',
     'domherd vm create web --count 4 --image debian-12-generic-amd64.qcow2 --memory 1024',
     'domherd vm create fresh --count 2 --installer debootstrap --disk 4096',
+    'domherd vm create site --installer xen-tools --dist bullseye --disk 4096 --swap 512',
     'domherd vm create old --image root.img.gz --kernel /boot/vmlinuz-6.1.0-18-amd64 --ramdisk /boot/initrd.img-6.1.0-18-amd64',
   ],
   run: async (call, args, options: CreateOptions) =>

@@ -1,7 +1,7 @@
 import { invalid } from '../errors.js';
 
 /** Programs of a host that install a distribution. */
-export const INSTALLERS = ['debootstrap'] as const;
+export const INSTALLERS = ['debootstrap', 'xen-tools'] as const;
 export type InstallerName = (typeof INSTALLERS)[number];
 
 export const DEFAULT_DIST = 'bookworm';
@@ -14,11 +14,15 @@ export interface InstallerSource {
   readonly dist: string;
   /** A URL; `undefined`: where the host's own packages come from. */
   readonly mirror?: string | undefined;
-  /** An absolute path of the host: the packages, as the installer keeps them. */
+  /** An absolute path of the host: for debootstrap the packages, for xen-tools the installed system. */
   readonly tarball?: string | undefined;
 }
 
-/** @throws {AppError} `invalid` naming what is wrong */
+/**
+ * Nothing that a shell would read as more than a word: xen-tools hands it to one.
+ *
+ * @throws {AppError} `invalid` naming what is wrong
+ */
 export function checkInstaller(source: InstallerSource): InstallerSource {
   const { dist, mirror, tarball } = source;
   if (!/^[a-z][a-z0-9.-]{0,63}$/.test(dist)) {
@@ -27,7 +31,7 @@ export function checkInstaller(source: InstallerSource): InstallerSource {
   if (mirror !== undefined && !isMirror(mirror)) {
     throw invalid(`"${mirror}" is no mirror`, { mirror, hint: 'such as https://mirror.example.org/debian' });
   }
-  if (tarball !== undefined && !/^\/[\x21-\x7e]{1,1023}$/.test(tarball)) {
+  if (tarball !== undefined && !/^\/[\w.+@%=:,~/-]{1,1023}$/.test(tarball)) {
     throw invalid(`"${tarball}" is no absolute path of the host`, { tarball, hint: 'such as /var/lib/bookworm.tar' });
   }
   return source;
@@ -39,5 +43,5 @@ export function installerText({ installer, dist }: InstallerSource): string {
 }
 
 function isMirror(text: string): boolean {
-  return /^(https?:\/\/[^/\s]|file:\/)[\x21-\x7e]*$/.test(text) && text.length <= 1024 && URL.canParse(text);
+  return /^(https?:\/\/[\w[]|file:\/)[\w.+@%=:,~/[\]-]*$/.test(text) && text.length <= 1024 && URL.canParse(text);
 }

@@ -24,6 +24,7 @@ export function imageSourceFromWire({ sha256, sizeBytes, name, cloudInit }: Wire
 
 const INSTALLER_TO_WIRE: Readonly<Record<InstallerName, WireInstallerName>> = {
   debootstrap: WireInstallerName.DEBOOTSTRAP,
+  'xen-tools': WireInstallerName.XEN_TOOLS,
 };
 
 export function installerToWire({ installer, dist, mirror = '', tarball = '' }: InstallerSource): WireInstaller {

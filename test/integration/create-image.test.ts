@@ -100,7 +100,9 @@ t.test('by the command line, over simulated hosts', async (t) => {
   await fleet.ok('vm create fresh --count 2 --installer debootstrap --mirror http://mirror.example/debian --disk 4096');
   const freshOn = (await fleet.rows('vm list')).find(({ name }) => name === 'fresh-1');
   t.match(freshOn, { state: 'stopped' });
-  await fleet.ok('vm delete fresh-1 fresh-2 --yes');
+  await fleet.ok('vm create site --installer xen-tools --dist jessie --tarball /srv/root.tgz --swap 64 --on dom0-1');
+  t.match(cfgOf('site'), /vdev=xvda2[^]*vdev=xvda1/);
+  await fleet.ok('vm delete fresh-1 fresh-2 site --yes');
   await fleet.ok('vm start cloud');
   await fleet.ok('vm wait cloud --for=running');
   await fleet.ok('vm destroy cloud --yes');
@@ -140,6 +142,8 @@ t.test('by the command line, over simulated hosts', async (t) => {
     [`${install} --dist -x`, 2, /"-x" is no name of a distribution/],
     [`${install} --mirror ftp://m.example`, 2, /is no mirror/],
     [`${install} --mirror http://`, 2, /is no mirror/],
+    [`${install} --mirror http://m.example/$(id)`, 2, /is no mirror/],
+    [`${install} --tarball /a;b.tar`, 2, /no absolute path of the host/],
     [`${install} --tarball a.tar`, 2, /no absolute path of the host/],
     [`${install} --tarball /a.tar --mirror http://m.example`, 2, /--mirror/],
     [`${install} --tarball /missing.tar`, 3, /The host has no \/missing.tar/],

@@ -3,24 +3,27 @@
 // Invariants:
 // - Nothing is mounted that the host sees: what debootstrap mounts is in a namespace that ends with it.
 // - What is in the folder is the distribution's; links in it are not followed out of it, since only its own are made there.
-import { access, mkdir, mkdtemp, open, readdir, readFile, rm, statfs, symlink, writeFile } from 'node:fs/promises';
+import { mkdir, open, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { debootstrapCommand, debootstrapPhase } from '../../domain/install/debootstrap.js';
 import { aptMirror } from '../../domain/install/apt-source.js';
 import { guestFiles, kernelRelease, withRootLocked, type GuestFiles } from '../../domain/install/guest-file.js';
-import { AppError, invalid, messageOf, notFound } from '../../../shared/errors.js';
-import { outputOf, type Exec, type ExecResult } from '../../../shared/exec.js';
+import { invalid } from '../../../shared/errors.js';
+import type { Exec } from '../../../shared/exec.js';
 import type { InstalledImage, InstallSettings } from '../../ports/installer.js';
+import { failure, INSTALL_MS, installIn, isThere, refuseMissing, refuseNoTarball, type Tell } from './install-work.js';
 
-const INSTALL_MS = 3_600_000;
 const IMAGE_MS = 600_000;
 const MIB = 1024 * 1024;
 /** Packages, what is unpacked of them, and the file system. */
 const WORK_BYTES = 1536 * MIB;
+/** What the root is to the guest: there may be swap space before it. */
+const ROOT_VDEV = 'xvda2';
 
-const DEBIAN: Readonly<Record<string, string>> = { debootstrap: 'debootstrap', mke2fs: 'e2fsprogs' };
-
-type Tell = (what: string) => void;
+const PROGRAMS = [
+  { argv: ['debootstrap', '--version'], debian: 'debootstrap' },
+  { argv: ['mke2fs', '-V'], debian: 'e2fsprogs' },
+] as const;
 
 export class DebootstrapInstaller {
   readonly #exec: Exec;
@@ -35,10 +38,10 @@ export class DebootstrapInstaller {
   }
 
   async install(settings: InstallSettings, tell: Tell, signal: AbortSignal): Promise<InstalledImage> {
-    await this.#refuseMissing(settings, signal);
-    const work = await this.#makeWork();
-    const remove = (): Promise<void> => rm(work, { recursive: true, force: true }).catch(() => undefined);
-    try {
+    // Before minutes of work.
+    await refuseMissing(this.#exec, PROGRAMS, signal);
+    await refuseNoTarball(this.#root, settings.source, 'debootstrap --make-tarball makes one');
+    return installIn(this.#folder, WORK_BYTES, signal, async (work) => {
       const tree = join(work, 'root');
       await this.#debootstrap(tree, settings, tell, signal);
       tell('make it a guest');
@@ -47,39 +50,8 @@ export class DebootstrapInstaller {
       const path = join(work, 'root.img');
       await this.#makeImage(path, tree, settings.sizeBytes, signal);
       await rm(tree, { recursive: true, force: true });
-      return { path, remove };
-    } catch (error) {
-      await remove();
-      signal.throwIfAborted();
-      if (error instanceof AppError) throw error;
-      throw new AppError('unavailable', `The system could not be installed: ${messageOf(error)}`, {}, error);
-    }
-  }
-
-  /** Before minutes of work. */
-  async #refuseMissing({ source: { tarball } }: InstallSettings, signal: AbortSignal): Promise<void> {
-    for (const [program, ...args] of [
-      ['debootstrap', '--version'],
-      ['mke2fs', '-V'],
-    ] as const) {
-      const result = await this.#exec.run([program, ...args], { timeoutMs: 10_000, signal });
-      if (result.kind === 'missing') throw missing(program);
-    }
-    if (tarball === undefined || (await isThere(join(this.#root, tarball)))) return;
-    throw notFound(`The host has no ${tarball}`, { path: tarball, hint: 'debootstrap --make-tarball makes one' });
-  }
-
-  async #makeWork(): Promise<string> {
-    await mkdir(this.#folder, { recursive: true, mode: 0o700 });
-    const { bavail, bsize } = await statfs(this.#folder);
-    if (bavail * bsize < WORK_BYTES) {
-      throw new AppError('exhausted', `There is no room in ${this.#folder} to install a system`, {
-        needed: String(WORK_BYTES),
-        free: String(bavail * bsize),
-        hint: 'remove what is not needed there, or take another host',
-      });
-    }
-    return mkdtemp(join(this.#folder, 'install-'));
+      return { path, vdev: ROOT_VDEV };
+    });
   }
 
   async #debootstrap(tree: string, { source, boot }: InstallSettings, tell: Tell, signal: AbortSignal): Promise<void> {
@@ -105,10 +77,10 @@ export class DebootstrapInstaller {
     return Promise.all(files.map((file) => readFile(file, 'utf8').catch(() => '')));
   }
 
-  async #finish(tree: string, { hostname, rootDevice, boot }: InstallSettings, signal: AbortSignal): Promise<void> {
+  async #finish(tree: string, { hostname, boot }: InstallSettings, signal: AbortSignal): Promise<void> {
     const names = await readdir(join(tree, 'boot')).catch(() => []);
     const kernels = names.flatMap((name) => kernelRelease(`/boot/${name}`) ?? []);
-    await putFiles(tree, guestFiles({ hostname, rootDevice, boot, kernels }));
+    await putFiles(tree, guestFiles({ hostname, rootDevice: `/dev/${ROOT_VDEV}`, boot, kernels }));
     const shadow = join(tree, 'etc/shadow');
     await writeFile(shadow, withRootLocked(await readFile(shadow, 'utf8')));
     if (boot.kind === 'direct') await this.#copyModules(tree, boot.kernel, signal);
@@ -161,26 +133,4 @@ async function empty(path: string): Promise<void> {
   if (names === undefined) return rm(path, { force: true });
   // apt(8) wants the folders that are in it.
   for (const name of names) if (name !== 'partial') await rm(join(path, name), { recursive: true });
-}
-
-function isThere(path: string): Promise<boolean> {
-  return access(path).then(
-    () => true,
-    () => false,
-  );
-}
-
-function missing(program: string): AppError {
-  return new AppError('unavailable', `The host cannot install a system: it has no ${program}`, {
-    hint: `apt-get install ${DEBIAN[program] ?? program}, on the host`,
-  });
-}
-
-/** @param log that the program wrote */
-function failure(program: string, result: ExecResult, signal: AbortSignal, log = ''): AppError {
-  signal.throwIfAborted();
-  if (result.kind === 'missing') return missing(program);
-  if (result.kind === 'timeout') return new AppError('timeout', `${program} did not end within its time`);
-  const output = [log.trim().slice(-1000), outputOf(result).slice(-1000)].filter((text) => text !== '').join('\n');
-  return new AppError('unavailable', `The system could not be installed: ${program} failed`, { output });
 }

@@ -21,10 +21,18 @@ export class HostInstaller implements Installer {
   }
 
   async install(settings: InstallSettings, tell: (what: string) => void, signal: AbortSignal): Promise<InstalledImage> {
-    // Most hosts never install.
-    const { DebootstrapInstaller } = await import('./debootstrap-installer.js');
     const { exec, folder, root = '/' } = this.#parts;
-    return new DebootstrapInstaller(exec, folder, root).install(settings, tell, signal);
+    // Most hosts never install.
+    switch (settings.source.installer) {
+      case 'debootstrap': {
+        const { DebootstrapInstaller } = await import('./debootstrap-installer.js');
+        return new DebootstrapInstaller(exec, folder, root).install(settings, tell, signal);
+      }
+      case 'xen-tools': {
+        const { XenToolsInstaller } = await import('./xen-tools-installer.js');
+        return new XenToolsInstaller(exec, folder, root).install(settings, tell, signal);
+      }
+    }
   }
 
   async clear(): Promise<void> {

@@ -59,7 +59,11 @@ export const simInstaller: Installer = {
   install: ({ source: { tarball }, hostname }, tell) => {
     if (tarball?.includes('missing') === true) return Promise.reject(notFound(`The host has no ${tarball}`));
     tell('simulated');
-    return Promise.resolve({ path: `${SIM_IMAGE_FOLDER}/${hostname}.img`, remove: () => Promise.resolve() });
+    return Promise.resolve({
+      path: `${SIM_IMAGE_FOLDER}/${hostname}.img`,
+      vdev: 'xvda2',
+      remove: () => Promise.resolve(),
+    });
   },
   clear: () => Promise.resolve(),
 };

@@ -22,6 +22,8 @@ export interface ImageFacts {
   /** Of the raw image. */
   readonly path: string;
   readonly content: ImageContent;
+  /** What the guest expects it to be; `undefined`: as its content tells. */
+  readonly vdev?: string | undefined;
   readonly boot: BootChoice;
   /** Of its disks: absolute. */
   readonly folder: string;
@@ -55,7 +57,7 @@ export function planImage({ name, uuid, shape }: MakeSettings, facts: ImageFacts
     cfg: makeCfg({
       ...{ name, uuid, memoryMib, vcpus, disks },
       boot: boot.boot,
-      rootDevice: rootDevice(content),
+      rootDevice: facts.vdev === undefined ? rootDevice(content) : `/dev/${facts.vdev}`,
       bridges: [undefined, ...extraVifs],
     }),
     disks: parts.map(({ disk, file }) => ({
@@ -113,10 +115,11 @@ export function kernelsOf(cfgs: readonly XlCfg[]): readonly HostKernel[] {
   return [...counts.values()].sort((a, b) => b.count - a.count).map(({ kernel }) => kernel);
 }
 
-function partsOf({ diskMib, swapMib, extraDisksMib = [] }: VmShape, { path, content, seedPath }: ImageFacts): Part[] {
+function partsOf({ diskMib, swapMib, extraDisksMib = [] }: VmShape, facts: ImageFacts): Part[] {
+  const { path, content, vdev = rootVdev(content), seedPath } = facts;
   const sizeBytes = diskMib === undefined ? undefined : diskMib * MIB;
   return [
-    { vdev: rootVdev(content), file: 'disk.img', disk: { source: { kind: 'image', path, format: 'raw' }, sizeBytes } },
+    { vdev, file: 'disk.img', disk: { source: { kind: 'image', path, format: 'raw' }, sizeBytes } },
     ...(swapMib === undefined
       ? []
       : [

@@ -27,13 +27,14 @@ export const protobufPackage = "domherd.v1";
 
 export const protobufFileName = "domherd/v1/image.proto";
 
-export const Installer = { UNSPECIFIED: 0, DEBOOTSTRAP: 1, UNRECOGNIZED: -1 } as const;
+export const Installer = { UNSPECIFIED: 0, DEBOOTSTRAP: 1, XEN_TOOLS: 2, UNRECOGNIZED: -1 } as const;
 
 export type Installer = typeof Installer[keyof typeof Installer];
 
 export namespace Installer {
   export type UNSPECIFIED = typeof Installer.UNSPECIFIED;
   export type DEBOOTSTRAP = typeof Installer.DEBOOTSTRAP;
+  export type XEN_TOOLS = typeof Installer.XEN_TOOLS;
   export type UNRECOGNIZED = typeof Installer.UNRECOGNIZED;
 }
 
@@ -121,7 +122,10 @@ export interface InstallerSource {
   dist: string;
   /** A URL; empty: where the host's own packages come from. */
   mirror: string;
-  /** An absolute path of the host: the packages, as the installer keeps them. Empty: they are downloaded. */
+  /**
+   * An absolute path of the host: for debootstrap the packages, for xen-tools the installed system. Empty: packages are
+   * downloaded.
+   */
   tarball: string;
 }
 
