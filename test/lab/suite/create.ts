@@ -224,12 +224,12 @@ export const create: Group = {
       [
         'vm migrate refuses to take a VM live whose disk is a file, and leaves it running',
         async () => {
-          const { host } = await find(lab, 'twin');
+          const { host } = await find(lab, 'sister');
           const to = lab.hosts.find((each) => each !== host) ?? '';
-          const { exitCode, stderr } = await lab.frontend.domherd(['vm', 'migrate', 'twin', '--to', to]);
+          const { exitCode, stderr } = await lab.frontend.domherd(['vm', 'migrate', 'sister', '--to', to]);
           equal(exitCode, 5, stderr);
           match(stderr, /no block device[^]*--cold/);
-          equal((await find(lab, 'twin')).state, 'running');
+          equal((await find(lab, 'sister')).state, 'running');
         },
       ],
       [
