@@ -1,4 +1,5 @@
-import { execFileSync, spawnSync } from 'node:child_process';
+import { execFileSync, spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 import {
   cpSync,
   existsSync,
@@ -10,12 +11,14 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 import { pino } from 'pino';
 import t, { type Test } from 'tap';
 import { DirRecordStore } from '../../agent/adapters/disk/dir-record-store.js';
 import { HostDiskStore } from '../../agent/adapters/disk/host-disk-store.js';
 import { RecordCopyLog } from '../../agent/adapters/disk/record-copy-log.js';
 import { RecordFormerCfgs } from '../../agent/adapters/disk/record-former-cfgs.js';
+import { OWN_NAMESPACES } from '../../agent/domain/install/namespace.js';
 import { HostInstaller } from '../../agent/adapters/install/host-installer.js';
 import { Dom0BootFiles } from '../../agent/adapters/xl/dom0-boot-files.js';
 import { VmImager } from '../../agent/services/vm-imager.js';
@@ -124,6 +127,23 @@ t.test('a guest that debootstrap installs, from the mirror of this machine', NEE
   t.ok(dom0.isEmpty());
 });
 
+t.test('an installer dies with its agent, whose unit kills only the agent', async (t) => {
+  const marker = join(t.testdir({}), 'ticks');
+  const loop = ['sh', '-c', `while :; do echo >> ${marker}; sleep 0.05; done`];
+  const script = `require('child_process').spawn(${JSON.stringify(OWN_NAMESPACES[0])}, ${JSON.stringify([...OWN_NAMESPACES.slice(1), ...loop])}, { detached: true })`;
+  const agent = spawn(process.execPath, ['-e', script]);
+  const ticks = (): number => (existsSync(marker) ? statSync(marker).size : 0);
+  while (ticks() === 0) await setTimeout(20);
+  agent.kill('SIGKILL');
+  await once(agent, 'exit');
+  let last = -1;
+  for (let n = 0; n < 40 && ticks() !== last; n += 1) {
+    last = ticks();
+    await setTimeout(250);
+  }
+  t.equal(ticks(), last);
+});
+
 const hasXenTools = spawnSync('xen-create-image', ['--version']).error === undefined;
 const NEEDS_XEN_TOOLS = { skip: hasXenTools ? false : 'needs xen-create-image: apt-get install xen-tools' };
 
@@ -207,7 +227,7 @@ function fakeExec(act: (folder: string, argv: readonly string[], options: ExecOp
     const result = { argv, stdout: Buffer.alloc(0), stderr: '' };
     if (missing.has(argv[0])) return { ...result, kind: 'missing' };
     if (argv[1] === '--version') return { ...result, kind: 'ok' };
-    if (argv[0] !== 'unshare') return REAL.run(argv, options);
+    if (argv[0] !== OWN_NAMESPACES[0]) return REAL.run(argv, options);
     asked.push(argv);
     const folder = argv.find((arg) => arg.endsWith('/root')) ?? '';
     const stderr = await act(folder, argv, options);
@@ -280,7 +300,7 @@ Enabled: no
   t.strictSame(asked.at(-1)?.slice(-2), [asked.at(-1)?.at(-2), 'http://first.example/debian']);
   t.match(
     asked.at(-1)?.join(' '),
-    /^unshare --mount .* debootstrap --variant=minbase --force-check-gpg .*linux-image-/,
+    / unshare --mount .* debootstrap --variant=minbase --force-check-gpg .*linux-image-/,
   );
   const disk = dom0.diskOf('own');
   t.match(

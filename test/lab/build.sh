@@ -14,7 +14,7 @@ TOOLS=(qemu-system-x86 qemu-utils mmdebstrap busybox-static cpio kmod e2fsprogs 
 XEN=xen-hypervisor-4.17-amd64
 GUEST_PACKAGES=(dropbear-bin libtomcrypt1 libtommath1 libgmp10)
 DOM0_PACKAGES=(xen-utils-4.17 xen-utils-common xenstore-utils systemd-sysv dbus udev kmod procps less
-  iproute2 bridge-utils ifupdown iputils-ping iputils-arping tcpdump openssh-server e2fsprogs lvm2 strace)
+  iproute2 bridge-utils ifupdown iputils-ping iputils-arping tcpdump openssh-server e2fsprogs lvm2 strace xen-tools)
 # Of the kernel's drivers only these: the rest is 300 MB that no dom0 of the lab has hardware for.
 DRIVERS=(xen block md virtio virt net/xen-netback net/virtio_net.ko net/net_failover.ko net/tun.ko net/veth.ko net/dummy.ko char dax)
 
@@ -132,8 +132,12 @@ guest_disk() { # the tutorial's domU: a partition image with an sshd and a Debia
   chmod 600 guest/etc/shadow guest/root/.ssh/authorized_keys guest/etc/dropbear/*
   chmod 700 guest/root/.ssh guest/root
   chmod 1777 guest/tmp
+  # Looked for by xen-tools from outside, where there is no /bin/busybox.
+  ln -sf busybox guest/bin/ls && ln -sf busybox guest/bin/cp
   chown -R 0:0 guest
   chroot guest /usr/sbin/dropbear -V
+  mkdir -p dom0/var/lib/lab
+  tar -C guest -cf dom0/var/lib/lab/guest.tar .
   mkdir -p dom0/opt/xen/domU
   truncate -s 48M dom0/opt/xen/domU/disk.img
   mkfs.ext4 -q -F -d guest dom0/opt/xen/domU/disk.img

@@ -1,6 +1,7 @@
 import type { InstallerSource } from '../../../shared/domain/installer.js';
 import { wrongState } from '../../../shared/errors.js';
 import type { Boot } from '../image/boot-choice.js';
+import { OWN_NAMESPACES } from './namespace.js';
 
 /** What a guest needs to be booted, addressed and reached; all else is for who logs in. */
 const PACKAGES = [
@@ -37,7 +38,7 @@ export interface DebootstrapSettings {
 export function debootstrapCommand(settings: DebootstrapSettings): readonly [string, ...string[]] {
   const { source, folder, mirror } = settings;
   return [
-    ...(['unshare', '--mount', '--pid', '--fork', '--kill-child', '--mount-proc', '--'] as const),
+    ...OWN_NAMESPACES,
     'debootstrap',
     '--variant=minbase',
     // Without the keys of the distribution it would install what it cannot check.

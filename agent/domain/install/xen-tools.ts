@@ -3,6 +3,7 @@ import { wrongState } from '../../../shared/errors.js';
 import type { Boot } from '../image/boot-choice.js';
 import { listDisks } from '../xl-cfg/disk.js';
 import { parseXlCfg } from '../xl-cfg/xl-cfg.js';
+import { OWN_NAMESPACES } from './namespace.js';
 
 export interface XenToolsSettings {
   readonly source: InstallerSource;
@@ -25,7 +26,7 @@ const MIB = 1024 * 1024;
 export function xenToolsCommand(settings: XenToolsSettings): readonly [string, ...string[]] {
   const { source, hostname, sizeBytes, hasSwap, boot, folder, modules } = settings;
   return [
-    ...(['unshare', '--mount', '--pid', '--fork', '--kill-child', '--mount-proc', '--'] as const),
+    ...OWN_NAMESPACES,
     'xen-create-image',
     `--hostname=${hostname}`,
     `--dist=${source.dist}`,

@@ -188,6 +188,22 @@ export const create: Group = {
         },
       ],
       [
+        'xen-tools makes a VM of a tarball, with the MAC and the bridge of its lease, and nothing mounted',
+        async () => {
+          const source = '--installer xen-tools --dist jessie --tarball /var/lib/lab/guest.tar';
+          const shape = `--disk 48 --swap 16 --memory 96 --key ${lab.frontend.home}/user.pub`;
+          await domherd(lab, `vm create inst ${source} ${shape}`);
+          const { host, vifs } = await find(lab, 'inst');
+          const cfg = await lab.must(host, 'cat /etc/xen/inst.cfg');
+          match(cfg, new RegExp(`mac=${vifs[0]?.lease?.mac ?? 'none'}`, 'i'));
+          match(cfg, /\bbridge=/);
+          equal(/\bip=|dhcp/.test(cfg), false, cfg);
+          await lab.must(host, 'e2fsck -fn /opt/xen/inst/disk.img');
+          equal(await lab.must(host, 'grep installs /proc/mounts; losetup --list | grep installs || true'), '');
+          await domherd(lab, 'vm start inst');
+        },
+      ],
+      [
         'vm clone --on makes a copy on the other dom0, which starts and answers by the name that it was given since',
         async () => {
           const source = (await find(lab, 'web-1')).host;
@@ -205,6 +221,13 @@ export const create: Group = {
           );
           await startAndReach(lab, 'sister');
           equal(await logIn(lab, 'sister'), 'sister');
+        },
+      ],
+      [
+        'the VM of xen-tools answers by its name meanwhile',
+        async () => {
+          await domherd(lab, 'vm wait inst --for=ssh --timeout 5m');
+          equal(await logIn(lab, 'inst'), 'inst');
         },
       ],
       [
@@ -267,7 +290,7 @@ export const create: Group = {
       [
         'vm delete leaves nothing of them, their leases rest, and the dom0s are as they were',
         async () => {
-          const all = `${WEB} sister snap pic`;
+          const all = `${WEB} sister snap pic inst`;
           await domherd(lab, `vm shutdown ${all} --timeout 3m --then destroy`);
           await domherd(lab, `vm delete ${all} --yes`);
           equal((await lab.must('dom0-2', 'lvs --noheadings -o lv_name lab')).trim(), 'golden-disk');
