@@ -15,7 +15,7 @@ import { userKeys, type KeyOptions, type Note } from './guest/user-key.js';
 import type { Invocation } from './invocation.js';
 import { CALL } from './limit.js';
 import { vmName } from './view/vm-view.js';
-import { shutdownVms, startVms } from './vm-order-action.js';
+import { whileStopped } from './stop-source.js';
 
 const MAX_USER_DATA = 1024 * 1024;
 
@@ -148,17 +148,4 @@ export async function cloneVms(
   const clone = (): Promise<number> => createVms(call, [name], { ...options, like });
   const isUp = vm.state !== VmState.STOPPED;
   return options.stopSource && isUp && !options.dryRun ? whileStopped(call, like, clone) : clone();
-}
-
-/** A copy does not change its source: one that ran runs again, whatever became of the copying. */
-async function whileStopped(call: Invocation, vm: string, work: () => Promise<number>): Promise<number> {
-  const stopped = await shutdownVms(call, [vm], {});
-  if (stopped !== 0) return stopped;
-  const unstoppable = { ...call, world: { ...call.world, signal: new AbortController().signal } };
-  const code = await work().catch(async (error: unknown) => {
-    await startVms(unstoppable, [vm], {});
-    throw error;
-  });
-  const started = await startVms(unstoppable, [vm], {});
-  return code === 0 ? started : code;
 }

@@ -217,6 +217,14 @@ t.test('by the command line, over simulated hosts', async (t) => {
   t.match(await fleet.run('vm delete domU@dom0-1 --yes'), { exitCode: 5, err: /was not made by domherd/ });
   await fleet.ok('vm create live --like domU@dom0-1 --start');
   await fleet.ok('vm wait live --for=running');
+  const copied = await fleet.run('vm clone live twin --stop-source -o json');
+  t.match(JSON.parse(copied.out), [{ vm: 'twin@dom0-1', errorCode: null }], 'data is of the copy alone');
+  t.match(copied.err, /live@dom0-1 is shut down to be copied[^]*live@dom0-1 is started again\n$/);
+  t.match(await fleet.rows('vm list live'), [{ state: /starting|running/ }]);
+  const refused = await fleet.run('vm clone live twin --stop-source');
+  t.match(refused, { exitCode: 4, err: /live@dom0-1 is shut down to be copied[^]*live@dom0-1 is started again/ });
+  t.match(await fleet.rows('vm list live'), [{ state: /starting|running/ }], 'also when the copy was refused');
+  await fleet.ok('vm wait live --for=running');
   const [stays] = await fleet.rows('vm list live');
   const to = stays?.['host'] === 'dom0-1' ? 'dom0-2' : 'dom0-1';
   const moved = await fleet.run(`vm migrate live --to ${to}`);

@@ -46,7 +46,7 @@ export async function openSimHost(
     wire: new SimWire(world),
     bridges: new SimBridges(world),
     consoles: new SimConsoles(world),
-    mover: new SimLiveMover(world, join(folder, 'arrivals')),
+    mover: new SimLiveMover(world, join(folder, 'arrivals'), join(folder, 'disks')),
     deployment: simDeployment(world.deploymentId),
   };
 }

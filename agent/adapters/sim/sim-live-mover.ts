@@ -1,5 +1,5 @@
 import { link, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import * as v from 'valibot';
 import type { LiveAdmission, LiveOffer } from '../../../shared/domain/live-migration.js';
 import { wrongState } from '../../../shared/errors.js';
@@ -7,6 +7,7 @@ import type { LiveMover } from '../../ports/live-mover.js';
 import { SimDomainSchema, SimGuestSchema, unlessMissing, type SimWorld } from './sim-world.js';
 
 const SIMULATED = 'simulated';
+const OpenSchema = v.object({ cfgPath: v.string(), disks: v.array(v.string()) });
 const ParcelSchema = v.object({ domain: SimDomainSchema, guest: v.optional(SimGuestSchema) });
 
 /**
@@ -16,10 +17,15 @@ const ParcelSchema = v.object({ domain: SimDomainSchema, guest: v.optional(SimGu
 export class SimLiveMover implements LiveMover {
   readonly #world: SimWorld;
   readonly #folder: string;
+  readonly #disksFolder: string;
 
-  /** @param folder absolute; made when first needed */
-  constructor(world: SimWorld, folder: string) {
+  /**
+   * @param folder absolute; made when first needed
+   * @param disksFolder of {@link SimDiskStore}
+   */
+  constructor(world: SimWorld, folder: string, disksFolder: string) {
     this.#world = world;
+    this.#disksFolder = disksFolder;
     this.#folder = folder;
   }
 
@@ -29,9 +35,9 @@ export class SimLiveMover implements LiveMover {
     return Promise.resolve({ disks, publicKey: SIMULATED, xenVersion: SIMULATED });
   }
 
-  async admit(id: string, cfgPath: string): Promise<LiveAdmission> {
+  async admit(id: string, cfgPath: string, { disks }: Pick<LiveOffer, 'disks'>): Promise<LiveAdmission> {
     await mkdir(this.#folder, { recursive: true });
-    await writeFile(this.#open(id), cfgPath);
+    await writeFile(this.#open(id), JSON.stringify({ cfgPath, disks: disks.map(({ path }) => path) }));
     return { addresses: [this.#folder], port: 0, hostKeys: [], samples: [] };
   }
 
@@ -48,8 +54,9 @@ export class SimLiveMover implements LiveMover {
   }
 
   async closeArrival(id: string): Promise<void> {
-    const cfgPath = await unlessMissing(readFile(this.#open(id), 'utf8'));
-    if (cfgPath === undefined) return;
+    const opened = await unlessMissing(readFile(this.#open(id), 'utf8'));
+    if (opened === undefined) return;
+    const { cfgPath, disks } = v.parse(OpenSchema, JSON.parse(opened));
     const end = join(this.#folder, `${id}.end`);
     await this.#decide(end, '');
     const text = await readFile(end, 'utf8');
@@ -57,6 +64,7 @@ export class SimLiveMover implements LiveMover {
       const { domain, guest } = v.parse(ParcelSchema, JSON.parse(text));
       await this.#world.putDomain({ ...domain, cfgPath });
       if (guest !== undefined) await this.#world.putGuest(cfgPath, guest);
+      for (const path of disks) await this.#show(join(this.#disksFolder, path));
     }
     for (const path of [this.#open(id), end]) await rm(path, { force: true });
   }
@@ -67,6 +75,12 @@ export class SimLiveMover implements LiveMover {
 
   recover(): Promise<void> {
     return Promise.resolve();
+  }
+
+  /** A disk that this host sees as well. */
+  async #show(file: string): Promise<void> {
+    await mkdir(dirname(file), { recursive: true });
+    await writeFile(file, '', { flag: 'a' });
   }
 
   /** Whoever comes first says how it ends. @returns whether it was this one */

@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import type { LiveOffer } from '../../../../shared/domain/live-migration.js';
@@ -163,14 +163,15 @@ t.test('simulated domains go to other simulated hosts', async (t) => {
   });
   await from.toolstack.create(from.path('domU'), NEVER);
   const [before] = await from.toolstack.listDomains();
-  const admission = await to.mover.admit('id1', to.path('domU'));
+  const admission = await to.mover.admit('id1', to.path('domU'), await offerOf('id1'));
   await from.mover.handOver('id1', await offerOf('id1'), admission);
   t.strictSame([await from.toolstack.listDomains(), await to.toolstack.listDomains()], [[], []], 'on its way');
   for (let times = 0; times < 2; times++) await to.mover.closeArrival('id1');
   t.match(await to.toolstack.listDomains(), [{ name: 'domU', uuid: before?.uuid }]);
+  t.ok(existsSync(join(root, 'b', 'disks', 'opt', 'disk')), 'and its disks are seen there');
   await to.toolstack.destroy('domU', NEVER);
   await from.toolstack.create(from.path('domU'), NEVER);
-  const second = await to.mover.admit('id2', to.path('domU'));
+  const second = await to.mover.admit('id2', to.path('domU'), await offerOf('id2'));
   await to.mover.closeArrival('id2');
   await t.rejects(from.mover.handOver('id2', await offerOf('id2'), second), { code: 'wrong_state' });
   t.match([await from.toolstack.listDomains(), await to.toolstack.listDomains()], [[{ name: 'domU' }], []]);
