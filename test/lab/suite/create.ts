@@ -184,7 +184,7 @@ export const create: Group = {
           await startAndReach(lab, 'snap pic');
           equal(await logIn(lab, 'pic'), 'pic');
           match(await domherd(lab, 'image list'), /guest\.img/);
-          await domherd(lab, 'image delete guest.img');
+          await domherd(lab, 'image delete guest.img --yes');
         },
       ],
       [
