@@ -6,6 +6,8 @@ const MIB = 1024 * 1024;
 /** As the agents count: what shares blocks needs this to begin with, and a file system keeps that. */
 const SHARED_BYTES = 64 * MIB;
 const RESERVE_BYTES = 256 * MIB;
+/** Where the agents keep disks on a host that has no VM yet. */
+const DEFAULT_FOLDER = '/opt/xen/domains';
 
 interface Need {
   readonly store: HostStore;
@@ -19,16 +21,46 @@ interface Need {
  * @returns `undefined` if nothing is known of its disks
  */
 export function diskLimit(stores: readonly HostStore[], vmKey: string, shape: VmShape): HostLimit | undefined {
-  const needs = stores.flatMap((store) =>
-    store.disks.filter((disk) => disk.vmKey === vmKey).map((disk) => needOf(disk, store, shape.storage, stores)),
+  const disks = stores.flatMap((store) =>
+    store.disks.filter((disk) => disk.vmKey === vmKey).map((disk) => ({ store, disk })),
+  );
+  const largest = Math.max(...disks.map(({ disk }) => disk.sizeBytes));
+  const needs = disks.map(({ store, disk }) =>
+    needOf(disk, store, disk.sizeBytes === largest ? shape : { ...shape, diskMib: undefined }, stores),
   );
   const [first] = needs;
   if (first === undefined) return undefined;
-  const addedMib = (shape.swapMib ?? 0) + (shape.extraDisksMib ?? []).reduce((sum, mib) => sum + mib, 0);
-  const byStore = new Map<HostStore, number>([[first.store, addedMib * MIB]]);
+  const byStore = new Map<HostStore, number>([[first.store, addedBytes(shape)]]);
   for (const { store, bytes } of needs) byStore.set(store, (byStore.get(store) ?? 0) + bytes);
   const limits = [...byStore].filter(([, bytes]) => bytes > 0).map(([store, bytes]) => limitOf(store, bytes));
   return limits.sort((a, b) => a.fits - b.fits)[0];
+}
+
+/**
+ * How many VMs that are copies of no other, whose disks are files, the stores of a host have room for.
+ *
+ * @param leastBytes what the root of each takes at least
+ * @returns `undefined` if nothing is known of where they would be
+ */
+export function madeDiskLimit(stores: readonly HostStore[], shape: VmShape, leastBytes: number): HostLimit | undefined {
+  const store = storeOfFiles(stores);
+  if (store === undefined) return undefined;
+  const rootBytes = shape.storage === 'reflink' ? Math.min(leastBytes, SHARED_BYTES) : leastBytes;
+  return limitOf(store, Math.max(1, rootBytes + addedBytes(shape)));
+}
+
+/** The one with most disks of VMs; without any, the one of the default folder. */
+function storeOfFiles(stores: readonly HostStore[]): HostStore | undefined {
+  const files = stores.filter(({ kind }) => kind === 'file-system');
+  const [most] = files.toSorted((a, b) => b.disks.length - a.disks.length);
+  if (most && most.disks.length > 0) return most;
+  return files
+    .filter(({ name }) => name === '/' || `${DEFAULT_FOLDER}/`.startsWith(`${name}/`))
+    .toSorted((a, b) => b.name.length - a.name.length)[0];
+}
+
+function addedBytes({ swapMib = 0, extraDisksMib = [] }: VmShape): number {
+  return extraDisksMib.reduce((sum, each) => sum + each, swapMib) * MIB;
 }
 
 function limitOf(store: HostStore, bytes: number): HostLimit {
@@ -37,14 +69,15 @@ function limitOf(store: HostStore, bytes: number): HostLimit {
   return { kind: 'disk', fits: Math.floor(free / bytes), detail };
 }
 
-/** What the copy of one disk takes, and where. */
+/** What the copy of one disk takes, and where. A file that grows gets holes. */
 function needOf(
-  { sizeBytes, usedBytes }: StoredVmDisk,
+  { sizeBytes: sourceBytes, usedBytes }: StoredVmDisk,
   store: HostStore,
-  storage: VmShape['storage'],
+  { storage, diskMib = 0 }: VmShape,
   stores: readonly HostStore[],
 ): Need {
   const isFile = store.kind === 'file-system';
+  const sizeBytes = Math.max(sourceBytes, diskMib * MIB);
   if (isFile && storage === 'lvm-snapshot')
     return { store: roomiest(stores, 'volume-group') ?? store, bytes: sizeBytes };
   if (isFile && storage === 'lvm-thin') return { store: roomiest(stores, 'thin-pool') ?? store, bytes: usedBytes };

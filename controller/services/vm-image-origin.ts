@@ -11,6 +11,9 @@ import type { Origin, Origins } from './vm-origin.js';
 /** As the tutorial's domU has it; its host's agent takes the same. */
 const MEMORY_MIB = 512;
 const VCPUS = 1;
+const MIB = 1024 * 1024;
+/** A minimal Debian that was just installed, or all of a smaller disk. */
+const INSTALLED_MIB = 300;
 
 /**
  * Where VMs can be made of something that is no VM: on every host.
@@ -40,9 +43,15 @@ function originOn(hostId: HostId, folder: string, source: MakeSource, shape: VmS
     ...{ hostId, memoryMib, vcpus },
     ...textsOf(source),
     vifs: [{ index: 0, mac: undefined, bridge: undefined, guestAddress: undefined }, ...extraVifs(shape, 1)],
+    leastBytes: leastBytes(source, shape),
     keyOf: (vm) => `${folder}/${vm}.cfg`,
     order: (vm, uuid) => ({ kind: 'make', name: vm, uuid, shape, source }),
   };
+}
+
+/** An image has at least its own bytes in it; a raw one with long runs of zeros has fewer, and counts with them. */
+function leastBytes(source: MakeSource, { diskMib = INSTALLED_MIB }: VmShape): number {
+  return source.kind === 'image' ? source.sizeBytes : Math.min(diskMib, INSTALLED_MIB) * MIB;
 }
 
 function textsOf(source: MakeSource): Pick<Origin, 'label' | 'what' | 'detail'> {

@@ -32,6 +32,8 @@ export interface Origin {
   readonly vifs: readonly ObservedVif[];
   /** Key of the VM whose disks are copied. */
   readonly copiedKey?: string | undefined;
+  /** What the root of each takes at least, where nothing is copied. */
+  readonly leastBytes?: number | undefined;
   /** Where the cfg of a VM of that name is to be: its key. */
   keyOf(name: string): string;
   order(name: string, uuid: string): MakeOrder | CarryOrder;

@@ -1,9 +1,10 @@
 import type { Labels } from '../../shared/domain/label.js';
+import type { HostStore } from '../../shared/domain/host-store.js';
 import { isGlob } from '../../shared/domain/name-pattern.js';
 import { selectHosts } from '../../shared/domain/host-selector.js';
 import { invalid, type AppError } from '../../shared/errors.js';
 import type { VmShape } from '../../shared/domain/vm-shape.js';
-import { diskLimit } from '../domain/disk-limit.js';
+import { diskLimit, madeDiskLimit } from '../domain/disk-limit.js';
 import { apartLimit, memoryLimit, type HostLimit, type PlaceableHost } from '../domain/placement.js';
 import type { VmJob } from '../domain/vm-job.js';
 import type { HostId, Vm } from '../domain/vm.js';
@@ -110,7 +111,7 @@ export class VmPlacer {
       const { memoryMib = 0, vcpus = 0 } = reserved.get(host.id) ?? {};
       const limits = [memoryLimit((host.facts?.memoryFreeMib ?? 0) - memoryMib, origin.memoryMib)];
       const known = fleet.storesOf(host.id);
-      const disk = known && origin.copiedKey && diskLimit(known, origin.copiedKey, request.shape);
+      const disk = known && limitOfDisks(known, origin, request.shape);
       if (disk) limits.push(disk);
       if (holders) limits.unshift(apartLimit(holders.what, holders.on(host.id)));
       const vcpusTaken = this.vcpusOf(host.id) + vcpus;
@@ -155,6 +156,15 @@ export class VmPlacer {
         this.options.fleet.vms.onHost(hostId).find(isOne)?.name ?? made.find((each) => each.hostId === hostId)?.name,
     };
   }
+}
+
+function limitOfDisks(
+  known: readonly HostStore[],
+  { copiedKey, leastBytes }: Origin,
+  shape: VmShape,
+): HostLimit | undefined {
+  if (copiedKey !== undefined) return diskLimit(known, copiedKey, shape);
+  return leastBytes === undefined ? undefined : madeDiskLimit(known, shape, leastBytes);
 }
 
 interface Sum {

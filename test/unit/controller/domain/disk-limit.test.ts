@@ -1,5 +1,5 @@
 import t from 'tap';
-import { diskLimit } from '../../../../controller/domain/disk-limit.js';
+import { diskLimit, madeDiskLimit } from '../../../../controller/domain/disk-limit.js';
 import type { HostStore } from '../../../../shared/domain/host-store.js';
 
 const MIB = 1024 * 1024;
@@ -39,10 +39,32 @@ t.test('the copies that the stores of a host have room for', (t) => {
   t.equal(fits([root, group, pool], { storage: 'lvm-thin' }), 3);
   const onGroup = store({ kind: 'volume-group', name: 'vg0', disks: [disk('domU', 1000, 1000)] }, 3000);
   t.equal(fits([onGroup]), 3);
+  t.equal(fits([onGroup], { diskMib: 1500 }), 2, 'a volume takes all that it grows to');
+  t.equal(fits([root], { diskMib: 9000 }), 4, 'a file gets holes');
   const inPool = store({ kind: 'thin-pool', name: 'vg0/pool', disks: [disk('domU', 1000, 10)] }, 640);
   t.equal(fits([group, inPool]), 10);
   t.equal(fits([group, inPool], { storage: 'copy' }), 3, 'a volume of its own, outside the pool');
   t.equal(fits([{ ...root, freeBytes: 0 }]), 0);
   t.equal(diskLimit([root], 'none', {}), undefined, 'nothing is known of its disks');
+  t.end();
+});
+
+t.test('the VMs of images that the stores of a host have room for', (t) => {
+  const root = store({ kind: 'file-system', name: '/' }, 1256);
+  const opt = store({ kind: 'file-system', name: '/opt' }, 756);
+  const group = store({ kind: 'volume-group', name: 'vg0', disks: [disk('a', 1, 1), disk('b', 1, 1)] }, 9000);
+  const fits = (stores: readonly HostStore[], shape: Parameters<typeof madeDiskLimit>[1] = {}) =>
+    madeDiskLimit(stores, shape, 100 * MIB)?.fits;
+  t.strictSame(madeDiskLimit([root, group], {}, 100 * MIB), {
+    kind: 'disk',
+    fits: 10,
+    detail: '1000 MiB free for disks in /, 100 each',
+  });
+  t.equal(fits([root, opt, group]), 5, 'where the default folder is');
+  t.equal(fits([{ ...root, disks: [disk('c', 1, 1)] }, opt]), 10, 'where the VMs of the host have their disks');
+  t.equal(fits([root], { swapMib: 60, extraDisksMib: [40] }), 5);
+  t.equal(fits([root], { diskMib: 5000 }), 10, 'what it grows by is a hole');
+  t.equal(fits([group]), undefined, 'nothing is known of where they would be');
+  t.equal(fits([{ ...root, name: '/opt/xen/dom' }]), undefined, 'a folder beside');
   t.end();
 });
