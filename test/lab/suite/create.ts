@@ -129,10 +129,10 @@ export const create: Group = {
       [
         'vm run finds each by its own name, and vm ssh logs in',
         async () => {
-          const said = await domherd(lab, `vm run web-[1-4] -- hostname`);
+          const said = await domherd(lab, `vm run web-[1-4] --max 2 -- hostname`);
           for (const name of NAMES) match(said, new RegExp(`^-+\\n${name}\\n-+\\n${name}$`, 'm'));
           equal(await domherd(lab, 'vm ssh web-3 -- hostname'), 'web-3\n');
-          match(await domherd(lab, `vm run web-* -- uname -s`), /^-+\nweb-\[1-4\] \(4\)\n-+\nLinux\n$/);
+          match(await domherd(lab, `vm run web-* --max 2 -- uname -s`), /^-+\nweb-\[1-4\] \(4\)\n-+\nLinux\n$/);
         },
       ],
       [
