@@ -1,12 +1,13 @@
 import { basename, dirname, isAbsolute, join } from 'node:path';
 import { isMap, isScalar, isSeq, LineCounter, parseDocument, type Node, type YAMLMap } from 'yaml';
+import { INSTALLERS } from '../../../shared/domain/installer.js';
 import { checkLabels, type Labels } from '../../../shared/domain/label.js';
 import { parseBridgeName, parseVmName } from '../../../shared/domain/name.js';
 import { parseSha256 } from '../../../shared/domain/sha256.js';
 import { BOOTLOADERS, MAX_DISK_MIB, MAX_EXTRA_VIFS, STORAGES } from '../../../shared/domain/vm-shape.js';
 import { AppError, invalid } from '../../../shared/errors.js';
 import { closestNames } from '../../domain/closest-name.js';
-import { bootOf, isUrl, refuseSource } from '../create-source.js';
+import { bootOf, installerOf, isUrl, refuseSource } from '../create-source.js';
 import type { CreateOptions } from '../vm-create-action.js';
 
 /** VMs that are alike. */
@@ -54,6 +55,10 @@ const KEYS: Readonly<Record<string, Read>> = {
   sha256: (value) => ({ options: { sha256: parseSha256(text(value)) } }),
   'cloud-init': (value) => ({ options: { cloudInit: flag(value) } }),
   'user-data': (value) => ({ options: { userData: text(value) } }),
+  installer: (value) => ({ options: { installer: oneOf(INSTALLERS, value) } }),
+  dist: (value) => ({ options: { dist: text(value) } }),
+  mirror: (value) => ({ options: { mirror: text(value) } }),
+  tarball: (value) => ({ options: { tarball: text(value) } }),
   kernel: (value) => ({ options: { kernel: text(value) } }),
   ramdisk: (value) => ({ options: { ramdisk: text(value) } }),
   cmdline: (value) => ({ options: { cmdline: text(value) } }),
@@ -143,6 +148,7 @@ class FileReader {
   private refuseSource(node: Node, options: CreateOptions): void {
     try {
       refuseSource(options);
+      installerOf(options);
       bootOf(options);
     } catch (error) {
       if (!(error instanceof AppError)) throw error;

@@ -36,7 +36,8 @@ function subject(change: FleetChange): string {
   return `${first} ... ${more.at(-1) ?? ''} (${String(more.length + 1)})`;
 }
 
-function sourceOf({ like, image = '' }: CreateOptions): string {
+function sourceOf({ like, installer, image = '' }: CreateOptions): string {
+  if (installer !== undefined) return `by ${installer}`;
   return like === undefined ? `of the image ${image}` : `like ${like}`;
 }
 

@@ -38,6 +38,9 @@ t.test('a fleet file', (t) => {
       ?.options;
   t.match(files('img/a.raw'), { image: '/home/me/img/a.raw', userData: '/home/me/u.yaml' }, 'beside the file');
   t.match(files('/srv/a.raw'), { image: '/srv/a.raw' });
+  t.match(parseFleetFile('vms:\n  - {name: web, installer: debootstrap, dist: trixie}\n', 'f.yaml').groups[0], {
+    options: { installer: 'debootstrap', dist: 'trixie' },
+  });
   t.match(files('https://images.example.org/a'), { image: 'https://images.example.org/a' });
 
   const group = (keys: string): string => `vms:\n  - name: web\n    like: domU\n    ${keys}\n`;
@@ -78,7 +81,13 @@ t.test('a fleet file', (t) => {
     ['vms:\n  - {name: web, image: a, cloud-init: false, user-data: b}\n', /f\.yaml:2:5: user-data is for cloud-init/],
     [group('like: domV'), /f\.yaml:4:5: Map keys must be unique/],
     ['vms:\n  - like: domU\n', /f\.yaml:2:5: the group has no name/],
-    ['vms:\n  - name: web\n', /f\.yaml:2:5: there is nothing to make VMs of \(give like VM, or image FILE or URL\)/],
+    [
+      'vms:\n  - name: web\n',
+      /f\.yaml:2:5: there is nothing to make VMs of \(give like VM, image FILE or URL, or installer/,
+    ],
+    ['vms:\n  - {name: web, installer: anaconda}\n', /f\.yaml:2:28: it must be one of debootstrap, xen-tools/],
+    ['vms:\n  - {name: web, installer: debootstrap, dist: A b}\n', /f\.yaml:2:5: "A b" is no name of a distribution/],
+    ['vms:\n  - {name: web, like: domU, tarball: /a.tar}\n', /f\.yaml:2:5: tarball goes with installer/],
     ['vms:\n  - {name: "7", like: domU}\n', /f\.yaml:2:12: .*only digits/],
     ['vms:\n  - {name: web, count: 2, like: d}\n  - {name: web-2, like: d}\n', /f\.yaml:3:5: VM web-2 is in group web/],
     ['vms: x\n', /f\.yaml:1:6: "vms" is no list/],
