@@ -9,6 +9,7 @@ import type { LiveOffer, SharedDisk } from '../../shared/domain/live-migration.j
 import { AppError, wrongState } from '../../shared/errors.js';
 import type { ObservedVm } from './vm.js';
 import { listDisks } from './xl-cfg/disk.js';
+import { getString } from './xl-cfg/xl-cfg.js';
 import type { XlCfg } from './xl-cfg/syntax.js';
 
 export const PIECE_BYTES = 64 * 1024;
@@ -30,15 +31,41 @@ export function incomingNameOf(name: string): string {
   return `${name}--incoming`;
 }
 
-/** @returns paths of its disks @throws {AppError} `wrong_state` for a VM that cannot go live, whatever host it goes to */
-export function planOffer(vm: ObservedVm, cfg: XlCfg): readonly string[] {
+/** What is to go. */
+export interface LiveGuest {
+  /** Paths of its disks in dom0. */
+  readonly disks: readonly string[];
+  readonly isPv: boolean;
+}
+
+/** @throws {AppError} `wrong_state` for a VM that cannot go live, whatever host it goes to */
+export function planOffer(vm: ObservedVm, cfg: XlCfg): LiveGuest {
   if (vm.state !== 'running' || vm.problem !== undefined) {
     throw refuseLive(`${vm.name} cannot go live: ${vm.problem ?? `it is ${vm.state}`}`);
   }
-  return listDisks(cfg).map(({ target, vdev, format, script }) => {
+  const disks = listDisks(cfg).map(({ target, vdev, format, script }) => {
     if (format === 'raw' && script === undefined && target.startsWith('/')) return target;
     throw refuseLive(`${vm.name} cannot go live: its disk ${vdev} is no device that another host could see`);
   });
+  return { disks, isPv: isPv(cfg) };
+}
+
+/** xl.cfg(5): PV unless it says otherwise, by `type`, or by `builder` as it was called before. */
+function isPv(cfg: XlCfg): boolean {
+  const type = getString(cfg, 'type') ?? getString(cfg, 'builder');
+  return type !== 'hvm' && type !== 'pvh';
+}
+
+/**
+ * A running domain goes while it writes: Xen follows PV domains by shadow paging, others by the processor.
+ *
+ * @throws {AppError} `wrong_state`
+ */
+export function checkFollowed(hasShadowPaging: boolean, { isPv }: LiveGuest): void {
+  if (hasShadowPaging || !isPv) return;
+  throw refuseLive(
+    'the Xen of its host moves no running PV domain: it is built without shadow paging (xl info: virt_caps)',
+  );
 }
 
 /** @param random 0 (included) to 1 (excluded) @throws {AppError} `wrong_state` */

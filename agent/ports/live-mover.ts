@@ -1,3 +1,4 @@
+import type { LiveGuest } from '../domain/live-move.js';
 import type { LiveAdmission, LiveOffer } from '../../shared/domain/live-migration.js';
 
 /**
@@ -9,12 +10,12 @@ import type { LiveAdmission, LiveOffer } from '../../shared/domain/live-migratio
  */
 export interface LiveMover {
   /**
-   * @param disks paths in dom0
-   * @throws {AppError} `wrong_state` (with a hint, for a disk that no other host can be shown to see), `unavailable`
+   * @throws {AppError} `wrong_state` (with a hint, for a disk that no other host can be shown to see, or a Xen that moves no such
+   *   domain), `unavailable`
    */
   offer(
     id: string,
-    disks: readonly string[],
+    guest: LiveGuest,
     signal: AbortSignal,
   ): Promise<Pick<LiveOffer, 'disks' | 'publicKey' | 'xenVersion'>>;
 

@@ -3,6 +3,7 @@ import { dirname, join } from 'node:path';
 import * as v from 'valibot';
 import type { LiveAdmission, LiveOffer } from '../../../shared/domain/live-migration.js';
 import { wrongState } from '../../../shared/errors.js';
+import type { LiveGuest } from '../../domain/live-move.js';
 import type { LiveMover } from '../../ports/live-mover.js';
 import { SimDomainSchema, SimGuestSchema, unlessMissing, type SimWorld } from './sim-world.js';
 
@@ -29,9 +30,9 @@ export class SimLiveMover implements LiveMover {
     this.#folder = folder;
   }
 
-  offer(_id: string, paths: readonly string[]): Promise<Pick<LiveOffer, 'disks' | 'publicKey' | 'xenVersion'>> {
+  offer(_id: string, guest: LiveGuest): Promise<Pick<LiveOffer, 'disks' | 'publicKey' | 'xenVersion'>> {
     const nothing = { identity: SIMULATED, sizeBytes: 0, offsets: [], digests: [] };
-    const disks = paths.map((path) => ({ path, ...nothing }));
+    const disks = guest.disks.map((path) => ({ path, ...nothing }));
     return Promise.resolve({ disks, publicKey: SIMULATED, xenVersion: SIMULATED });
   }
 

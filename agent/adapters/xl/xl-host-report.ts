@@ -18,7 +18,7 @@ export interface XlHostReportParts {
   readonly build?: string | undefined;
 }
 
-const NOTHING_KNOWN: XlInfo = { xenVersion: '', cpus: 0, memoryMib: 0, memoryFreeMib: 0 };
+const NOTHING_KNOWN: XlInfo = { xenVersion: '', cpus: 0, memoryMib: 0, memoryFreeMib: 0, hasShadowPaging: true };
 
 /**
  * The machine as Xen has it: its memory and CPUs, of which dom0 is but one user. Free memory changes when domains come, go

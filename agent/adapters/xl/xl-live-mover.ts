@@ -4,7 +4,15 @@ import { basename, join } from 'node:path';
 import type { LiveAdmission, LiveOffer, SharedDisk } from '../../../shared/domain/live-migration.js';
 import { AppError, wrongState } from '../../../shared/errors.js';
 import { outputOf, type Exec } from '../../../shared/exec.js';
-import { checkIdentity, checkSamples, checkXen, planSamples, refuseLive } from '../../domain/live-move.js';
+import {
+  checkFollowed,
+  checkIdentity,
+  checkSamples,
+  checkXen,
+  planSamples,
+  refuseLive,
+  type LiveGuest,
+} from '../../domain/live-move.js';
 import type { AuthorizedKeys } from '../../ports/authorized-keys.js';
 import type { LiveMover } from '../../ports/live-mover.js';
 import type { ReportProgress } from '../../services/order-runner.js';
@@ -85,11 +93,12 @@ export class XlLiveMover implements LiveMover {
 
   async offer(
     id: string,
-    paths: readonly string[],
+    guest: LiveGuest,
     signal: AbortSignal,
   ): Promise<Pick<LiveOffer, 'disks' | 'publicKey' | 'xenVersion'>> {
-    const disks = await Promise.all(paths.map((path) => this.#look(path, signal)));
-    const { xenVersion } = await this.#xl.info();
+    const disks = await Promise.all(guest.disks.map((path) => this.#look(path, signal)));
+    const { xenVersion, hasShadowPaging } = await this.#xl.info();
+    checkFollowed(hasShadowPaging, guest);
     return { disks, xenVersion, publicKey: await this.#makeKey(id, signal) };
   }
 

@@ -8,6 +8,8 @@ export interface XlInfo {
   readonly memoryMib: number;
   /** What a new domain may get without taking from another. */
   readonly memoryFreeMib: number;
+  /** Whether Xen can follow what a running PV domain writes. Debian's is built without it; old ones do not tell, and can. */
+  readonly hasShadowPaging: boolean;
 }
 
 /** @throws {AppError} `unavailable` for what `xl info` does not print */
@@ -24,5 +26,6 @@ export function parseXlInfo(text: string): XlInfo {
     cpus: count('nr_cpus'),
     memoryMib: count('total_memory'),
     memoryFreeMib: count('free_memory'),
+    hasShadowPaging: values.get('virt_caps')?.split(' ').includes('shadow') ?? true,
   };
 }

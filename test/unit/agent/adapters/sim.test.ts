@@ -159,7 +159,13 @@ t.test('simulated domains go to other simulated hosts', async (t) => {
   const [from, to] = await Promise.all(['a', 'b'].map((name) => openHost(t, join(root, name), ['boot-ms=20'])));
   if (!from || !to) throw new Error('two were asked for');
   const offerOf = async (id: string): Promise<LiveOffer> => ({
-    ...{ name: 'domU', uuid: '', memoryMib: 512, cfgText: '', ...(await from.mover.offer(id, ['/opt/disk'])) },
+    ...{
+      name: 'domU',
+      uuid: '',
+      memoryMib: 512,
+      cfgText: '',
+      ...(await from.mover.offer(id, { disks: ['/opt/disk'], isPv: true })),
+    },
   });
   await from.toolstack.create(from.path('domU'), NEVER);
   const [before] = await from.toolstack.listDomains();

@@ -1,6 +1,13 @@
 import fc from 'fast-check';
 import t from 'tap';
-import { checkSamples, checkXen, isTellingSerial, planSamples } from '../../../../agent/domain/live-move.js';
+import {
+  checkFollowed,
+  checkSamples,
+  checkXen,
+  isTellingSerial,
+  planOffer,
+  planSamples,
+} from '../../../../agent/domain/live-move.js';
 import { backoffMs } from '../../../../agent/domain/backoff.js';
 import { lastLines } from '../../../../agent/domain/console-log.js';
 import { planConfigure } from '../../../../agent/domain/configure-plan.js';
@@ -292,5 +299,24 @@ t.test('whether a device is the same on two hosts', (t) => {
     }
   };
   t.strictSame(versions.map(isTaken), [true, true, true, false, false, false, false]);
+
+  const running = { key: 'k', name: 'web', state: 'running', memoryMib: 64, vcpus: 1, vifs: [] } as const;
+  const isFollowed = (line: string, hasShadowPaging: boolean): boolean => {
+    const guest = planOffer(running, parseXlCfg(`${line}\ndisk = ['phy:/dev/sdb,xvda,w']\n`));
+    t.strictSame(guest.disks, ['/dev/sdb']);
+    try {
+      checkFollowed(hasShadowPaging, guest);
+      return true;
+    } catch {
+      return false;
+    }
+  };
+  const types = ['', "type = 'pv'", "builder = 'linux'", "type = 'pvh'", "type = 'hvm'", "builder = 'hvm'"];
+  t.strictSame(
+    types.map((line) => isFollowed(line, false)),
+    [false, false, false, true, true, true],
+    'by shadow paging alone',
+  );
+  t.ok(types.every((line) => isFollowed(line, true)));
   t.end();
 });

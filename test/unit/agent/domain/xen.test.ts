@@ -78,8 +78,11 @@ t.test('xl list', (t) => {
 });
 
 t.test('xl info tells the memory of the machine, not of dom0', (t) => {
-  const info = { xenVersion: '4.17.7', cpus: 1, memoryMib: 2047, memoryFreeMib: 872 };
+  const info = { xenVersion: '4.17.7', cpus: 1, memoryMib: 2047, memoryFreeMib: 872, hasShadowPaging: false };
   t.same(parseXlInfo(recorded('xl/4.17/info.txt')), info);
+  const withShadow = recorded('xl/4.17/info.txt').replace(' hap ', ' hap shadow ');
+  t.equal(parseXlInfo(withShadow).hasShadowPaging, true);
+  t.equal(parseXlInfo(withShadow.replace(/^virt_caps.*$/m, '')).hasShadowPaging, true, 'an old Xen does not tell');
   for (const garbage of ['', 'free_memory : many\n', 'xc: error\n'])
     t.throws(() => parseXlInfo(garbage), { code: 'unavailable' });
   t.end();
