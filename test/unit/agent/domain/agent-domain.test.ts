@@ -300,7 +300,8 @@ t.test('whether a device is the same on two hosts', (t) => {
   };
   t.strictSame(versions.map(isTaken), [true, true, true, false, false, false, false]);
 
-  const running = { key: 'k', name: 'web', state: 'running', memoryMib: 64, vcpus: 1, vifs: [] } as const;
+  const about = { cfgPath: '/etc/xen/web.cfg', uuid: undefined, problem: undefined, memoryMib: 64, vcpus: 1, vifs: [] };
+  const running = { ...about, key: 'k', name: 'web', state: 'running' } as const;
   const isFollowed = (line: string, hasShadowPaging: boolean): boolean => {
     const guest = planOffer(running, parseXlCfg(`${line}\ndisk = ['phy:/dev/sdb,xvda,w']\n`));
     t.strictSame(guest.disks, ['/dev/sdb']);
