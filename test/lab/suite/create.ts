@@ -277,7 +277,8 @@ export const create: Group = {
           await lab.must('dom0-1', 'rm /etc/xen/roamer.cfg');
           const isGone = async (): Promise<boolean> => (await vms(lab)).every(({ name }) => name !== 'roamer');
           await waitFor('the end of roamer', isGone, 60_000, 1000);
-          await domherd(lab, `lease release ${address} --yes`);
+          // At the end all leases have to rest, whoever released this one.
+          await lab.frontend.domherd(['lease', 'release', address, '--yes']);
         },
       ],
       [
