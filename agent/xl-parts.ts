@@ -10,6 +10,7 @@ import { DirAutostart } from './adapters/disk/dir-autostart.js';
 import { DirCfgFolder } from './adapters/disk/dir-cfg-folder.js';
 import { DirIdentityStore } from './adapters/disk/dir-identity-store.js';
 import { DirRecordStore } from './adapters/disk/dir-record-store.js';
+import { Dom0DiskContent } from './adapters/disk/dom0-disk-content.js';
 import { dom0Files } from './adapters/disk/dom0-files.js';
 import { FileAgentRecord } from './adapters/disk/file-agent-record.js';
 import { HostDiskStore } from './adapters/disk/host-disk-store.js';
@@ -26,7 +27,7 @@ import { GrpcImageFeed } from './adapters/grpc/grpc-image-feed.js';
 import { GrpcJoiner } from './adapters/grpc/grpc-joiner.js';
 import { LazyTransferLink } from './adapters/grpc/lazy-transfer-link.js';
 import { KernelDiskUse } from './adapters/guest/disk-use.js';
-import { endLeftViews } from './adapters/guest/disk-view.js';
+import { DiskViews, endLeftViews } from './adapters/guest/disk-view.js';
 import { E2fsGuestDisk } from './adapters/guest/e2fs-guest-disk.js';
 import { SeedGuestDisk } from './adapters/guest/seed-guest-disk.js';
 import { SeedTools } from './adapters/guest/seed-tools.js';
@@ -81,6 +82,7 @@ export async function openXlParts(options: XlAgentOptions): Promise<AgentParts> 
   toolstack.onDomains = () => hostReport.domainsChanged();
   const identities = new DirIdentityStore(stateDir, nodeKeyMaker);
   const use = new KernelDiskUse();
+  const views = new DiskViews({ exec, use, workFolder });
   const seeds = new SeedTools(exec, workFolder);
   return {
     toolstack,
@@ -98,7 +100,7 @@ export async function openXlParts(options: XlAgentOptions): Promise<AgentParts> 
       changes: new DirRecordStore(join(stateDir, 'seed-changes')),
       originals: new DirRecordStore(join(stateDir, 'seed-originals')),
     }),
-    disks: new HostDiskStore(exec),
+    disks: new HostDiskStore(exec, views),
     stores: new SystemStores({ exec }),
     images: new FeedHostImages({
       ...{ feed: new GrpcImageFeed(identities), exec, clock, log },
@@ -107,7 +109,7 @@ export async function openXlParts(options: XlAgentOptions): Promise<AgentParts> 
     installer: new HostInstaller({ exec, log, folder: join(stateDir, 'installs') }),
     bootFiles: new Dom0BootFiles(),
     seeds,
-    diskContent: dom0Files,
+    diskContent: new Dom0DiskContent(views),
     hostFiles: dom0Files,
     copies: new RecordCopyLog(new DirRecordStore(join(stateDir, 'copies'))),
     mover: new XlLiveMover({

@@ -52,6 +52,8 @@ export interface DiskSize {
   readonly sizeBytes: number;
   /** Taken in its store, holes left out. */
   readonly usedBytes: number;
+  /** At most so many of its bytes are not zeros; left out: those that are taken. */
+  readonly contentBytes?: number;
   /** Whose blocks it shares: the backing file of a qcow2 image, the origin of a snapshot; left out: nobody's. */
   readonly origin?: string;
 }
@@ -63,13 +65,14 @@ const EXTENT_BYTES = 4 * 1024 * 1024;
 
 /**
  * The room that a disk takes where it is put. A file that is copied takes what it has; what is added to it counts whole,
- * though it is a hole at first.
+ * though it is a hole at first. Where room is taken as it is written, what is in it at first counts.
  *
  * @param found the disk that the source names; `undefined` for a source that names none
  */
 export function neededBytes({ source, place, sizeBytes = 0 }: NewDisk, found: DiskSize | undefined): number {
   const length = 'bytes' in source ? source.bytes : (found?.sizeBytes ?? 0);
   const size = Math.max(sizeBytes, length);
+  const content = isSparse(source) ? (found?.usedBytes ?? 0) : length;
   switch (place.storage) {
     case 'lvm':
       return size;
@@ -77,14 +80,23 @@ export function neededBytes({ source, place, sizeBytes = 0 }: NewDisk, found: Di
       // It holds all of its origin, should all of it be written, and which block is which.
       return Math.ceil(size * 1.01) + EXTENT_BYTES;
     case 'reflink':
-    case 'lvm-thin':
-    case 'qcow2':
       return SHARED_BYTES;
+    case 'lvm-thin':
+      return SHARED_BYTES + (isFilled(source) ? content : 0);
+    case 'qcow2':
+      // A copy is an overlay; what else is in it comes with tables that tell which block is which.
+      return SHARED_BYTES + (source.kind === 'copy' ? 0 : Math.ceil(content * 1.01));
     case 'copy':
-      return size - length + (isSparse(source) ? (found?.usedBytes ?? 0) : length);
+      return size - length + content;
   }
 }
 
 function isSparse(source: DiskSource): boolean {
   return source.kind === 'copy' || source.kind === 'received' || (source.kind === 'image' && source.format === 'raw');
+}
+
+/** It shares nothing: a thin volume is a snapshot of one that is in the same pool. */
+function isFilled(source: DiskSource): boolean {
+  if (source.kind === 'copy') return !source.path.startsWith('/dev/');
+  return source.kind === 'image' || source.kind === 'received';
 }

@@ -60,8 +60,8 @@ export type OrderAction =
   | ({ readonly kind: 'set' } & SetOrder)
   /** Whether the host starts it when it boots. */
   | { readonly kind: 'setAutostart'; readonly isOn: boolean }
-  /** Sends cfg and disks. */
-  | { readonly kind: 'send'; readonly transferId: string }
+  /** Sends cfg and disks; `isMoved`: to be taken away here afterwards. */
+  | { readonly kind: 'send'; readonly transferId: string; readonly isMoved: boolean }
   /** Makes the VM of what another host sends; `copy` is `undefined` for the VM itself, which stays what it was. */
   | { readonly kind: 'receive'; readonly transferId: string; readonly copy: CopySettings | undefined }
   /** Takes away a VM that another host has now. */

@@ -1,12 +1,18 @@
 import type { FilePiece } from '../../shared/domain/transfer.js';
+import type { DiskFormat } from '../domain/new-disk.js';
 
 /** What is in the disks of domUs, byte for byte. */
 export interface DiskContent {
   /**
-   * All of it that is not zeros, in order.
+   * All of it that is not zeros, in order, as its guest sees it: of an overlay with what is below it.
    *
+   * @param disk a file or block device
    * @param file what the pieces are to be called: the disk's number among those that are sent
-   * @throws {AppError} `unavailable`, and the signal's reason
+   * @throws {AppError} `invalid` (no image of that format), `unavailable`, and the signal's reason
    */
-  read(path: string, file: number, signal: AbortSignal): AsyncIterable<FilePiece>;
+  read(
+    disk: { readonly path: string; readonly format: DiskFormat },
+    file: number,
+    signal: AbortSignal,
+  ): AsyncIterable<FilePiece>;
 }

@@ -20,7 +20,7 @@ export interface DiskQuestion {
 export interface DiskStore {
   /**
    * @param format `raw` unless told
-   * @returns `undefined`: there is no such file or volume
+   * @returns `undefined`: there is no such file, volume or other block device
    * @throws {AppError} `invalid` if it can be no disk of that format, `unavailable`
    */
   find(path: string, format?: DiskFormat): Promise<DiskSize | undefined>;
@@ -38,6 +38,11 @@ export interface DiskStore {
    */
   make(disk: NewDisk, signal: AbortSignal): Promise<void>;
 
-  /** Takes a disk away, and the folder of a file if that is empty then. One that is not there is gone. @throws {AppError} `unavailable` */
-  remove(place: StoredDisk): Promise<void>;
+  /**
+   * Takes a disk away, and the folder of a file if that is empty then. One that is not there is gone.
+   *
+   * @returns whether it is gone: a volume that was not made here stays, as other block devices do
+   * @throws {AppError} `unavailable`
+   */
+  remove(place: StoredDisk): Promise<boolean>;
 }

@@ -141,12 +141,14 @@ async function act({ action, vmKey }: ActOrder, vm: ObservedVm, means: Means): P
     case 'openConsole':
       return means.consoles.open(vm.name, action);
     case 'send':
+      if (action.isMoved) await means.maker.refuseShared(vm);
       return means.sender.send(vm, action.transferId, progress, signal);
     case 'handOver':
       return means.live.handOver(vm, action.migrationId, action.offer, action.admission, progress, signal);
     case 'leave':
       progress('remove cfg and disks: another host has them');
-      return means.maker.leave(vm);
+      means.warnings.push(...(await means.maker.leave(vm)));
+      return;
     case 'start':
       return startVm(vm, means);
     case 'shutdown':

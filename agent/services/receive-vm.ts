@@ -1,14 +1,17 @@
 import type { FilePiece } from '../../shared/domain/transfer.js';
 import { AppError, invalid, notFound } from '../../shared/errors.js';
 import type { CopySettings } from '../domain/copy-plan.js';
-import { filesNeeded, pathsFor, planMoved, planReceivedCopy, type ReceivedVm } from '../domain/received-vm.js';
+import { chooseOwnStore, type OwnStore } from '../domain/own-store.js';
+import { filesNeeded, pathsForMoved, planMoved, planReceivedCopy, type ReceivedVm } from '../domain/received-vm.js';
 import type { VmPlan } from '../domain/vm-plan.js';
+import { diskFolder } from '../domain/image/image-plan.js';
 import { parseXlCfg } from '../domain/xl-cfg/xl-cfg.js';
 import type { CfgFolder } from '../ports/cfg-folder.js';
 import type { DiskStore } from '../ports/disk-store.js';
 import type { HostFiles } from '../ports/host-files.js';
 import type { IncomingTransfer, TransferLink } from '../ports/transfer-link.js';
 import type { ReportProgress } from './order-runner.js';
+import { readCfgs } from './read-cfgs.js';
 import type { VmMaker } from './vm-maker.js';
 
 export interface VmReceiverParts {
@@ -31,7 +34,8 @@ export class VmReceiver {
    * @param cfgPath of the new VM
    * @param copy what it is to be; `undefined`: the VM itself, which stays what it was
    * @returns warnings, for people
-   * @throws {AppError} as {@link VmMaker.make}; `not_found` (a file that its cfg names is not here), what ended the transfer
+   * @throws {AppError} as {@link VmMaker.make}; `not_found` (a file that its cfg names is not here); `invalid`, `exhausted` (its disks cannot
+   *   be kept as is asked for); what ended the transfer
    */
   async receive(
     cfgPath: string,
@@ -67,13 +71,23 @@ export class VmReceiver {
     const totalBytes = head.files.reduce((sum, { usedBytes }) => sum + usedBytes, 0);
     const parts = new PiecesByFile(counted(pieces, totalBytes, progress));
     const received: ReceivedVm = { cfg, head, piecesOf: (file) => parts.of(file, file === head.files.length - 1) };
+    const folder = diskFolder(await readCfgs(this.#parts.cfgFolder));
+    if (copy === undefined) {
+      if (head.files.length === 0) await parts.finish();
+      return planMoved(received, folder, await this.#taken(received, folder));
+    }
+    const store = await this.#storeOf(copy);
     if (head.files.length === 0) await parts.finish();
-    return copy === undefined ? planMoved(received, await this.#taken(received)) : planReceivedCopy(received, copy);
+    return planReceivedCopy(received, copy, { folder, store });
   }
 
-  async #taken({ cfg, head }: ReceivedVm): Promise<ReadonlySet<string>> {
-    const { name } = planMoved({ cfg, head, piecesOf: () => NOTHING }, new Set());
-    const paths = head.files.flatMap((file) => pathsFor(file.name, name));
+  async #storeOf({ shape: { storage } }: CopySettings): Promise<OwnStore> {
+    const facts = await this.#parts.disks.survey({ disks: [], wanted: storage });
+    return chooseOwnStore(storage, facts, 'its source is on another host');
+  }
+
+  async #taken({ cfg }: ReceivedVm, folder: string): Promise<ReadonlySet<string>> {
+    const paths = pathsForMoved(cfg, folder);
     const found = await Promise.all(paths.map((path) => this.#parts.hostFiles.exists(path)));
     return new Set(paths.filter((_, n) => found[n]));
   }
@@ -83,10 +97,6 @@ export class VmReceiver {
     throw new AppError('already_exists', `There is a file ${cfgPath} already`, { path: cfgPath });
   }
 }
-
-const NOTHING: AsyncIterable<FilePiece> = {
-  [Symbol.asyncIterator]: () => ({ next: () => Promise.resolve({ done: true, value: undefined }) }),
-};
 
 /** Files come one after the other: each is read for itself, the last one to the end of all, where the checksum is. */
 class PiecesByFile {

@@ -1,8 +1,7 @@
 import type { FilePiece, TransferFile } from '../../shared/domain/transfer.js';
 import { AppError, notFound, wrongState } from '../../shared/errors.js';
-import { disksToSend } from '../domain/received-vm.js';
+import { disksToSend, type SentDisk } from '../domain/received-vm.js';
 import type { ObservedVm } from '../domain/vm.js';
-import type { Disk } from '../domain/xl-cfg/disk.js';
 import { parseXlCfg } from '../domain/xl-cfg/xl-cfg.js';
 import type { CfgFolder } from '../ports/cfg-folder.js';
 import type { DiskContent } from '../ports/disk-content.js';
@@ -33,7 +32,7 @@ export class VmSender {
 
   /**
    * @param vm as it was observed just now
-   * @throws {AppError} `wrong_state` (not stopped, no cfg), `invalid` (a disk that is no raw image file), `not_found` (a disk),
+   * @throws {AppError} `wrong_state` (not stopped, no cfg), `invalid` (a disk whose bytes cannot be told), `not_found` (a disk),
    *   `raced` (it was started meanwhile), what ended the transfer
    */
   async send(vm: ObservedVm, transferId: string, progress: ReportProgress, signal: AbortSignal): Promise<void> {
@@ -46,18 +45,19 @@ export class VmSender {
     await transfers.send(transferId, { files, cfgText }, this.#pieces(vm, disks, signal), signal);
   }
 
-  async #fileOf({ target }: Disk): Promise<TransferFile> {
-    const found = await this.#parts.disks.find(target);
-    if (found === undefined) throw notFound(`There is no disk ${target}`, { disk: target });
-    return { name: target, sizeBytes: found.sizeBytes, usedBytes: Math.min(found.usedBytes, found.sizeBytes) };
+  async #fileOf({ path, format }: SentDisk): Promise<TransferFile> {
+    const found = await this.#parts.disks.find(path, format);
+    if (found === undefined) throw notFound(`There is no disk ${path}`, { disk: path });
+    const { sizeBytes, usedBytes, contentBytes = usedBytes } = found;
+    return { name: path, sizeBytes, usedBytes: Math.min(contentBytes, sizeBytes) };
   }
 
   async *#pieces(
     vm: ObservedVm,
-    disks: readonly Disk[],
+    disks: readonly SentDisk[],
     signal: AbortSignal,
   ): AsyncGenerator<FilePiece, void, undefined> {
-    for (const [n, { target }] of disks.entries()) yield* this.#parts.diskContent.read(target, n, signal);
+    for (const [n, disk] of disks.entries()) yield* this.#parts.diskContent.read(disk, n, signal);
     // Somebody may have typed xl create: then what went is of no use, and the other end must not take it for whole.
     const present = await this.#parts.observer.find(vm.key);
     if (present?.state === 'stopped') return;

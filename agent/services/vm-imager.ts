@@ -7,24 +7,26 @@ import {
   diskFolder,
   kernelsOf,
   planImage,
-  refuseStorage,
   type ImageFacts,
   type MakeSettings,
 } from '../domain/image/image-plan.js';
+import { chooseOwnStore, type OwnStore } from '../domain/own-store.js';
 import { newSeed } from '../domain/seed/seed-files.js';
 import type { VmPlan } from '../domain/vm-plan.js';
 import type { XlCfg } from '../domain/xl-cfg/syntax.js';
-import { parseXlCfg } from '../domain/xl-cfg/xl-cfg.js';
 import type { BootFiles } from '../ports/boot-files.js';
 import type { CfgFolder } from '../ports/cfg-folder.js';
+import type { DiskStore } from '../ports/disk-store.js';
 import type { HostImages, UnpackedImage } from '../ports/host-images.js';
 import type { Installer } from '../ports/installer.js';
 import type { SeedMaker } from '../ports/seed-maker.js';
 import type { ReportProgress } from './order-runner.js';
+import { readCfgs } from './read-cfgs.js';
 import type { VmMaker } from './vm-maker.js';
 
 export interface VmImagerParts {
   readonly cfgFolder: CfgFolder;
+  readonly disks: Pick<DiskStore, 'survey'>;
   readonly images: HostImages;
   readonly installer: Installer;
   readonly bootFiles: BootFiles;
@@ -68,7 +70,8 @@ export class VmImager {
    * @param cfgPath of the new VM
    * @returns warnings, for people
    * @throws {AppError} as {@link VmMaker.make}, {@link HostImages.acquire} and {@link Installer.install}; `wrong_state`
-   *   (nothing on the host to boot it with), `not_found` (a kernel that was named), `invalid` (a shape that it cannot have)
+   *   (nothing on the host to boot it with), `not_found` (a kernel that was named), `invalid` (a shape that it cannot have),
+   *   `exhausted` (no thin pool)
    */
   async make(
     cfgPath: string,
@@ -87,7 +90,8 @@ export class VmImager {
   async #plan(settings: MakeSettings, held: Held, progress: ReportProgress, signal: AbortSignal): Promise<VmPlan> {
     const { source } = settings;
     // Before the image is fetched: what is missing is missing for all VMs.
-    const cfgs = await this.#cfgs();
+    const cfgs = await readCfgs(this.#parts.cfgFolder);
+    const store = await this.#storeOf(settings);
     const facts = await this.#bootFacts(settings, cfgs);
     const work = { facts, held, progress, signal };
     const folder = diskFolder(cfgs);
@@ -95,13 +99,13 @@ export class VmImager {
       const installed = await this.#install(source, settings, work);
       // The file system has been made as long as it was asked for.
       const shape = { ...settings.shape, diskMib: undefined };
-      return planImage({ ...settings, shape }, { ...installed, folder, seedPath: undefined });
+      return planImage({ ...settings, shape }, { ...installed, folder, store, seedPath: undefined });
     }
     const { path, content, hasCloudInit } = await this.#acquire(source, work);
     const boot = chooseBoot(content, settings.shape.boot, facts);
     progress(`boots by ${boot.reason}`);
     const seedPath = await this.#draftSeed(source, settings, hasCloudInit, work);
-    return planImage(settings, { path, content, boot, folder, seedPath });
+    return planImage(settings, { path, content, boot, folder, store, seedPath });
   }
 
   async #acquire(source: ImageSource, { held, progress, signal }: Work): Promise<RawImage> {
@@ -120,7 +124,6 @@ export class VmImager {
     if (shape.userData !== undefined) {
       throw invalid('User data is for cloud-init, which is not installed', { hint: 'leave --user-data out' });
     }
-    refuseStorage(shape);
     const boot = chooseBoot(INSTALLED, shape.boot, facts);
     progress(`boots by ${boot.reason}`);
     const sizeBytes = (shape.diskMib ?? INSTALLED_MIB) * MIB;
@@ -148,17 +151,11 @@ export class VmImager {
     return seed.path;
   }
 
-  async #cfgs(): Promise<readonly XlCfg[]> {
-    const files = await this.#parts.cfgFolder.list();
-    return files.flatMap((file) => {
-      if (file.kind !== 'text') return [];
-      try {
-        return [parseXlCfg(file.text)];
-      } catch {
-        // It tells nothing then; the VM of it has a problem, which others tell of.
-        return [];
-      }
-    });
+  /** Files share blocks with the image where they can, whether that is asked for or not. */
+  async #storeOf({ shape: { storage } }: MakeSettings): Promise<OwnStore> {
+    const wanted = storage === 'reflink' ? undefined : storage;
+    const facts = await this.#parts.disks.survey({ disks: [], wanted });
+    return chooseOwnStore(wanted, facts, 'the VM is no copy of another');
   }
 
   /** @throws {AppError} `wrong_state` for a file that was named and is not there */

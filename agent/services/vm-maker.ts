@@ -120,20 +120,35 @@ export class VmMaker {
    * Takes a stopped VM away that another host has now, whoever made it: cfg and the disks that it writes. A death in the middle
    * is gone on with.
    *
-   * @throws {AppError} `wrong_state` (not stopped), `invalid` (a disk that cannot have gone), `unavailable`
+   * @returns warnings, for people: devices stay that were not made here
+   * @throws {AppError} `wrong_state` (not stopped, others need its disks), `invalid` (a disk that cannot have gone), `unavailable`
    */
-  async leave(vm: ObservedVm): Promise<void> {
+  async leave(vm: ObservedVm): Promise<readonly string[]> {
     const { copies, cfgFolder } = this.#parts;
     if (vm.cfgPath === undefined) throw wrongState(`${vm.name} has no cfg file: it is not what another host has`);
     const cfgText = await cfgFolder.read(vm.cfgPath);
-    const disks = disksToSend(vm, parseXlCfg(cfgText)).map(({ target }): StoredDisk => ({
-      path: target,
-      storage: 'copy',
-    }));
-    await this.refuseBacking(vm, 'given up');
+    await this.refuseShared(vm);
+    const disks = disksToSend(vm, parseXlCfg(cfgText)).map(({ path }): StoredDisk => ({ path, storage: 'copy' }));
     const doomed = { cfgPath: vm.cfgPath, cfgText, disks, isWhole: false };
     await copies.put(doomed);
-    await this.#undo(doomed);
+    const left = await this.#undo(doomed);
+    return left.map((path) => `${path} stays: it was not made by domherd, which takes away only what it made`);
+  }
+
+  /**
+   * Of a VM that is to go to another host.
+   *
+   * @throws {AppError} `wrong_state` if VMs that were made here do not live without its disks
+   */
+  async refuseShared({ name, cfgPath }: ObservedVm): Promise<void> {
+    if (cfgPath === undefined) return;
+    const disks = listDisks(parseXlCfg(await this.#parts.cfgFolder.read(cfgPath)));
+    await this.#refuseNeeded(
+      name,
+      disks.map(({ target }) => target),
+      ['qcow2', 'lvm-snapshot'],
+      'taken to another host',
+    );
   }
 
   /** As {@link leave}, of a VM whose disks the other host sees as well: only what it has of files here goes. */
@@ -226,8 +241,13 @@ export class VmMaker {
     return warnings;
   }
 
-  /** In reverse; the record goes last. @throws {AppError} `unavailable`: then the record stays, and it is tried again */
-  async #undo({ cfgPath, cfgText, disks }: CopyRecord): Promise<void> {
+  /**
+   * In reverse; the record goes last.
+   *
+   * @returns paths of what stays
+   * @throws {AppError} `unavailable`: then the record stays, and it is tried again
+   */
+  async #undo({ cfgPath, cfgText, disks }: CopyRecord): Promise<readonly string[]> {
     const { autostart, cfgFolder, guestDisk, formerCfgs, copies, disks: store, log } = this.#parts;
     try {
       // An entry that leads nowhere would make xendomains fail for all.
@@ -236,8 +256,10 @@ export class VmMaker {
       await guestDisk.forget(cfgPath);
       // Another VM of that path must not be given this one's cfg.
       await formerCfgs.put(cfgPath, undefined);
-      for (const disk of disks.toReversed()) await store.remove(disk);
+      const left: string[] = [];
+      for (const disk of disks.toReversed()) if (!(await store.remove(disk))) left.unshift(disk.path);
       await copies.remove(cfgPath);
+      return left;
     } catch (error) {
       log.error({ err: error, cfgPath }, 'what was made could not be taken away');
       const hint = 'restart domherd-agent on the host: it goes on with it';
@@ -291,13 +313,13 @@ function textOf({ source, place, reason }: NewDisk): string {
     case 'copy':
       return `copy ${source.path} to ${place.path}${why}`;
     case 'received':
-      return `receive ${source.path} as ${place.path}`;
+      return `receive ${source.path} as ${place.path}${why}`;
     case 'image':
-      return `make ${place.path} of ${source.path}`;
+      return `make ${place.path} of ${source.path}${why}`;
     case 'blank':
-      return `make ${place.path}, ${mib(source.bytes)}`;
+      return `make ${place.path}, ${mib(source.bytes)}${why}`;
     case 'swap':
-      return `make ${place.path}, ${mib(source.bytes)} of swap`;
+      return `make ${place.path}, ${mib(source.bytes)} of swap${why}`;
   }
 }
 

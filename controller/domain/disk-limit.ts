@@ -37,14 +37,17 @@ export function diskLimit(stores: readonly HostStore[], vmKey: string, shape: Vm
 }
 
 /**
- * How many VMs that are copies of no other, whose disks are files, the stores of a host have room for.
+ * How many VMs that are copies of no other the stores of a host have room for.
  *
  * @param leastBytes what the root of each takes at least
  * @returns `undefined` if nothing is known of where they would be
  */
 export function madeDiskLimit(stores: readonly HostStore[], shape: VmShape, leastBytes: number): HostLimit | undefined {
-  const store = storeOfFiles(stores);
+  const isThin = shape.storage === 'lvm-thin';
+  const store = isThin ? roomiest(stores, 'thin-pool') : storeOfFiles(stores);
   if (store === undefined) return undefined;
+  // Empty disks take next to nothing of a pool.
+  if (isThin) return limitOf(store, SHARED_BYTES + leastBytes);
   const rootBytes = shape.storage === 'reflink' ? Math.min(leastBytes, SHARED_BYTES) : leastBytes;
   return limitOf(store, Math.max(1, rootBytes + addedBytes(shape)));
 }

@@ -52,7 +52,7 @@ export type OrderAction =
   /** Tells what disks are kept in, whatever VM is named. */
   | { readonly kind: 'readStores' }
   /** Sends cfg and disks as a transfer. */
-  | { readonly kind: 'send'; readonly transferId: string }
+  | { readonly kind: 'send'; readonly transferId: string; readonly isMoved: boolean }
   /** Makes the VM of what comes as a transfer. */
   | {
       readonly kind: 'receive';

@@ -55,7 +55,7 @@ export class VmCarrier {
     const transfer = transfers.open(from, to);
     const done = new AbortController();
     const stop = AbortSignal.any([signal, done.signal]);
-    const send = { kind: 'send', transferId: transfer.id } as const;
+    const send = { kind: 'send', transferId: transfer.id, isMoved: copy === undefined } as const;
     const receive = { kind: 'receive', transferId: transfer.id, copy } as const;
     let first: OrderAnswer | undefined;
     const ended = (answer: OrderAnswer): OrderAnswer => {

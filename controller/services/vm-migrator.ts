@@ -353,7 +353,7 @@ export class VmMigrator {
     const action = leaveAction(move);
     // Side by side: it is not to wait for a host that may be gone for good.
     const [problem, started] = await Promise.all([
-      this.takeAway(job, sourceOf(move), action, job.orderId, tell),
+      this.takeAway(job, sourceOf(move), action, job.orderId, tell, warnings),
       this.settleIn(job, warnings, tell),
     ]);
     if (problem !== undefined) warnings.push(`what is left on ${fleet.hostName(move.sourceHostId)}: ${problem}`);
@@ -444,13 +444,19 @@ export class VmMigrator {
     operator.record(tx, callerOf(job), vm, { kind: 'vm.migrate-undone', message, details: {} });
   }
 
-  /** However often the host goes away meanwhile; under the same id, so that it hits nothing that came later. @returns why not */
+  /**
+   * However often the host goes away meanwhile; under the same id, so that it hits nothing that came later.
+   *
+   * @param warnings to be added to
+   * @returns why not
+   */
   private async takeAway(
     job: VmJob,
     place: Pick<Vm, 'hostId' | 'key' | 'name'>,
     action: AwayAction,
     orderId: string,
     tell: Tell,
+    warnings: string[] = [],
   ): Promise<string | undefined> {
     const { operator, fleet } = this.options;
     for (;;) {
@@ -459,6 +465,9 @@ export class VmMigrator {
       const answer = await operator.order(place, action, REMOVE_MS, NEVER, tell, { orderId });
       if (answer.kind === 'unknown' || answer.kind === 'unsent') continue;
       if (answer.kind === 'failed' && answer.code !== 'not_found') return answer.message;
+      if (answer.kind === 'done') {
+        warnings.push(...(answer.warnings ?? []).map((text) => `${fleet.hostName(place.hostId)}: ${text}`));
+      }
       if (isGoneBy(action)) await fleet.noteGone(place.hostId, place.key);
       return undefined;
     }

@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { writeFileSync } from 'node:fs';
+import { mkdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Exec, ExecResult } from '../../shared/exec.js';
 
@@ -16,8 +16,8 @@ export interface FakeVolume {
 const EXTENT = 4 * 1024 * 1024;
 
 /**
- * The programs of LVM for one volume group, `vg0`, where the kernel has no device mapper. Plain and thin volumes are loop
- * devices, so that what is written to them is really written; a snapshot is a name. Other programs are the real ones.
+ * The programs of LVM for one volume group where the kernel has no device mapper. Plain and thin volumes are loop devices, so
+ * that what is written to them is really written; a snapshot is a name. Other programs are the real ones.
  */
 export class FakeLvm implements Exec {
   readonly volumes = new Map<string, FakeVolume>();
@@ -26,10 +26,16 @@ export class FakeLvm implements Exec {
   readonly #loops = new Map<string, string>();
   readonly #exec: Exec;
   readonly #folder: string;
+  readonly group: string;
+  readonly #hasNodes: boolean;
 
-  constructor(exec: Exec, folder: string) {
+  /** @param group of its own: then its volumes are below /dev for everybody; left out: `vg0`, for these programs alone */
+  constructor(exec: Exec, folder: string, group?: string) {
     this.#exec = exec;
     this.#folder = folder;
+    this.group = group ?? 'vg0';
+    this.#hasNodes = group !== undefined;
+    if (this.#hasNodes) mkdirSync(join('/dev', this.group));
   }
 
   /** Full of what somebody else left there. */
@@ -38,7 +44,9 @@ export class FakeLvm implements Exec {
     if (volume.type === 'thin-pool' || volume.type === 'snapshot') return;
     const file = join(this.#folder, `${volume.name}.lv`);
     writeFileSync(file, Buffer.alloc(volume.sizeBytes, volume.type === 'thin' ? 0 : 0xaa));
-    this.#loops.set(volume.name, execFileSync('losetup', ['--show', '-f', file]).toString().trim());
+    const loop = execFileSync('losetup', ['--show', '-f', file]).toString().trim();
+    this.#loops.set(volume.name, loop);
+    if (this.#hasNodes) symlinkSync(loop, join('/dev', this.group, volume.name));
   }
 
   /** The block device behind it. */
@@ -49,18 +57,22 @@ export class FakeLvm implements Exec {
   close(): void {
     for (const loop of this.#loops.values()) execFileSync('losetup', ['-d', loop]);
     this.#loops.clear();
+    if (this.#hasNodes) rmSync(join('/dev', this.group), { recursive: true });
   }
 
   async run(argv: Parameters<Exec['run']>[0], options: Parameters<Exec['run']>[1]): Promise<ExecResult> {
     const [program, ...args] = argv;
+    const node = new RegExp(`/dev/${this.group}/(\\S+)$`);
     const say = (stdout: string): ExecResult => ({ argv, stdout: Buffer.from(stdout), stderr: '', kind: 'ok' });
     switch (program) {
       case 'vgs':
         return say(
-          JSON.stringify({ report: [{ vg: [{ vg_name: 'vg0', vg_size: '1073741824', vg_free: '536870912' }] }] }),
+          JSON.stringify({ report: [{ vg: [{ vg_name: this.group, vg_size: '1073741824', vg_free: '536870912' }] }] }),
         );
       case 'lvs':
-        return say(JSON.stringify({ report: [{ lv: [...this.volumes.values()].map(rowOf) }] }));
+        return say(
+          JSON.stringify({ report: [{ lv: [...this.volumes.values()].map((each) => rowOf(this.group, each)) }] }),
+        );
       case 'lvcreate':
       case 'lvextend':
       case 'lvremove':
@@ -68,7 +80,7 @@ export class FakeLvm implements Exec {
         this.#change(program, args);
         return say('');
       default: {
-        const there = argv.map((arg) => arg.replace(/\/dev\/vg0\/(\S+)$/, (_, name: string) => this.deviceOf(name)));
+        const there = argv.map((arg) => arg.replace(node, (_, name: string) => this.deviceOf(name)));
         return this.#exec.run([there[0] ?? '', ...there.slice(1)], options);
       }
     }
@@ -81,6 +93,7 @@ export class FakeLvm implements Exec {
     if (program === 'lvremove') {
       execFileSync('losetup', ['-d', this.deviceOf(last)]);
       this.#loops.delete(last);
+      if (this.#hasNodes) rmSync(join('/dev', this.group, last));
       this.volumes.delete(last);
       return;
     }
@@ -111,20 +124,15 @@ export class FakeLvm implements Exec {
   }
 }
 
-function rowOf({
-  name,
-  sizeBytes,
-  type,
-  pool,
-  origin,
-  tag,
-  dataPercent,
-}: FakeVolume): Readonly<Record<string, string>> {
+function rowOf(
+  group: string,
+  { name, sizeBytes, type, pool, origin, tag, dataPercent }: FakeVolume,
+): Readonly<Record<string, string>> {
   return {
-    vg_name: 'vg0',
+    vg_name: group,
     lv_name: name,
-    lv_path: type === 'thin-pool' ? '' : `/dev/vg0/${name}`,
-    lv_dm_path: `/dev/mapper/vg0-${name.replaceAll('-', '--')}`,
+    lv_path: type === 'thin-pool' ? '' : `/dev/${group}/${name}`,
+    lv_dm_path: `/dev/mapper/${group}-${name.replaceAll('-', '--')}`,
     lv_size: String(sizeBytes),
     segtype: type,
     pool_lv: pool ?? '',

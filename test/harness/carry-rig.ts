@@ -2,11 +2,14 @@ import { existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { pino } from 'pino';
 import { DirAutostart } from '../../agent/adapters/disk/dir-autostart.js';
+import { Dom0DiskContent } from '../../agent/adapters/disk/dom0-disk-content.js';
 import { dom0Files } from '../../agent/adapters/disk/dom0-files.js';
 import { DirRecordStore } from '../../agent/adapters/disk/dir-record-store.js';
 import { HostDiskStore } from '../../agent/adapters/disk/host-disk-store.js';
 import { RecordCopyLog } from '../../agent/adapters/disk/record-copy-log.js';
 import { RecordFormerCfgs } from '../../agent/adapters/disk/record-former-cfgs.js';
+import { KernelDiskUse } from '../../agent/adapters/guest/disk-use.js';
+import { DiskViews } from '../../agent/adapters/guest/disk-view.js';
 import type { Domain } from '../../agent/domain/vm.js';
 import type { Toolstack } from '../../agent/ports/toolstack.js';
 import type { TransferLink } from '../../agent/ports/transfer-link.js';
@@ -14,7 +17,7 @@ import { Observer } from '../../agent/services/observe.js';
 import { VmReceiver } from '../../agent/services/receive-vm.js';
 import { VmSender } from '../../agent/services/send-vm.js';
 import { VmMaker, type VmMakerParts } from '../../agent/services/vm-maker.js';
-import { createExec } from '../../shared/exec.js';
+import { createExec, type Exec } from '../../shared/exec.js';
 import { makeConfigureRig } from './configure-rig.js';
 import { DEBIAN, makeImage } from './guest-image.js';
 
@@ -41,11 +44,11 @@ export interface CarryDom0 {
 }
 
 /** One of two dom0s that send VMs to each other: everything below `root` is its own. */
-export function makeCarryDom0(root: string, transfers: TransferLink): CarryDom0 {
+export function makeCarryDom0(root: string, transfers: TransferLink, exec: Exec = createExec(process.env)): CarryDom0 {
   for (const folder of ['xen', 'domains']) mkdirSync(join(root, folder), { recursive: true });
-  const exec = createExec(process.env);
   const rig = makeConfigureRig(root, exec);
-  const disks = new HostDiskStore(exec);
+  const views = new DiskViews({ exec, use: new KernelDiskUse(), workFolder: join(root, 'views') });
+  const disks = new HostDiskStore(exec, views, []);
   const domains: Domain[] = [];
   const toolstack = { listDomains: () => Promise.resolve(domains) } as Partial<Toolstack> as Toolstack;
   const observer = new Observer(toolstack, rig.cfgFolder, rig.guestDisk);
@@ -55,7 +58,7 @@ export function makeCarryDom0(root: string, transfers: TransferLink): CarryDom0 
     autostart: new DirAutostart(join(root, 'xen', 'auto')),
     copies: new RecordCopyLog(new DirRecordStore(join(root, 'copies'))),
   };
-  const files = { diskContent: dom0Files, hostFiles: dom0Files };
+  const files = { diskContent: new Dom0DiskContent(views), hostFiles: dom0Files };
   const parts = { observer, cfgFolder: rig.cfgFolder, disks, transfers, ...files };
   const maker = (change: Partial<VmMakerParts> = {}): VmMaker => new VmMaker({ ...makerParts, ...change });
   return {

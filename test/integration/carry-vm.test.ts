@@ -4,11 +4,16 @@ import { existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } 
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import type { CopySettings } from '../../agent/domain/copy-plan.js';
+import type { NewDisk } from '../../agent/domain/new-disk.js';
 import type { ObservedVm } from '../../agent/domain/vm.js';
+import type { DiskStore } from '../../agent/ports/disk-store.js';
+import type { VmShape } from '../../shared/domain/vm-shape.js';
 import { AppError } from '../../shared/errors.js';
+import { createExec } from '../../shared/exec.js';
 import type { CreateRequest } from '../../controller/services/vm-creator.js';
 import { obey } from '../fakes/fake-agent.js';
 import { ADMIN, collect, FleetWorld } from '../fakes/fleet-world.js';
+import { FakeLvm } from '../fakes/fake-lvm.js';
 import { addDomU, makeCarryDom0 } from '../harness/carry-rig.js';
 import { readInImage } from '../harness/guest-image.js';
 import { openTransferRig, sha256Of } from '../harness/transfer-rig.js';
@@ -17,6 +22,8 @@ const CREATE: Omit<CreateRequest, 'name' | 'hosts' | 'source'> = {
   ...{ count: undefined, placement: 'spread', shape: {}, reservation: undefined, bridge: undefined, isDryRun: false },
   ...{ labels: {}, apart: undefined, isStarted: false },
 };
+const MIB = 1024 * 1024;
+const POOL = { name: 'pool', type: 'thin-pool', sizeBytes: 1024 * MIB } as const;
 const NEVER = new AbortController().signal;
 const SILENT = (): void => undefined;
 const WEB: CopySettings = {
@@ -25,14 +32,16 @@ const WEB: CopySettings = {
 };
 
 /** Two dom0s and a controller between them, over TLS. The second one has what it sees of the first one's disks as its own. */
-async function makeWorld(t: Test, cfgExtra = '') {
+async function makeWorld(t: Test, hasLvm = false) {
   const rig = await openTransferRig(t);
   const folder = t.testdir();
+  const hosts = ['dom0-1', 'dom0-2'];
+  const lvms = hasLvm ? hosts.map((host, n) => makeLvm(t, join(folder, host), n)) : [];
   const [from, to] = await Promise.all(
-    ['dom0-1', 'dom0-2'].map(async (host) => makeCarryDom0(join(folder, host), await rig.linkOf(host))),
+    hosts.map(async (host, n) => makeCarryDom0(join(folder, host), await rig.linkOf(host), lvms[n])),
   );
   if (!from || !to) throw new Error('two were asked for');
-  const cfg = addDomU(from, cfgExtra);
+  const cfg = addDomU(from);
   const source = async (): Promise<ObservedVm> => {
     const vm = await from.observer.find(from.cfgOf('domU'));
     if (!vm) throw new Error('there is no domU');
@@ -48,7 +57,7 @@ async function makeWorld(t: Test, cfgExtra = '') {
       transfer.close(reason instanceof AppError ? reason : new AppError('unavailable', String(reason)));
     };
     const sent = from.sender.send(await source(), transfer.id, SILENT, sendSignal).catch(failed);
-    const copy = options.isMove ? undefined : WEB;
+    const copy = options.isMove ? undefined : { ...WEB, shape: { ...WEB.shape, ...options.shape } };
     const warnings = await to.receiver(maker).receive(path, transfer.id, copy, tell, signal).catch(failed);
     const isThere = warnings !== undefined;
     // As the controller does: whoever has what it needs takes no more.
@@ -58,7 +67,69 @@ async function makeWorld(t: Test, cfgExtra = '') {
     return warnings;
   };
   const image = join(from.root, 'domains', 'web-1', 'disk.img');
-  return { rig, from, to, cfg, source, carry, cfgPath, image };
+  return { rig, from, to, cfg, source, carry, cfgPath, image, lvms };
+}
+
+function makeLvm(t: Test, folder: string, n: number): FakeLvm {
+  mkdirSync(folder, { recursive: true });
+  const lvm = new FakeLvm(createExec(process.env), folder, `domherd${String(process.pid)}-${String(n)}`);
+  t.teardown(() => lvm.close());
+  lvm.add(POOL);
+  return lvm;
+}
+
+/** The domU with its root on a thin volume that was made here, its swap disk an overlay, and a volume of somebody else's. */
+async function makeMixedWorld(t: Test) {
+  const world = await makeWorld(t, true);
+  const { from, to, lvms, cfg } = world;
+  const [here, there] = lvms;
+  if (!here || !there) throw new Error('two were asked for');
+  const [disk, base, overlay] = ['disk.img', 'swap.img', 'swap.qcow2'].map((file) =>
+    join(from.root, 'domains', 'domU', file),
+  ) as [string, string, string];
+  here.add({ name: 'domU-disk', type: 'thin', pool: 'pool', sizeBytes: 24 * MIB, tag: 'domherd', dataPercent: 50 });
+  here.add({ name: 'other', type: 'linear', sizeBytes: 4 * MIB });
+  execFileSync('dd', [`if=${disk}`, `of=${here.deviceOf('domU-disk')}`, 'bs=1M', 'conv=fsync', 'status=none']);
+  rmSync(disk);
+  writeFileSync(base, randomBytes(MIB));
+  execFileSync('qemu-img', ['create', '-q', '-f', 'qcow2', '-F', 'raw', '-b', base, overlay, '8M']);
+  execFileSync('qemu-io', ['-f', 'qcow2', '-c', 'write -P 7 512k 4k', '-c', 'write -P 7 7M 4k', overlay]);
+  const root = `phy:/dev/${here.group}/domU-disk,xvda2,w`;
+  const others = `'format=qcow2,vdev=xvda1,access=rw,target=${overlay}', 'phy:/dev/${here.group}/other,xvdb,w'`;
+  writeFileSync(from.cfgOf('domU'), cfg.replace(/disk=.*/, `disk=['${root}', ${others}]`));
+  const mine = `name='mine'\ndisk=['file:${to.root}/domains/mine/disk.img,xvda2,w']\n`;
+  writeFileSync(to.cfgOf('mine'), mine);
+  const bytes = {
+    disk: readFileSync(here.deviceOf('domU-disk')),
+    swap: seenIn(overlay),
+    other: readFileSync(here.deviceOf('other')),
+  };
+  return { ...world, here, there, base, overlay, bytes };
+}
+
+/** What a guest has in that qcow2 image. */
+function seenIn(image: string): Buffer {
+  const raw = `${image}.seen`;
+  execFileSync('qemu-img', ['convert', '-f', 'qcow2', '-O', 'raw', image, raw]);
+  const bytes = readFileSync(raw);
+  rmSync(raw);
+  return bytes;
+}
+
+/** Whoever makes disks there dies with the last of them. */
+function dyingIn(disks: DiskStore, count: number): DiskStore {
+  const dead = new Error('dead');
+  let made = 0;
+  return {
+    find: (path, format) => disks.find(path, format),
+    survey: (question) => disks.survey(question),
+    roomFor: (place) => disks.roomFor(place),
+    make: async (disk: NewDisk, signal) => {
+      await disks.make(disk, signal);
+      if ((made += 1) === count) throw dead;
+    },
+    remove: () => Promise.reject(dead),
+  };
 }
 
 /** With more than what may be under way: what happens at the first progress happens in the middle. */
@@ -79,6 +150,7 @@ interface CarryOptions {
   readonly sendSignal?: AbortSignal;
   readonly signal?: AbortSignal;
   readonly isMove?: boolean;
+  readonly shape?: VmShape;
 }
 
 t.test('a copy on another host is a machine of its own, and the source is as it was', async (t) => {
@@ -128,8 +200,11 @@ t.test('what cannot be copied there is refused, with nothing left', async (t) =>
   await withCfg(cfg.replace("xvda1,w'", "xvda1,w', 'file:/no/such.iso,hdc:cdrom,r'"), {
     ...{ code: 'not_found', details: { path: '/no/such.iso' } },
   });
-  await withCfg(cfg.replace('file:', 'format=qcow2,vdev=xvdb,access=rw,target='), { code: 'invalid' });
-  await withCfg(cfg.replace(/file:\S+swap.img/, 'phy:/dev/vg/swap'), { code: 'invalid', message: /no raw image file/ });
+  await withCfg(cfg.replace(/file:(\S+swap.img),xvda1,w/, 'format=qcow2,vdev=xvda1,access=rw,target=$1'), {
+    ...{ code: 'invalid', message: /swap\.img is no qcow2 image/ },
+  });
+  await withCfg(cfg.replace(/file:(\S+swap.img)/, 'vhd:$1'), { code: 'invalid', message: /none that can go .*: vhd/ });
+  await withCfg(cfg.replace(/file:\S+swap.img/, 'phy:/dev/vg/swap'), { code: 'not_found', message: /\/dev\/vg\/swap/ });
   await withCfg(cfg.replace('domU/swap.img', 'domU/none.img'), { code: 'not_found', message: /no disk \S+none\.img/ });
   from.domains.push({ name: 'domU', uuid: 'u', state: 'running', memoryMib: 1, vcpus: 1 });
   await refuses({ code: 'wrong_state', details: { hint: 'domherd vm shutdown domU' } });
@@ -153,6 +228,125 @@ t.test('what cannot be copied there is refused, with nothing left', async (t) =>
   t.equal(readFileSync(cfgPath, 'latin1'), "name='hand made'\n");
 });
 
+t.test('volumes and qcow2 images go as what their guest sees, into what is asked for', async (t) => {
+  const { from, to, carry, cfgPath, there, bytes } = await makeMixedWorld(t);
+  const folder = join(to.root, 'domains', 'web-1');
+  const near = join(from.root, 'domains', 'web-1');
+  const group = join('/dev', there.group);
+  const before = [from.files(), to.files()];
+  const cases = {
+    copy: { root: join(folder, 'xvda2.img'), swap: join(near, 'swap.img'), other: join(folder, 'xvdb.img') },
+    qcow2: { root: join(folder, 'xvda2.qcow2'), swap: join(near, 'swap.qcow2'), other: join(folder, 'xvdb.qcow2') },
+    'lvm-thin': {
+      ...{ root: join(group, 'web-1-xvda2'), swap: join(group, 'web-1-xvda1'), other: join(group, 'web-1-xvdb') },
+    },
+  } as const;
+  for (const [storage, { root, swap, other }] of Object.entries(cases) as [keyof typeof cases, typeof cases.copy][]) {
+    const said: string[] = [];
+    await carry({ shape: storage === 'copy' ? {} : { storage }, tell: (message) => said.push(message) });
+    const cfg = readFileSync(cfgPath, 'latin1');
+    const format = storage === 'qcow2' ? 'qcow2' : 'raw';
+    for (const [vdev, path] of [
+      ['xvda2', root],
+      ['xvda1', swap],
+      ['xvdb', other],
+    ] as const) {
+      const [here, before] = [`format=${format},vdev=${vdev},access=w,target=${path}'`, `:${path},${vdev},w'`];
+      t.ok(cfg.includes(here) || cfg.includes(before), `${storage}: ${vdev}`);
+    }
+    const read = (path: string): Buffer => (storage === 'qcow2' ? seenIn(path) : readFileSync(path));
+    t.ok(read(swap).equals(bytes.swap), `${storage}: the swap disk`);
+    t.ok(read(other).equals(bytes.other), `${storage}: the other volume`);
+    const image = join(to.root, 'seen.img');
+    writeFileSync(image, read(root));
+    execFileSync('e2fsck', ['-fn', image], { stdio: 'pipe' });
+    t.match(readInImage(image, '/etc/ssh/ssh_host_ed25519_key.pub'), /root@web-1\n$/, storage);
+    rmSync(image);
+    const made = await to.observer.find(cfgPath);
+    if (made) await to.maker().remove(made);
+    t.strictSame([from.files(), to.files()], before, `${storage}: deleted, nothing is left`);
+    t.strictSame([...there.volumes.keys()], ['pool']);
+    if (storage !== 'copy')
+      t.ok(
+        said.some((each) => /receive .* as .*: as asked/.test(each)),
+        said.join('\n'),
+      );
+  }
+  t.strictSame(
+    there.changes.filter((change) => /xvda2/.test(change)),
+    [
+      `lvcreate --addtag domherd --name web-1-xvda2 --virtualsize ${String(24 * MIB)}b --thinpool pool ${there.group}`,
+      `lvremove ${there.group}/web-1-xvda2`,
+    ],
+  );
+});
+
+t.test('what this host has not is refused before anything is written, and a death leaves nothing', async (t) => {
+  const { from, to, carry, there } = await makeMixedWorld(t);
+  const before = [from.files(), to.files()];
+  const isAsBefore = (what: string): void => {
+    t.strictSame([from.files(), to.files()], before, what);
+    t.strictSame(
+      [...there.volumes.keys()].filter((name) => name !== 'pool'),
+      [],
+      what,
+    );
+    t.notMatch(readFileSync('/proc/mounts', 'latin1'), from.root, `${what}: no view is left`);
+  };
+  const refuses = async (storage: VmShape['storage'], error: Refusal): Promise<void> => {
+    await t.rejects(carry({ shape: { storage } }), error);
+    isAsBefore(String(storage));
+  };
+  const source = /its source is on another host/;
+  await refuses('lvm-snapshot', { code: 'invalid', message: source, details: { hint: /lvm-thin/ } });
+  await refuses('reflink', { code: 'invalid', message: source });
+  there.volumes.set('pool', { ...POOL, dataPercent: 60 });
+  await refuses('lvm-thin', { code: 'exhausted', message: /no room for \S+web-1-xvda2/ });
+  there.volumes.delete('pool');
+  await refuses('lvm-thin', { code: 'exhausted', message: /no thin pool/ });
+  there.add(POOL);
+  for (const storage of ['lvm-thin', 'qcow2'] as const) {
+    for (const count of [1, 3]) {
+      const maker = to.maker({ disks: dyingIn(to.makerParts.disks, count) });
+      await t.rejects(carry({ maker, shape: { storage } }));
+      if (storage === 'lvm-thin') t.ok(there.volumes.has('web-1-xvda2'), 'what is made is there until its restart');
+      await to.maker().recover();
+      isAsBefore(`${storage}, dead after ${String(count)}`);
+    }
+  }
+});
+
+t.test('a VM on volumes that moves gets files there; here goes what domherd made', async (t) => {
+  const { from, to, carry, here, there, source, base, overlay, bytes } = await makeMixedWorld(t);
+  const path = to.cfgOf('domU');
+  await carry({ path, isMove: true });
+  const [disk, other] = ['xvda2.img', 'xvdb.img'].map((file) => join(to.root, 'domains', 'domU', file)) as [
+    string,
+    string,
+  ];
+  // Where it would be is the overlay's own source here.
+  const swap = join(from.root, 'domains', 'domU', 'domU-swap.img');
+  t.match(
+    readFileSync(path, 'latin1'),
+    `disk=['format=raw,vdev=xvda2,access=w,target=${disk}', 'format=raw,vdev=xvda1,access=w,target=${swap}', 'format=raw,vdev=xvdb,access=w,target=${other}']`,
+  );
+  t.ok(readFileSync(disk).equals(bytes.disk), 'byte for byte');
+  t.ok(readFileSync(swap).equals(bytes.swap));
+  t.ok(readFileSync(other).equals(bytes.other));
+  const snapshot = { path: '/dev/x/snap', storage: 'lvm-snapshot', origin: `/dev/${here.group}/domU-disk` } as const;
+  const cfgPath = from.cfgOf('snap');
+  await from.makerParts.copies.put({ cfgPath, cfgText: '', disks: [snapshot], isWhole: true });
+  const shared = { code: 'wrong_state', message: /domU cannot be taken to another host: snap share/ };
+  await t.rejects(from.maker().refuseShared(await source()), shared);
+  await t.rejects(from.maker().leave(await source()), shared);
+  t.ok(here.volumes.has('domU-disk') && existsSync(overlay), 'nothing is gone yet');
+  await from.makerParts.copies.remove(cfgPath);
+  t.match(await from.maker().leave(await source()), [new RegExp(`^/dev/${here.group}/other stays: `)]);
+  t.strictSame([...here.volumes.keys()], ['pool', 'other']);
+  t.strictSame([existsSync(overlay), existsSync(base), existsSync(from.cfgOf('domU'))], [false, true, false]);
+  t.strictSame([...there.volumes.keys()], ['pool']);
+});
+
 t.test('whoever goes in the middle, nothing is left', async (t) => {
   for (const who of ['sender', 'receiver', 'controller'] as const) {
     const { rig, from, to, carry } = await makeWorld(t);
@@ -167,12 +361,14 @@ t.test('whoever goes in the middle, nothing is left', async (t) => {
     const tell = (_: string, percent?: number): void => {
       if (percent !== undefined) go[who]();
     };
+    const shape: VmShape = who === 'controller' ? {} : { storage: 'qcow2' };
     await t.rejects(
-      carry({ tell, sendSignal: sending.signal, signal: receiving.signal }),
+      carry({ tell, shape, sendSignal: sending.signal, signal: receiving.signal }),
       { code: 'unavailable' },
       who,
     );
     t.strictSame([to.files(), from.files()], [[], before], who);
+    t.notMatch(readFileSync('/proc/mounts', 'latin1'), to.root, 'no view is left');
   }
 });
 

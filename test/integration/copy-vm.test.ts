@@ -424,6 +424,10 @@ t.test('the room that disks need', (t) => {
   t.equal(need(copy, 'qcow2', 30 * MIB), 64, 'an overlay needs little');
   t.equal(need({ kind: 'image', path: '/a', format: 'qcow2' }, 'copy'), 10, 'nobody knows what is in it');
   t.equal(need({ kind: 'image', path: '/a', format: 'raw' }, 'copy'), 4);
+  t.equal(need({ kind: 'image', path: '/a', format: 'raw' }, 'lvm-thin'), 68, 'what is written at once counts');
+  t.equal(need(copy, 'lvm-thin'), 68);
+  t.equal(need({ ...copy, path: '/dev/vg0/a' }, 'lvm-thin'), 64, 'a thin snapshot shares');
+  t.equal(Math.round(need({ kind: 'image', path: '/a', format: 'raw' }, 'qcow2', 30 * MIB)), 68);
   t.equal(need({ kind: 'swap', bytes: 8 * MIB }, 'copy'), 8);
   t.end();
 });

@@ -4,12 +4,15 @@ import {
   createReadStream,
   existsSync,
   mkdirSync,
+  mkdtempSync,
   readdirSync,
   readFileSync,
+  rmSync,
   statSync,
   truncateSync,
   writeFileSync,
 } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { pino } from 'pino';
@@ -24,6 +27,7 @@ import { SeedTools } from '../../agent/adapters/guest/seed-tools.js';
 import { FeedHostImages } from '../../agent/adapters/image/feed-host-images.js';
 import { Dom0BootFiles } from '../../agent/adapters/xl/dom0-boot-files.js';
 import type { MakeSettings } from '../../agent/domain/image/image-plan.js';
+import { parseQcow2Header } from '../../agent/domain/qcow2-header.js';
 import type { Installer } from '../../agent/ports/installer.js';
 import type { ImageFeed } from '../../agent/ports/image-feed.js';
 import { VmImager } from '../../agent/services/vm-imager.js';
@@ -36,7 +40,8 @@ import { createExec, type Exec } from '../../shared/exec.js';
 import { ManualClock } from '../unit/agent/manual-clock.js';
 import { makeConfigureRig, settingsOf, stoppedVm } from '../harness/configure-rig.js';
 import { until } from '../harness/fleet-cli.js';
-import { DEBIAN, isClean, makeImage, readInImage } from '../harness/guest-image.js';
+import { FakeLvm } from '../fakes/fake-lvm.js';
+import { DEBIAN, fsBytes, isClean, makeImage, readInImage } from '../harness/guest-image.js';
 
 const LOG = pino({ level: 'silent' });
 const NEVER = new AbortController().signal;
@@ -105,13 +110,10 @@ function makeDom0(t: Test, exec: Exec = createExec(process.env)) {
   const { cfgFolder, guestDisk } = rig;
   const copies = new RecordCopyLog(new DirRecordStore(join(root, 'copies')));
   const formerCfgs = new RecordFormerCfgs(rig.originals);
+  const disks = new HostDiskStore(exec, undefined, []);
   const maker = new VmMaker({
     autostart: { set: () => Promise.resolve() },
-    cfgFolder,
-    guestDisk,
-    formerCfgs,
-    copies,
-    disks: new HostDiskStore(exec),
+    ...{ cfgFolder, guestDisk, formerCfgs, copies, disks },
     log: LOG,
   });
   const feed = new FileFeed();
@@ -119,7 +121,7 @@ function makeDom0(t: Test, exec: Exec = createExec(process.env)) {
   const images = new FeedHostImages({ feed, exec, clock, log: LOG, folder: join(root, 'images') });
   const seeds = new SeedTools(exec, join(root, 'work'));
   const bootFiles = new Dom0BootFiles(root, '6.1.0');
-  const imager = new VmImager({ cfgFolder, images, installer: noInstaller, bootFiles, seeds }, maker);
+  const imager = new VmImager({ cfgFolder, disks, images, installer: noInstaller, bootFiles, seeds }, maker);
   const told: string[] = [];
   const pathOf = (name: string): string => join(root, 'xen', `${name}.cfg`);
   const make = (name: string, source: MakeSettings['source'], shape: VmShape = {}) =>
@@ -196,6 +198,59 @@ on_crash    = 'restart'
   t.notOk(existsSync(join(root, 'domains/again')));
 });
 
+t.test('disks that are thin volumes, or qcow2 images', async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'dh-image-'));
+  const lvm = new FakeLvm(createExec(process.env), folder, `domherd${String(process.pid)}`);
+  t.teardown(() => {
+    lvm.close();
+    rmSync(folder, { recursive: true });
+  });
+  const dom0 = makeDom0(t, lvm);
+  const { root, feed, diskOf, cfgOf, pathOf } = dom0;
+  dom0.install('boot/vmlinuz-6.1.0');
+  const image = join(root, 'root.img');
+  makeImage(image, GUEST, { size: '24M' });
+  const shape = { swapMib: 8, extraDisksMib: [4], diskMib: 40 };
+  const remove = (name: string) => dom0.maker.remove({ ...stoppedVm(pathOf(name)), name });
+  await t.rejects(dom0.make('thin', feed.add(image), { storage: 'lvm-thin' }), { code: 'exhausted' });
+  t.equal(feed.reads, 0, 'what cannot be is not fetched');
+  lvm.add({ name: 'pool', type: 'thin-pool', sizeBytes: 1024 * MIB, dataPercent: 70 });
+  await t.rejects(dom0.make('thin', feed.add(image), { storage: 'lvm-thin' }), {
+    code: 'exhausted',
+    message: /no room/,
+  });
+  t.notOk(existsSync(pathOf('thin')));
+  lvm.volumes.set('pool', { name: 'pool', type: 'thin-pool', sizeBytes: 1024 * MIB });
+  await dom0.make('thin', feed.add(image), { ...shape, storage: 'lvm-thin' });
+  const volumes = ['xvda2', 'xvda1', 'xvdc'].map((vdev) => `thin-${vdev}`);
+  for (const volume of volumes) {
+    t.match(lvm.volumes.get(volume), { type: 'thin', pool: 'pool', tag: 'domherd' }, volume);
+    t.match(cfgOf('thin'), new RegExp(`target=/dev/${lvm.group}/${volume}'`));
+  }
+  const device = lvm.deviceOf('thin-xvda2');
+  t.ok(isClean(device));
+  t.equal(fsBytes(device), 40 * MIB, 'grown, with its file system');
+  t.match(readInImage(device, '/etc/ssh/ssh_host_ed25519_key.pub'), /root@thin/);
+  t.notOk(existsSync(join(root, 'domains/thin')));
+  await remove('thin');
+  t.strictSame([...lvm.volumes.keys()], ['pool']);
+
+  await dom0.make('q', { ...feed.add(image), isCloud: true }, { ...shape, storage: 'qcow2' });
+  t.strictSame(readdirSync(join(root, 'domains/q')), ['c.img', 'disk.qcow2', 'seed.img', 'swap.img']);
+  t.match(cfgOf('q'), `'format=qcow2,vdev=xvda2,access=w,target=${diskOf('q', 'disk.qcow2')}'`);
+  t.match(cfgOf('q'), /format=raw, vdev=xvdz,[^\n]*seed\.img/);
+  t.strictSame(parseQcow2Header(readFileSync(diskOf('q', 'disk.qcow2')), 'q'), {
+    ...{ sizeBytes: 40 * MIB, backingFile: undefined, backingFormat: undefined },
+  });
+  await dom0.make('own', feed.add(image), { ...shape, storage: 'qcow2' });
+  const seen = join(root, 'seen.img');
+  run('qemu-img', 'convert', '-f', 'qcow2', '-O', 'raw', diskOf('own', 'disk.qcow2'), seen);
+  t.ok(isClean(seen));
+  t.equal(fsBytes(seen), 40 * MIB);
+  for (const name of ['q', 'own']) await remove(name);
+  t.notOk(existsSync(join(root, 'domains/q')) || existsSync(join(root, 'domains/own')));
+});
+
 t.test('whole disks, and what boots them', async (t) => {
   const dom0 = makeDom0(t);
   const { root, feed } = dom0;
@@ -232,7 +287,11 @@ t.test('whole disks, and what boots them', async (t) => {
     code: 'wrong_state',
     message: /has no \/boot\/none/,
   });
-  await t.rejects(dom0.make('x', gpt, { storage: 'lvm-thin' }), { code: 'invalid', message: /not lvm-thin/ });
+  await t.rejects(dom0.make('x', gpt, { storage: 'lvm-thin' }), { code: 'exhausted', message: /no thin pool/ });
+  await t.rejects(dom0.make('x', gpt, { storage: 'lvm-snapshot' }), {
+    code: 'invalid',
+    message: /nothing to snapshot/,
+  });
   t.strictSame(await dom0.rig.cfgFolder.list().then((all) => all.some(({ path }) => path.endsWith('/x.cfg'))), false);
   t.notOk(existsSync(join(root, 'domains/x')), 'nothing is left of what failed');
 });

@@ -60,6 +60,7 @@ function makeDom0(t: Test, exec: Exec, installRoot?: string) {
   const imager = new VmImager(
     {
       cfgFolder,
+      disks,
       images: { acquire: nothing, clear: () => Promise.resolve() },
       installer: new HostInstaller({ exec, log: LOG, folder: join(root, 'installs'), root: installRoot ?? root }),
       bootFiles: new Dom0BootFiles(root, '6.1.0'),

@@ -215,6 +215,19 @@ t.test('a step fails, or is not answered', async (t) => {
     t.match(world.allEvents('vm.left-behind'), [{ message: 'VM web: what is left on dom0-1: no' }]);
     t.ok(two.vms.has(WEB));
   });
+  await t.test('a volume of it that was not made by domherd stays: that is told', async (t) => {
+    const { world, one } = await makeWorld(false);
+    const sent: unknown[] = [];
+    one.behave = (order, agent) => {
+      const outcome = obey(order, agent);
+      if (order.action.kind === 'send') sent.push(order.action.isMoved);
+      return order.action.kind === 'leave' ? { kind: 'done', vm: undefined, warnings: ['/dev/vg/a stays'] } : outcome;
+    };
+    t.match(await resultsOf(world.migrator.migrate(MOVE, ADMIN, NEVER)), [
+      { code: undefined, warnings: ['dom0-1: /dev/vg/a stays'] },
+    ]);
+    t.strictSame(sent, [true], 'and its host knows what it is sent for');
+  });
 });
 
 t.test('nobody else touches it meanwhile', async (t) => {

@@ -373,7 +373,7 @@ function makeDom0(t: Test) {
   const cfgPath = join(root, 'xen', 'domU.cfg');
   writeFileSync(cfgPath, `name='domU'\ndisk=['file:${disks[0]},xvda2,w','file:${disks[1]},xvda1,w']\n`);
   const rig = makeConfigureRig(root, EXEC);
-  const store = new HostDiskStore(EXEC, []);
+  const store = new HostDiskStore(EXEC, undefined, []);
   const maker = new VmMaker({
     ...{ cfgFolder: rig.cfgFolder, formerCfgs: new RecordFormerCfgs(rig.originals), disks: store },
     copies: new RecordCopyLog(new DirRecordStore(join(root, 'copies'))),
@@ -435,7 +435,7 @@ t.test('overlays: small, and their backing files are left alone', async (t) => {
 t.test('what has overlays of its own is not deleted', async (t) => {
   const { maker, path, copy, cfgFolder, root } = makeDom0(t);
   await copy({ storage: 'copy' });
-  const store = new HostDiskStore(EXEC, []);
+  const store = new HostDiskStore(EXEC, undefined, []);
   const copier = new VmCopier(cfgFolder, store, maker);
   const web1 = { ...stoppedVm(path), name: 'web-1' };
   const web2 = join(root, 'xen', 'web-2.cfg');
@@ -459,7 +459,7 @@ t.test('an overlay is a machine of its own, with a longer file system, and its s
   writeFileSync(join(root, 'xen', 'domU.cfg'), `name='domU'\ndisk=['file:${disk},xvda2,w']\nvif=['bridge=br0']\n`);
   const before = readFileSync(disk);
   const { cfgFolder, cfgPath, originals, guestDisk } = makeConfigureRig(root, EXEC);
-  const store = new HostDiskStore(EXEC, []);
+  const store = new HostDiskStore(EXEC, undefined, []);
   const maker = new VmMaker({
     ...{ cfgFolder, formerCfgs: new RecordFormerCfgs(originals), disks: store, guestDisk },
     autostart: new DirAutostart(join(root, 'xen', 'auto')),

@@ -1,15 +1,29 @@
 import { constants } from 'node:fs';
-import { copyFile, mkdir, mkdtemp, rm, rmdir, stat, statfs, truncate, unlink, writeFile } from 'node:fs/promises';
+import {
+  copyFile,
+  mkdir,
+  mkdtemp,
+  realpath,
+  rm,
+  rmdir,
+  stat,
+  statfs,
+  truncate,
+  unlink,
+  writeFile,
+} from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { AppError, invalid } from '../../../shared/errors.js';
 import type { Exec } from '../../../shared/exec.js';
-import type { DiskFormat, DiskSize, NewDisk, StoredDisk } from '../../domain/new-disk.js';
+import type { DiskFormat, DiskSize, DiskSource, NewDisk, StoredDisk } from '../../domain/new-disk.js';
 import { parseQcow2Header, QCOW2_HEAD_BYTES, type Qcow2Header } from '../../domain/qcow2-header.js';
 import type { DiskKind } from '../../domain/storage-choice.js';
 import type { Room } from '../../ports/disk-store.js';
+import type { RawViews } from '../../ports/raw-views.js';
 import { errnoOf, fileError, syncFolder, unlessMissing, withFile } from './atomic-file.js';
-import { writePieces } from './write-pieces.js';
+import { deviceBytes } from './block-device.js';
 import { runProgram } from './disk-program.js';
+import { writePieces } from './write-pieces.js';
 
 /** The longest that an order may take. */
 const COPY_MS = 3_600_000;
@@ -18,12 +32,20 @@ const HEAD_MS = 60_000;
 /** st_blocks(3type) counts in these, whatever the file system's blocks are. */
 const BLOCK_BYTES = 512;
 
+/** Nobody makes as many on purpose. */
+const MAX_CHAIN = 64;
+
+type ReceivedSource = Extract<DiskSource, { kind: 'received' }>;
+
 /** Disks that are files, copied by cp(1): it knows reflinks and holes. */
 export class FileDiskStore {
   readonly #exec: Exec;
+  readonly #views: RawViews | undefined;
 
-  constructor(exec: Exec) {
+  /** @param views by which qcow2 images are filled from other hosts; left out: they are not */
+  constructor(exec: Exec, views?: RawViews) {
     this.#exec = exec;
+    this.#views = views;
   }
 
   /** As `DiskStore.find`. */
@@ -33,8 +55,11 @@ export class FileDiskStore {
     if (!found.isFile()) throw invalid(`The disk ${path} is no plain file`, { disk: path });
     const usedBytes = found.blocks * BLOCK_BYTES;
     if (format !== 'qcow2') return { sizeBytes: found.size, usedBytes };
-    const { sizeBytes, backingFile } = await readHeader(path);
-    return { sizeBytes, usedBytes, ...(backingFile !== undefined && { origin: pathOf(backingFile, path) }) };
+    const header = await readHeader(path);
+    const { sizeBytes, backingFile } = header;
+    if (backingFile === undefined) return { sizeBytes, usedBytes };
+    const below = await contentBelow(path, header);
+    return { sizeBytes, usedBytes, origin: pathOf(backingFile, path), contentBytes: usedBytes + below };
   }
 
   /** @returns `undefined`: there is no such file. @throws {AppError} as {@link find} */
@@ -72,7 +97,7 @@ export class FileDiskStore {
   }
 
   /** As `DiskStore.remove`. */
-  async remove({ path }: StoredDisk): Promise<void> {
+  async remove({ path }: StoredDisk): Promise<boolean> {
     await guard(path, async () => {
       const isGone = (await unlessMissing(unlink(path).then(() => true))) === undefined;
       const folder = dirname(path);
@@ -85,6 +110,7 @@ export class FileDiskStore {
       );
       if (!isGone) await syncFolder(isEmpty ? dirname(folder) : folder);
     });
+    return true;
   }
 
   async #fill({ source, place: { path, storage } }: NewDisk, signal: AbortSignal): Promise<void> {
@@ -92,17 +118,33 @@ export class FileDiskStore {
       case 'copy':
         if (storage === 'qcow2') return this.#overlay(source.path, source.format, path, signal);
         return this.#copy(source.path, path, storage === 'reflink' ? 'always' : 'never', signal);
-      case 'image':
-        if (source.format === 'raw') return this.#copy(source.path, path, 'auto', signal);
-        return this.#run(['qemu-img', 'convert', '-f', 'qcow2', '-O', 'raw', source.path, path], COPY_MS, signal);
+      case 'image': {
+        const format = storage === 'qcow2' ? 'qcow2' : 'raw';
+        if (source.format === 'raw' && format === 'raw') return this.#copy(source.path, path, 'auto', signal);
+        const formats = ['-f', source.format, '-O', format] as const;
+        return this.#run(['qemu-img', 'convert', ...formats, source.path, path], COPY_MS, signal);
+      }
       case 'received':
-        return guard(path, () => writePieces(path, source.sizeBytes, source.pieces, signal));
+        if (storage === 'qcow2') return this.#receiveQcow2(source, path, signal);
+        await guard(path, () => truncate(path, source.sizeBytes));
+        await guard(path, () => writePieces(path, source.pieces, signal));
+        return;
       case 'blank':
         return guard(path, () => truncate(path, source.bytes));
       case 'swap':
         await guard(path, () => truncate(path, source.bytes));
         return this.#run(['mkswap', path], HEAD_MS, signal);
     }
+  }
+
+  /** QEMU writes it, since blocks of it come as its guest sees them. */
+  async #receiveQcow2(source: ReceivedSource, path: string, signal: AbortSignal): Promise<void> {
+    if (this.#views === undefined) throw invalid(`${path} cannot be a qcow2 image here`, { disk: path });
+    const create = ['qemu-img', 'create', '-q', '-f', 'qcow2', path, `${source.sizeBytes}`] as const;
+    await this.#run(create, HEAD_MS, signal, path);
+    const image = { path: await guard(path, () => realpath(path)), format: 'qcow2' } as const;
+    const write = (raw: string): Promise<number> => guard(path, () => writePieces(raw, source.pieces, signal));
+    await this.#views.withRaw(image, 'write', signal, write, { limitMs: COPY_MS });
   }
 
   async #grow({ source, place: { path, storage }, sizeBytes }: NewDisk, signal: AbortSignal): Promise<void> {
@@ -146,6 +188,21 @@ async function readHeader(path: string): Promise<Qcow2Header> {
     ),
   );
   return parseQcow2Header(head, path);
+}
+
+/** What the images below an overlay take, at most what shows through it; of one that is not there nothing. */
+async function contentBelow(path: string, { backingFile, backingFormat }: Qcow2Header): Promise<number> {
+  let bytes = 0;
+  let [image, file, format] = [path, backingFile, backingFormat];
+  for (let n = 0; file !== undefined && n < MAX_CHAIN; n += 1) {
+    image = pathOf(file, image);
+    const found = await guard(image, () => unlessMissing(stat(image)));
+    if (found === undefined) return bytes;
+    bytes += found.isFile() ? found.blocks * BLOCK_BYTES : ((await deviceBytes(image)) ?? 0);
+    if (format !== 'qcow2') return bytes;
+    ({ backingFile: file, backingFormat: format } = await readHeader(image));
+  }
+  return bytes;
 }
 
 /** As QEMU reads it: from the folder of the image on, unless it names a protocol. */

@@ -3,11 +3,13 @@ import type { Exec } from '../../../shared/exec.js';
 import type { DiskFormat, DiskSize, NewDisk, StoredDisk } from '../../domain/new-disk.js';
 import type { DiskKind, StorageFacts } from '../../domain/storage-choice.js';
 import type { DiskStore, DiskQuestion, Room } from '../../ports/disk-store.js';
+import type { RawViews } from '../../ports/raw-views.js';
 import { fileError, unlessMissing, withFile } from './atomic-file.js';
+import { deviceBytes } from './block-device.js';
 import { FileDiskStore } from './file-disk-store.js';
 import type { LvmDiskStore } from './lvm-disk-store.js';
 
-/** What a domU's overlay takes; any of its paths will do. */
+/** What a domU's qcow2 image takes; any of its paths will do. */
 const OVERLAY_PROGRAMS = [
   { what: 'qemu-img', package: 'qemu-utils', paths: ['/usr/bin/qemu-img', '/usr/local/bin/qemu-img'] },
   {
@@ -33,15 +35,22 @@ export class HostDiskStore implements DiskStore {
   readonly #overlayPrograms: typeof OVERLAY_PROGRAMS | readonly [];
   #volumes: LvmDiskStore | undefined;
 
-  /** @param overlayPrograms what a host must have for overlays; none: they are made, whether they can be served or not */
-  constructor(exec: Exec, overlayPrograms: typeof OVERLAY_PROGRAMS | readonly [] = OVERLAY_PROGRAMS) {
+  /**
+   * @param views by which qcow2 images are filled from other hosts; left out: they are not
+   * @param overlayPrograms what a host must have for qcow2; none: images are made, whether they can be served or not
+   */
+  constructor(exec: Exec, views?: RawViews, overlayPrograms: typeof OVERLAY_PROGRAMS | readonly [] = OVERLAY_PROGRAMS) {
     this.#exec = exec;
-    this.#files = new FileDiskStore(exec);
+    this.#files = new FileDiskStore(exec, views);
     this.#overlayPrograms = overlayPrograms;
   }
 
   async find(path: string, format?: DiskFormat): Promise<DiskSize | undefined> {
-    return isVolume(path) ? (await this.#lvm()).find(path) : this.#files.find(path, format);
+    if (!isVolume(path)) return this.#files.find(path, format);
+    const found = await (await this.#lvm()).find(path);
+    if (found !== undefined) return found;
+    const sizeBytes = await deviceBytes(path);
+    return sizeBytes === undefined ? undefined : { sizeBytes, usedBytes: sizeBytes };
   }
 
   async roomFor(place: StoredDisk): Promise<Room> {
@@ -52,7 +61,7 @@ export class HostDiskStore implements DiskStore {
     return isVolume(disk.place.path) ? (await this.#lvm()).make(disk, signal) : this.#files.make(disk, signal);
   }
 
-  async remove(place: StoredDisk): Promise<void> {
+  async remove(place: StoredDisk): Promise<boolean> {
     return isVolume(place.path) ? (await this.#lvm()).remove(place) : this.#files.remove(place);
   }
 

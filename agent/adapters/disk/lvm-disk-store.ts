@@ -7,9 +7,12 @@ import type { Exec } from '../../../shared/exec.js';
 import type { DiskSize, DiskSource, NewDisk, StoredDisk } from '../../domain/new-disk.js';
 import type { DiskKind, GroupRoom } from '../../domain/storage-choice.js';
 import type { Room } from '../../ports/disk-store.js';
+import { fileError } from './atomic-file.js';
+import { deviceBytes } from './block-device.js';
 import { runProgram } from './disk-program.js';
 import { LvmCommand } from './lvm-command.js';
 import type { Volume } from './lvm-report.js';
+import { writePieces } from './write-pieces.js';
 
 const TAG = 'domherd';
 /** The longest that an order may take. */
@@ -33,9 +36,14 @@ export class LvmDiskStore {
   async find(path: string): Promise<DiskSize | undefined> {
     const found = (await this.#lvm.volumes()).find(({ paths }) => paths.includes(path));
     if (found === undefined) return undefined;
-    const { sizeBytes, dataPercent = 100, group, origin } = found;
+    const { sizeBytes, dataPercent = 100, group, origin, type } = found;
     const usedBytes = Math.ceil((sizeBytes * dataPercent) / 100);
-    return { sizeBytes, usedBytes, ...(origin !== undefined && { origin: `/dev/${group}/${origin}` }) };
+    return {
+      ...{ sizeBytes, usedBytes },
+      ...(origin !== undefined && { origin: `/dev/${group}/${origin}` }),
+      // All that its origin has shows through it.
+      ...(type === 'snapshot' && { contentBytes: sizeBytes }),
+    };
   }
 
   /** @throws {AppError} `unavailable` */
@@ -70,7 +78,9 @@ export class LvmDiskStore {
     if (volumes.some(({ paths }) => paths.includes(place.path))) {
       throw new AppError('already_exists', `There is a volume ${place.path} already`, { disk: place.path });
     }
-    const from = 'path' in source ? volumes.find(({ paths }) => paths.includes(source.path)) : undefined;
+    // What comes from another host may have the path of a volume of this one.
+    const isHere = 'path' in source && source.kind !== 'received';
+    const from = isHere ? volumes.find(({ paths }) => paths.includes(source.path)) : undefined;
     if (from !== undefined && place.storage === 'lvm-snapshot') {
       const size = ['--extents', `${SNAPSHOT_PERCENT}%ORIGIN`];
       return this.#lvm.change('lvcreate', '--snapshot', ...tagged, ...size, `${from.group}/${from.name}`);
@@ -81,8 +91,6 @@ export class LvmDiskStore {
       if (sizeBytes > from.sizeBytes) await this.#lvm.change('lvextend', '--size', `${sizeBytes}b`, place.path);
       return;
     }
-    if (source.kind === 'received')
-      throw new AppError('invalid', `${place.path} cannot be filled from another host: only files can`);
     const length = 'bytes' in source ? source.bytes : await this.#lengthOf(source, from, signal);
     const size = `${Math.max(length, sizeBytes)}b`;
     if (place.pool !== undefined) {
@@ -92,17 +100,19 @@ export class LvmDiskStore {
     await this.#fill(place, source, length, signal);
   }
 
-  /** Its snapshots would go with it. @throws {AppError} `unavailable` */
-  async remove({ path }: StoredDisk): Promise<void> {
+  /** Its snapshots would go with it. @returns whether it is gone. @throws {AppError} `unavailable` */
+  async remove({ path }: StoredDisk): Promise<boolean> {
     const volumes = await this.#lvm.volumes();
     const found = volumes.find(({ paths }) => paths.includes(path));
-    if (!found?.tags.includes(TAG)) return;
+    if (found === undefined) return (await deviceBytes(path)) === undefined;
+    if (!found.tags.includes(TAG)) return false;
     const { group, name } = found;
     const snapshot = volumes.find((one) => one.type === 'snapshot' && one.group === group && one.origin === name);
     if (snapshot !== undefined) {
       throw new AppError('unavailable', `${path} has the snapshot ${group}/${snapshot.name}`, { disk: path });
     }
     await this.#lvm.change('lvremove', `${group}/${name}`);
+    return true;
   }
 
   async #fill({ path, pool }: StoredDisk, source: DiskSource, length: number, signal: AbortSignal): Promise<void> {
@@ -130,12 +140,29 @@ export class LvmDiskStore {
         if (!isZero) await this.#zero(path, sectors, signal);
         return;
       }
-      case 'received':
+      case 'received': {
+        const end = await this.#receive(path, source, !isZero, signal);
+        if (!isZero) await this.#zero(path, end, signal);
         return;
+      }
       case 'blank':
       case 'swap':
         if (!isZero) await this.#zero(path, 0, signal);
         if (source.kind === 'swap') await this.#run(['mkswap', path], MKSWAP_MS, signal);
+    }
+  }
+
+  /** @returns the end of what was written */
+  async #receive(
+    path: string,
+    { pieces }: Extract<DiskSource, { kind: 'received' }>,
+    hasGapsFilled: boolean,
+    signal: AbortSignal,
+  ): Promise<number> {
+    try {
+      return await writePieces(path, pieces, signal, { hasGapsFilled });
+    } catch (error) {
+      throw error instanceof AppError ? error : fileError(`The disk ${path} cannot be written`, error);
     }
   }
 
@@ -147,10 +174,11 @@ export class LvmDiskStore {
 
   /** Of what the source puts into a raw disk. */
   async #lengthOf(
-    source: Exclude<Extract<DiskSource, { path: string }>, { kind: 'received' }>,
+    source: Extract<DiskSource, { path: string }>,
     from: Volume | undefined,
     signal: AbortSignal,
   ): Promise<number> {
+    if (source.kind === 'received') return source.sizeBytes;
     if (from !== undefined) return from.sizeBytes;
     if (source.format === 'raw') return (await stat(source.path)).size;
     const info = await this.#run(['qemu-img', 'info', '-f', 'qcow2', '--output=json', source.path], MKSWAP_MS, signal);

@@ -178,7 +178,7 @@ function parseAction(action: wire.Order['action']): OrderAction {
     case 'look':
       return { kind: 'look' };
     case 'send':
-      return { kind: 'send', transferId: action.value.transferId };
+      return { kind: 'send', transferId: action.value.transferId, isMoved: action.value.moved };
     case 'receive':
       return { kind: 'receive', ...parseReceive(action.value) };
     case 'leave':

@@ -23,6 +23,7 @@ import { dirname, join, resolve } from 'node:path';
 import { AppError, invalid, messageOf, wrongState } from '../../../shared/errors.js';
 import { type Exec, type ExecResult, outputOf } from '../../../shared/exec.js';
 import { parseQcow2Header, QCOW2_HEAD_BYTES } from '../../domain/qcow2-header.js';
+import type { DiskImage, RawViews, ViewAccess, ViewOptions } from '../../ports/raw-views.js';
 import type { DiskUse } from './disk-use.js';
 
 const PROGRAM = 'qemu-storage-daemon';
@@ -34,15 +35,6 @@ const END_MS = 30_000;
 /** Nobody makes as many on purpose. */
 const MAX_CHAIN = 64;
 
-/** A disk of dom0, as a cfg has it. */
-export interface DiskImage {
-  /** A file or block device, no link. */
-  readonly path: string;
-  readonly format: 'raw' | 'qcow2';
-}
-
-export type ViewAccess = 'read' | 'write';
-
 export interface DiskViewOptions {
   readonly exec: Exec;
   readonly use: DiskUse;
@@ -50,7 +42,12 @@ export interface DiskViewOptions {
   readonly workFolder: string;
 }
 
-export class DiskViews {
+interface Wanted {
+  readonly access: ViewAccess;
+  readonly limitMs: number;
+}
+
+export class DiskViews implements RawViews {
   readonly #options: DiskViewOptions;
   /** By image: the end of the view that was asked for last. */
   readonly #lastOf = new Map<string, Promise<unknown>>();
@@ -59,22 +56,17 @@ export class DiskViews {
     this.#options = options;
   }
 
-  /**
-   * The path by which the image's bytes are read and written: its own, if it is raw. One at a time of an image.
-   *
-   * @param access `read` is possible while a domU uses it
-   * @throws {AppError} `wrong_state` (in use, asked for to write), `invalid` (no qcow2 image, a chain that does not say what
-   *   it is), `unavailable`; what `use` throws
-   */
   async withRaw<T>(
     image: DiskImage,
     access: ViewAccess,
     signal: AbortSignal,
     use: (path: string) => Promise<T>,
+    options: ViewOptions = {},
   ): Promise<T> {
     if (image.format === 'raw') return use(image.path);
     const before = this.#lastOf.get(image.path);
-    const mine = (before ?? Promise.resolve()).then(() => this.#withView(image.path, access, signal, use));
+    const want = { access, limitMs: options.limitMs ?? VIEW_MS };
+    const mine = (before ?? Promise.resolve()).then(() => this.#withView(image.path, want, signal, use));
     const end = mine.catch(() => undefined);
     this.#lastOf.set(image.path, end);
     try {
@@ -84,21 +76,16 @@ export class DiskViews {
     }
   }
 
-  async #withView<T>(
-    image: string,
-    access: ViewAccess,
-    signal: AbortSignal,
-    use: (path: string) => Promise<T>,
-  ): Promise<T> {
+  async #withView<T>(image: string, want: Wanted, signal: AbortSignal, use: (path: string) => Promise<T>): Promise<T> {
     signal.throwIfAborted();
     await refuseUnsaid(image);
-    const user = access === 'write' ? await this.#options.use.userOf(image) : undefined;
+    const user = want.access === 'write' ? await this.#options.use.userOf(image) : undefined;
     if (user !== undefined) throw wrongState(`The disk ${image} is in use by ${user}`, { disk: image, user });
     const folder = await this.#makeFolder();
     const path = join(folder, 'raw');
     try {
       await writeFile(path, '', { mode: 0o600 });
-      return await this.#serve(image, path, access, signal, use);
+      return await this.#serve(image, path, want, signal, use);
     } finally {
       // A program that was killed leaves its mount behind.
       if (await isMounted(path)) await this.#unmount(path);
@@ -109,7 +96,7 @@ export class DiskViews {
   async #serve<T>(
     image: string,
     path: string,
-    access: ViewAccess,
+    { access, limitMs }: Wanted,
     signal: AbortSignal,
     use: (path: string) => Promise<T>,
   ): Promise<T> {
@@ -118,7 +105,7 @@ export class DiskViews {
     const [ready, sayReady] = makeGate();
     let said = '';
     const ended = this.#options.exec.run(commandOf(image, path, access), {
-      timeoutMs: VIEW_MS,
+      timeoutMs: limitMs,
       signal: kill.signal,
       input: conversation(quit),
       // It answers once all that its arguments say is done.

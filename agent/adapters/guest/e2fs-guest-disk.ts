@@ -26,6 +26,7 @@ import type { XlCfg } from '../../domain/xl-cfg/syntax.js';
 import { listVifs } from '../../domain/xl-cfg/vif.js';
 import { getString } from '../../domain/xl-cfg/xl-cfg.js';
 import type { Guest, GuestChange, GuestDisk, GuestNetwork } from '../../ports/guest-disk.js';
+import type { DiskImage, ViewAccess } from '../../ports/raw-views.js';
 import type { RecordStore } from '../../ports/record-store.js';
 import {
   type BlockChange,
@@ -36,7 +37,7 @@ import {
   writeTable,
 } from './block-change.js';
 import type { DiskUse } from './disk-use.js';
-import { type DiskImage, DiskViews, type ViewAccess } from './disk-view.js';
+import { DiskViews } from './disk-view.js';
 import { E2fsTools, type FsImage } from './e2fs-tools.js';
 import { readGuestTree } from './guest-tree-reader.js';
 import { makeHostKeys } from './host-key-maker.js';

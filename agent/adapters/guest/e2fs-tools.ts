@@ -13,7 +13,7 @@ import {
   parseUndoRanges,
   statCommand,
 } from '../../domain/guest/debugfs-text.js';
-import type { DiskImage } from './disk-view.js';
+import type { DiskImage } from '../../ports/raw-views.js';
 import { withPieceDevice } from './piece-device.js';
 
 /** A few folders and files: milliseconds, seconds on a busy disk. */

@@ -10,7 +10,7 @@ import {
 } from '../../domain/guest/partition-table.js';
 import { rootDisks, type RootPlace } from '../../domain/guest/root-disk.js';
 import type { XlCfg } from '../../domain/xl-cfg/syntax.js';
-import type { DiskImage, DiskViews, ViewAccess } from './disk-view.js';
+import type { DiskImage, RawViews, ViewAccess } from '../../ports/raw-views.js';
 import type { E2fsTools, FsImage } from './e2fs-tools.js';
 
 /** The file system that a guest has its root on. */
@@ -21,7 +21,7 @@ export interface RootDisk extends FoundRoot {
 
 export interface RootSearch {
   readonly tools: E2fsTools;
-  readonly views: DiskViews;
+  readonly views: RawViews;
   readonly access: ViewAccess;
   readonly signal: AbortSignal;
 }
@@ -44,7 +44,7 @@ type TableContent = Extract<DiskContent, { kind: 'table' }>;
  * Uses the first place that holds an ext file system. Of a disk with partitions that is the one that the kernel is told of,
  * else the one that its table calls a root, else the first with an /etc.
  *
- * @throws {AppError} `not_found`, `invalid`, `wrong_state` (a damaged partition table), as {@link DiskViews.withRaw}; what
+ * @throws {AppError} `not_found`, `invalid`, `wrong_state` (a damaged partition table), as {@link RawViews.withRaw}; what
  *   `use` throws
  */
 export async function withRoot<T>(

@@ -54,8 +54,9 @@ export class SimDiskStore implements DiskStore {
     for await (const piece of source.pieces) await appendFile(file, piece.bytes);
   }
 
-  remove({ path }: StoredDisk): Promise<void> {
-    return rm(this.#fileOf(path), { force: true });
+  async remove({ path }: StoredDisk): Promise<boolean> {
+    await rm(this.#fileOf(path), { force: true });
+    return true;
   }
 
   #fileOf(path: string): string {

@@ -9,7 +9,7 @@ export const SIM_DISK_BYTES = 64 * 1024;
 export const simFiles: DiskContent & HostFiles = {
   exists: () => Promise.resolve(true),
 
-  async *read(path, file): AsyncGenerator<FilePiece, void, undefined> {
+  async *read({ path }, file): AsyncGenerator<FilePiece, void, undefined> {
     yield await Promise.resolve({ file, offsetBytes: 0, bytes: Buffer.alloc(SIM_DISK_BYTES, `${path}\n`) });
   },
 };

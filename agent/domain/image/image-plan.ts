@@ -3,6 +3,7 @@ import type { ImageContent } from '../../../shared/domain/image-format.js';
 import type { ImageSource, MakeSource } from '../../../shared/domain/make-source.js';
 import type { VmShape } from '../../../shared/domain/vm-shape.js';
 import type { NewDisk } from '../new-disk.js';
+import { keepIn, type OwnStore } from '../own-store.js';
 import { SEED_VDEV } from '../seed/seed-files.js';
 import type { VmPlan } from '../vm-plan.js';
 import { listDisks } from '../xl-cfg/disk.js';
@@ -25,8 +26,9 @@ export interface ImageFacts {
   /** What the guest expects it to be; `undefined`: as its content tells. */
   readonly vdev?: string | undefined;
   readonly boot: BootChoice;
-  /** Of its disks: absolute. */
+  /** Of its disks that are files: absolute. */
   readonly folder: string;
+  readonly store: OwnStore;
   /** `undefined`: no cloud-init. */
   readonly seedPath: string | undefined;
 }
@@ -42,17 +44,17 @@ interface Part {
 }
 
 /**
- * A VM of an image: disks in a folder of its own, a cfg of its own, no MAC, for the lease to bring.
+ * A VM of an image: disks in a folder of its own, or where else is asked for, a cfg of its own, no MAC, for the lease to bring.
  *
  * @throws {AppError} `invalid` for a shape that such a VM cannot have
  */
 export function planImage({ name, uuid, shape }: MakeSettings, facts: ImageFacts): VmPlan {
-  refuseShape(shape, facts);
-  const { content, boot, folder } = facts;
+  refuseShape(facts);
+  const { content, boot, folder, store } = facts;
   const parts = partsOf(shape, facts);
   const disks = parts.map(({ vdev, file }): CfgDisk => ({ vdev, target: `${folder}/${name}/${file}` }));
   const { memoryMib = MEMORY_MIB, vcpus = 1, extraVifs = [] } = shape;
-  return {
+  return keepIn(store, {
     name,
     cfg: makeCfg({
       ...{ name, uuid, memoryMib, vcpus, disks },
@@ -67,7 +69,7 @@ export function planImage({ name, uuid, shape }: MakeSettings, facts: ImageFacts
     // cloud-init makes host keys and machine id by itself.
     isRenewed: facts.seedPath === undefined,
     authorizedKeys: shape.authorizedKeys,
-  };
+  });
 }
 
 /** Whether a guest gets a seed, and why; for people. */
@@ -145,16 +147,7 @@ function partsOf({ diskMib, swapMib, extraDisksMib = [] }: VmShape, facts: Image
   ];
 }
 
-/** @throws {AppError} `invalid` for disks that are not made of images */
-export function refuseStorage({ storage }: VmShape): void {
-  if (storage === undefined || storage === 'copy' || storage === 'reflink') return;
-  throw invalid(`A VM that is no copy of another has files as its disks, not ${storage}`, {
-    hint: 'leave --storage out; copies of that VM may have it: domherd vm clone',
-  });
-}
-
-function refuseShape(shape: VmShape, { content, seedPath }: ImageFacts): void {
-  refuseStorage(shape);
+function refuseShape({ content, seedPath }: ImageFacts): void {
   if (seedPath !== undefined || content.kind === 'disk' || content.type === 'ext') return;
   throw invalid(`The image is one ${content.type} file system, which cannot be given an address`, {
     hint: '--cloud-init, if there is cloud-init in it; or an image with an ext4 file system',

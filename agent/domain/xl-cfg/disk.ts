@@ -81,14 +81,15 @@ export function freeVdevs(cfg: XlCfg, count: number): readonly string[] {
 }
 
 /**
- * Gives a disk another target and format; where the format stays, every other byte does. Where it changes, the disk is written
- * anew, and what its former kind of image was told is left out.
+ * Gives a disk another target and format; where the format stays, every other byte does. Where it changes, or a device becomes a
+ * file, the disk is written anew, and what its former kind was told is left out.
  *
  * @param format `raw` or `qcow2`
  * @throws {AppError} as {@link setDiskTarget}
  */
 export function setDisk(cfg: XlCfg, { index, ...disk }: Disk, target: string, format: DiskFormat): XlCfg {
-  if (disk.format === format) return setDiskTarget(cfg, index, target);
+  const becomesFile = disk.target.startsWith('/dev/') && !target.startsWith('/dev/');
+  if (disk.format === format && !becomesFile) return setDiskTarget(cfg, index, target);
   const atom = listAtoms(cfg, 'disk')?.[index];
   if (atom === undefined) throw notFound(`The configuration has no disk ${index}`);
   if (!/^[^,\s]+$/.test(target)) throw invalid(`"${target}" cannot be the target of a disk: it has a comma or a blank`);

@@ -83,7 +83,7 @@ function actionToWire(action: OrderAction): WireOrder['action'] {
       };
     }
     case 'send':
-      return { $case: 'send', value: { transferId: action.transferId } };
+      return { $case: 'send', value: { transferId: action.transferId, moved: action.isMoved } };
     case 'receive': {
       const { transferId, copy } = action;
       const shape = shapeToWire(copy?.shape ?? {});

@@ -386,8 +386,9 @@ export class FakeDisks implements DiskStore {
     if (fault !== undefined) throw fault;
   }
 
-  async remove({ path }: StoredDisk): Promise<void> {
+  async remove({ path }: StoredDisk): Promise<boolean> {
     this.sizes.delete(path);
+    return true;
   }
 }
 
@@ -425,7 +426,10 @@ export function carryOutOf(
     log,
   });
   const imager = new VmImager(
-    { cfgFolder: host, images: noImages, installer: noInstaller, bootFiles: noBootFiles, seeds: { draft: nothing } },
+    {
+      ...{ cfgFolder: host, disks, images: noImages, installer: noInstaller, bootFiles: noBootFiles },
+      seeds: { draft: nothing },
+    },
     maker,
   );
   const setter = new VmSetter({ cfgFolder: host, toolstack: host, autostart: host.autostart, configurer });

@@ -385,11 +385,13 @@ export interface RenameVm {
 }
 
 /**
- * Sends cfg and disks of a stopped VM as a transfer. Errors: FAILED_PRECONDITION (not stopped), ABORTED (it was started
- * meanwhile), INVALID_ARGUMENT (a disk that is no raw image), what ended the transfer.
+ * Sends cfg and disks of a stopped VM as a transfer: of each disk what its guest sees of it. Errors: FAILED_PRECONDITION (not
+ * stopped), ABORTED (it was started meanwhile), INVALID_ARGUMENT (a disk whose bytes cannot be told), what ended the transfer.
  */
 export interface SendVm {
   transferId: string;
+  /** It is to be taken away afterwards: FAILED_PRECONDITION if other VMs do not live without its disks. */
+  moved: boolean;
 }
 
 /**
@@ -410,7 +412,8 @@ export interface ReceiveVm {
 
 /**
  * Takes a stopped VM away that another host has now, whoever made it: cfg and the disks that it writes. One that is not there
- * is gone. Errors: FAILED_PRECONDITION (not stopped).
+ * is gone. Volumes that domherd did not make stay, as other block devices do, and the warnings name them. Errors:
+ * FAILED_PRECONDITION (not stopped).
  */
 export interface LeaveVm {
 }
@@ -4024,13 +4027,16 @@ export const RenameVm: MessageFns<RenameVm> = {
 };
 
 function createBaseSendVm(): SendVm {
-  return { transferId: "" };
+  return { transferId: "", moved: false };
 }
 
 export const SendVm: MessageFns<SendVm> = {
   encode(message: SendVm, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.transferId !== "") {
       writer.uint32(10).string(message.transferId);
+    }
+    if (message.moved !== false) {
+      writer.uint32(248).bool(message.moved);
     }
     return writer;
   },
@@ -4056,6 +4062,14 @@ export const SendVm: MessageFns<SendVm> = {
             message.transferId = reader.string();
             continue;
           }
+          case 31: {
+            if (tag !== 248) {
+              break;
+            }
+
+            message.moved = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -4074,6 +4088,7 @@ export const SendVm: MessageFns<SendVm> = {
   fromPartial<I extends Exact<DeepPartial<SendVm>, I>>(object: I): SendVm {
     const message = createBaseSendVm();
     message.transferId = object.transferId ?? "";
+    message.moved = object.moved ?? false;
     return message;
   },
 };

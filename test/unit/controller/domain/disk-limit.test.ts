@@ -64,6 +64,14 @@ t.test('the VMs of images that the stores of a host have room for', (t) => {
   t.equal(fits([{ ...root, disks: [disk('c', 1, 1)] }, opt]), 10, 'where the VMs of the host have their disks');
   t.equal(fits([root], { swapMib: 60, extraDisksMib: [40] }), 5);
   t.equal(fits([root], { diskMib: 5000 }), 10, 'what it grows by is a hole');
+  const pool = store({ kind: 'thin-pool', name: 'vg0/pool' }, 700);
+  t.equal(
+    fits([root, group, pool], { storage: 'lvm-thin', swapMib: 500 }),
+    4,
+    'in the pool, where what is empty is small',
+  );
+  t.equal(fits([root, group], { storage: 'lvm-thin' }), undefined, 'its agent says that there is none');
+  t.equal(fits([root], { storage: 'qcow2' }), 10);
   t.equal(fits([group]), undefined, 'nothing is known of where they would be');
   t.equal(fits([{ ...root, name: '/opt/xen/dom' }]), undefined, 'a folder beside');
   t.end();
