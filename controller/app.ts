@@ -20,6 +20,7 @@ import type { Timers } from './ports/timer.js';
 import { CertificateService } from './services/certificate-service.js';
 import { ConflictService } from './services/conflict-service.js';
 import { ConsoleHub } from './services/console-hub.js';
+import { EarlyLeaser } from './services/early-lease.js';
 import { EventLog } from './services/event-log.js';
 import { Fleet } from './services/fleet.js';
 import { HostRemover } from './services/host-remover.js';
@@ -249,7 +250,8 @@ function makeVmServices({ clock, random, timers, log }: AppWorld, parts: VmParts
   const addresser = new VmAddresser({ ...parts, query, operator, clock, turns });
   const starter = new VmStarter({ ...parts, query, operator, clock, turns });
   const carrier = new VmCarrier({ ...parts, operator });
-  const maker = new VmMaker({ ...parts, operator, addresser, starter, carrier, clock });
+  const leaser = new EarlyLeaser({ ...parts, clock });
+  const maker = new VmMaker({ ...parts, operator, addresser, starter, carrier, leaser, clock });
   const placer = new VmPlacer({ ...parts, maker });
   return {
     query,

@@ -1,5 +1,6 @@
 import type { InstallerSource } from '../../shared/domain/installer.js';
 import type { Boot } from '../domain/image/boot-choice.js';
+import type { VifSettings } from '../domain/order.js';
 
 export interface InstallSettings {
   readonly source: InstallerSource;
@@ -10,6 +11,8 @@ export interface InstallSettings {
   readonly hasSwap: boolean;
   /** A guest that boots what is in it gets a kernel; others the modules of the host's, where they are there. */
   readonly boot: Boot;
+  /** What its first vif is leased, and the bridge of that: for those who write it. */
+  readonly vif: VifSettings | undefined;
 }
 
 /** One ext4 file system, as a raw file of this host with holes. */

@@ -1,3 +1,4 @@
+import { bridgeError, chooseBridge } from '../../shared/domain/bridge.js';
 import { invalid, wrongState } from '../../shared/errors.js';
 import { installerText, type InstallerSource } from '../../shared/domain/installer.js';
 import type { ImageSource } from '../../shared/domain/make-source.js';
@@ -10,11 +11,13 @@ import {
   type ImageFacts,
   type MakeSettings,
 } from '../domain/image/image-plan.js';
+import type { VifSettings } from '../domain/order.js';
 import { chooseOwnStore, type OwnStore } from '../domain/own-store.js';
 import { newSeed } from '../domain/seed/seed-files.js';
 import type { VmPlan } from '../domain/vm-plan.js';
 import type { XlCfg } from '../domain/xl-cfg/syntax.js';
 import type { BootFiles } from '../ports/boot-files.js';
+import type { Bridges } from '../ports/bridges.js';
 import type { CfgFolder } from '../ports/cfg-folder.js';
 import type { DiskStore } from '../ports/disk-store.js';
 import type { HostImages, UnpackedImage } from '../ports/host-images.js';
@@ -31,6 +34,7 @@ export interface VmImagerParts {
   readonly installer: Installer;
   readonly bootFiles: BootFiles;
   readonly seeds: SeedMaker;
+  readonly bridges: Bridges;
 }
 
 /** What is held while a VM is made, and let go of afterwards. */
@@ -70,8 +74,8 @@ export class VmImager {
    * @param cfgPath of the new VM
    * @returns warnings, for people
    * @throws {AppError} as {@link VmMaker.make}, {@link HostImages.acquire} and {@link Installer.install}; `wrong_state`
-   *   (nothing on the host to boot it with), `not_found` (a kernel that was named), `invalid` (a shape that it cannot have),
-   *   `exhausted` (no thin pool)
+   *   (nothing on the host to boot it with, no bridge to choose), `not_found` (a kernel or bridge that was named), `invalid` (a
+   *   shape that it cannot have), `exhausted` (no thin pool)
    */
   async make(
     cfgPath: string,
@@ -118,7 +122,7 @@ export class VmImager {
 
   async #install(
     source: InstallerSource,
-    { name, shape }: MakeSettings,
+    { name, shape, vif }: MakeSettings,
     { facts, held, progress, signal }: Work,
   ): Promise<Pick<ImageFacts, 'path' | 'content' | 'vdev' | 'boot'>> {
     if (shape.userData !== undefined) {
@@ -127,12 +131,22 @@ export class VmImager {
     const boot = chooseBoot(INSTALLED, shape.boot, facts);
     progress(`boots by ${boot.reason}`);
     const sizeBytes = (shape.diskMib ?? INSTALLED_MIB) * MIB;
-    const wanted = { source, hostname: name, sizeBytes, hasSwap: shape.swapMib !== undefined, boot: boot.boot };
+    const wanted = {
+      ...{ source, hostname: name, sizeBytes, hasSwap: shape.swapMib !== undefined, boot: boot.boot },
+      vif: vif && (await this.#onBridge(name, vif)),
+    };
     const tell = (what: string): void => progress(`${installerText(source)}: ${what}`);
     const image = await this.#parts.installer.install(wanted, tell, signal);
     held.push(() => image.remove());
     const { path, vdev } = image;
     return { path, vdev, content: INSTALLED, boot };
+  }
+
+  /** As its cfg will have it, which names none yet. */
+  async #onBridge(name: string, vif: VifSettings): Promise<VifSettings> {
+    const choice = chooseBridge({ named: undefined, wanted: vif.bridge }, await this.#parts.bridges.readBridges());
+    if (choice.kind === 'refused') throw bridgeError(choice.refusal, name, vif.index);
+    return { ...vif, bridge: 'bridge' in choice ? choice.bridge : undefined };
   }
 
   /** @returns its path; `undefined`: there is nothing for cloud-init */

@@ -37,6 +37,8 @@ export type OrderAction =
       readonly uuid: string;
       readonly shape: VmShape;
       readonly source: MakeSource;
+      /** What its first vif is leased, for an installer that writes it. */
+      readonly vif?: ConfigureVif | undefined;
     }
   /** Takes away a VM that was made so. */
   | { readonly kind: 'remove' }

@@ -267,6 +267,11 @@ export class Fleet implements VmKnowledge {
     if (session) this.closed(session);
   }
 
+  /** The row of a VM that its host is yet to make, so that something can be its own; in the caller's transaction. */
+  expectIn(tx: Tx, vm: Vm): Vm {
+    return this.observations.expectIn(tx, vm.hostId, vm);
+  }
+
   /** A VM is on another host now, where it was seen as `made`: it goes on under its own id. In the caller's transaction. */
   moveIn(tx: Tx, vm: Vm, made: Vm): Vm {
     const moved: Vm = { ...made, id: vm.id };

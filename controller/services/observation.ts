@@ -58,6 +58,17 @@ export class ObservationRecorder {
     return this.apply(observer, () => diffChange((key) => vms.byKey(observer.hostId, key), changed, goneKeys));
   }
 
+  /** A VM that its host is to make. Until that tells of it, it is gone; then it goes on under the same id. */
+  expectIn(tx: Tx, hostId: HostId, expected: ObservedVm): Vm {
+    const { vms, clock } = this.options;
+    const known = vms.byKey(hostId, expected.key);
+    if (known) return known;
+    const vm = { ...tx.vms.observe(hostId, expected, clock.nowMs()), isGone: true };
+    tx.vms.markGone(vm.id);
+    this.put(tx, vm);
+    return vm;
+  }
+
   /** Drops VMs that are gone and that no lease or MAC claim names any more. */
   async prune(): Promise<void> {
     const gone = [...this.options.vms.all()].filter((vm) => vm.isGone);

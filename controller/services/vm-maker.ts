@@ -1,4 +1,5 @@
 import { AppError, toAppError, type ErrorCode, type ErrorDetails } from '../../shared/errors.js';
+import { formatIpv4 } from '../../shared/domain/ipv4.js';
 import type { Labels } from '../../shared/domain/label.js';
 import type { Sha256 } from '../../shared/domain/sha256.js';
 import type { VmShape } from '../../shared/domain/vm-shape.js';
@@ -11,6 +12,7 @@ import type { MakeOrder } from '../ports/agent-link.js';
 import type { Clock } from '../ports/environment.js';
 import type { Stores, Tx } from '../ports/store.js';
 import { awaitHost } from './await-host.js';
+import type { EarlyLease, EarlyLeaser } from './early-lease.js';
 import type { Fleet } from './fleet.js';
 import type { Journal } from './journal.js';
 import { KeyedQueue } from './keyed-queue.js';
@@ -67,6 +69,7 @@ export interface VmMakerOptions {
   readonly addresser: VmAddresser;
   readonly starter: VmStarter;
   readonly carrier: VmCarrier;
+  readonly leaser: EarlyLeaser;
   readonly holdings: VmHoldings;
   readonly pools: PoolIndex;
   readonly journal: Journal;
@@ -97,6 +100,8 @@ interface Making {
   readonly settle: (result: VmResult) => void;
   /** The host may have begun with it. */
   mayExist: boolean;
+  /** Of one whose maker writes its address. */
+  early: EarlyLease | undefined;
   /** For who comes later. */
   lastStep: VmStep | undefined;
 }
@@ -249,7 +254,7 @@ export class VmMaker {
     let settle: Making['settle'] = () => undefined;
     const result = new Promise<VmResult>((resolve) => (settle = resolve));
     const making: Making = {
-      ...{ job, data, shape, mayExist, listeners, result, settle, lastStep: undefined },
+      ...{ job, data, shape, mayExist, listeners, result, settle, early: undefined, lastStep: undefined },
       vm: pseudoVm(job, data),
       caller: { actor: data.actor, requestId: job.requestId, fingerprint: job.fingerprint },
       abort: new AbortController(),
@@ -287,9 +292,10 @@ export class VmMaker {
   private async make(making: Making): Promise<void> {
     const { operator, fleet } = this.options;
     const { job, data, abort } = making;
-    const answer = await this.disks.run(job.hostId, () => {
+    const answer = await this.disks.run(job.hostId, async () => {
       abort.signal.throwIfAborted();
       if (!this.isKept(making)) throw hostRemoved();
+      if (isToldItsLease(data)) making.early = await this.takeLease(making);
       making.mayExist = true;
       return this.order(making);
     });
@@ -297,7 +303,7 @@ export class VmMaker {
     if (answer.kind === 'failed' || answer.kind === 'unsent') making.mayExist = false;
     if (answer.kind !== 'done') throw orderError(answer);
     const made = fleet.vms.byKey(job.hostId, job.vmKey);
-    if (!made) throw new AppError('internal', `${job.name} was made, but its host does not tell of it`);
+    if (!made || made.isGone) throw new AppError('internal', `${job.name} was made, but its host does not tell of it`);
     const addressed = this.isAddressed(made, data) ? operator.done(made, 'made') : await this.address(making, made);
     await this.setAutostart(making, made);
     const warnings = [...(answer.warnings ?? []), ...(addressed.warnings ?? [])];
@@ -310,12 +316,20 @@ export class VmMaker {
     await this.end(making, 'done', { code, message: text, details: failure.details, warnings });
   }
 
-  private order({ job, data, shape, vm, abort, tell }: Making): Promise<OrderAnswer> {
+  private async takeLease({ job, data, vm, caller, tell }: Making): Promise<EarlyLease> {
+    const early = await this.options.leaser.take(vm, { reservation: data.reservation, bridge: data.bridge }, caller);
+    tell(this.options.operator.step(vm, `lease ${formatIpv4(early.lease.address)} to ${job.name}`));
+    return early;
+  }
+
+  private order({ job, data, shape, vm, early, abort, tell }: Making): Promise<OrderAnswer> {
     const { operator, carrier } = this.options;
     const { orderId } = job;
     const { order } = data;
-    if (order.kind !== 'carry')
-      return operator.order(vm, { ...order, shape }, COPY_MS, abort.signal, tell, { orderId });
+    if (order.kind !== 'carry') {
+      const action = { ...order, shape, ...(early && { vif: early.vif }) };
+      return operator.order(vm, action, COPY_MS, abort.signal, tell, { orderId });
+    }
     // Under a fresh id each time: a transfer does not outlive the controller, what it made does.
     const { sourceHostId: hostId, sourceKey: key, name, uuid } = order;
     return carrier.carry({ hostId, key, name: data.source }, vm, { name, uuid, shape }, abort.signal, tell);
@@ -400,14 +414,15 @@ export class VmMaker {
 
   /** Ends the job and tells of it, in one transaction. @param isGone its host has said so: what it had is released */
   private async end(making: Making, state: 'done' | 'undone', outcome: MakeOutcome, isGone = false): Promise<void> {
-    const { journal, operator, fleet, clock, holdings } = this.options;
-    const { job, caller, data } = making;
+    const { journal, operator, fleet, clock, holdings, leaser } = this.options;
+    const { job, caller, data, early, mayExist } = making;
     const isDone = state === 'done';
     const isKept = await journal.submit((tx) => {
       if (!tx.jobs.end(job.id, state, JSON.stringify(outcome), clock.nowMs())) return false;
       const known = fleet.vms.byKey(job.hostId, job.vmKey);
       if (isDone && known) tx.labels.set(known.id, data.labels);
       if (isGone && known) holdings.releaseIn(tx, known, caller, { force: true });
+      if (!isDone && !mayExist && early) leaser.giveBackIn(tx, early, caller);
       const label = `VM ${job.name}@${fleet.hostName(job.hostId)}`;
       operator.record(tx, caller, known ?? making.vm, {
         kind: isDone ? 'vm.created' : 'vm.create-undone',
@@ -441,6 +456,11 @@ export class VmMaker {
 const NEVER = new AbortController().signal;
 const NO_CHOICE = { address: undefined, isDryRun: false };
 
+/** Others find their addresses in the files that are written when they are addressed. */
+function isToldItsLease({ order }: MakeIntent): boolean {
+  return order.kind === 'make' && order.source.kind === 'installer' && order.source.installer === 'xen-tools';
+}
+
 function dataOf({ data }: VmJob): KeptData {
   return JSON.parse(data) as KeptData;
 }
@@ -457,7 +477,8 @@ function unfinished(): AppError {
   return new AppError('unavailable', 'it was not finished: the controller goes on with it');
 }
 
-function pseudoVm(job: VmJob, data?: KeptData): Vm {
+/** What a job is about where no VM of it is known. */
+export function pseudoVm(job: VmJob, data?: Pick<MakeIntent, 'memoryMib' | 'vcpus'>): Vm {
   const vifs: readonly ObservedVif[] = [];
   return {
     ...{ id: 0, hostId: job.hostId, key: job.vmKey, name: job.name, cfgPath: job.vmKey, uuid: undefined },

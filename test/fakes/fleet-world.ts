@@ -11,6 +11,7 @@ import type { ObservedVm, Vm } from '../../controller/domain/vm.js';
 import type { Database, Stores, Tx } from '../../controller/ports/store.js';
 import { AppError } from '../../shared/errors.js';
 import { ConflictService } from '../../controller/services/conflict-service.js';
+import { EarlyLeaser } from '../../controller/services/early-lease.js';
 import { EventLog } from '../../controller/services/event-log.js';
 import { Fleet } from '../../controller/services/fleet.js';
 import { Journal } from '../../controller/services/journal.js';
@@ -111,7 +112,8 @@ export class FleetWorld {
     const { addresser, starter } = this;
     const transfers = new TransferHub({ timers, random, source: transferFiles });
     const carrier = new VmCarrier({ fleet, operator, transfers });
-    const parts = { fleet, operator, addresser, starter, holdings, pools, journal, clock, carrier };
+    const leaser = new EarlyLeaser({ fleet, leases, pools, journal, clock });
+    const parts = { fleet, operator, addresser, starter, holdings, pools, journal, clock, carrier, leaser };
     const maker = (this.maker = new VmMaker(parts));
     const placer = new VmPlacer({ fleet, maker });
     this.labeler = new VmLabeler({ fleet, query, operator, journal });

@@ -12,6 +12,7 @@ import { E2fsGuestDisk } from '../../agent/adapters/guest/e2fs-guest-disk.js';
 import { systemClock } from '../../agent/adapters/system/system-clock.js';
 import type { GuestSettings } from '../../agent/domain/order.js';
 import type { ObservedVm } from '../../agent/domain/vm.js';
+import type { Bridges } from '../../agent/ports/bridges.js';
 import type { CfgFolder } from '../../agent/ports/cfg-folder.js';
 import type { GuestDisk } from '../../agent/ports/guest-disk.js';
 import type { RecordStore } from '../../agent/ports/record-store.js';
@@ -27,6 +28,7 @@ export interface ConfigureRig {
   readonly originals: RecordStore;
   readonly guestDisk: GuestDisk;
   readonly configurer: VmConfigurer;
+  readonly bridges: Bridges;
 }
 
 export type WrapPorts = (ports: Pick<ConfigureRig, 'cfgFolder' | 'intents' | 'changes' | 'originals'>) => typeof ports;
@@ -53,16 +55,18 @@ export function makeConfigureRig(
   });
   const guestDisk = around(files);
   const log = pino({ level: 'silent' });
+  const host = { bridges: [BRIDGE], xlBridge: undefined, xlScript: undefined };
+  const bridges: Bridges = { readBridges: () => Promise.resolve(host) };
   const configurer = new VmConfigurer({
     cfgFolder: ports.cfgFolder,
     guestDisk,
     wire: { probe: () => Promise.resolve({ kind: 'silent' }) },
-    bridges: { readBridges: () => Promise.resolve({ bridges: [BRIDGE], xlBridge: undefined, xlScript: undefined }) },
+    bridges,
     intents: new RecordIntentLog(ports.intents, log),
     formerCfgs: new RecordFormerCfgs(ports.originals),
     log,
   });
-  return { ...ports, cfgPath: join(root, 'xen', 'domU.cfg'), guestDisk, configurer };
+  return { ...ports, cfgPath: join(root, 'xen', 'domU.cfg'), guestDisk, configurer, bridges };
 }
 
 const BRIDGE = { name: 'br0', members: [], uplinks: [], addresses: [], isUp: true };

@@ -100,8 +100,21 @@ t.test('by the command line, over simulated hosts', async (t) => {
   await fleet.ok('vm create fresh --count 2 --installer debootstrap --mirror http://mirror.example/debian --disk 4096');
   const freshOn = (await fleet.rows('vm list')).find(({ name }) => name === 'fresh-1');
   t.match(freshOn, { state: 'stopped' });
-  await fleet.ok('vm create site --installer xen-tools --dist jessie --tarball /srv/root.tgz --swap 64 --on dom0-1');
+  const site = '--installer xen-tools --dist jessie --tarball /srv/root.tgz --swap 64 --on dom0-1 --extra-vif xenbr0';
+  const { err } = await fleet.run(`vm create site ${site} -o json`);
   t.match(cfgOf('site'), /vdev=xvda2[^]*vdev=xvda1/);
+  const leased = (await fleet.rows('lease list')).filter(({ owner }) => String(owner).startsWith('site@'));
+  t.match(leased, [
+    { owner: 'site@dom0-1', vifIndex: 0, state: 'bound' },
+    { owner: 'site@dom0-1', vifIndex: 1, state: 'bound' },
+  ]);
+  t.match(
+    err,
+    `simulated, with ${String(leased[0]?.['address'])} on xenbr0`,
+    'it is told the lease that it has in the end',
+  );
+  const macs = leased.map(({ mac }) => String(mac));
+  t.match(cfgOf('site'), new RegExp(`mac=${macs.join(',bridge=xenbr0[^]*mac=')}`, 'i'), 'each NIC has its own');
   await fleet.ok('vm delete fresh-1 fresh-2 site --yes');
   await fleet.ok('vm start cloud');
   await fleet.ok('vm wait cloud --for=running');

@@ -92,6 +92,89 @@ t.test('the controller is killed at each step of a create', async (t) => {
   }
 });
 
+const SITE: CreateRequest = {
+  ...{ ...FOUR, name: 'site', count: 2, shape: { extraVifs: ['br0'] } },
+  source: { kind: 'installer', installer: 'xen-tools', dist: 'bookworm' },
+};
+
+t.test('VMs whose maker writes the address have its lease before they are made', async (t) => {
+  for (const step of [1, 2, 3, 4]) {
+    for (const when of ['before', 'after'] as const) {
+      await t.test(`the controller is killed ${when} order ${String(step)} is done`, async (t) => {
+        const { world, agents } = await FleetWorld.ofImage(1);
+        const pending: string[] = [];
+        atOrder(agents, step, when, () => {
+          pending.push(...world.allLeases().map(({ state, owner }) => `${state} ${world.fleet.describeOwner(owner)}`));
+          world.die();
+        });
+        collect(world.creator.create(SITE, ANN, never)).catch(() => []);
+        await settle(60);
+        if (step === 1) t.strictSame(pending, ['pending site-1@dom0-1#0']);
+        const next = world.restart();
+        next.creator.resume();
+        await connectAll(agents);
+        const results = await resultsOf(next.creator.create(SITE, ANN, never));
+        t.strictSame(
+          results.map(({ code }) => code),
+          [undefined, undefined],
+        );
+        checkSites(t, next, agents, 2);
+        const made = agents[0]!.received.filter(({ action }) => action.kind === 'make');
+        for (const { action, vmKey } of made) {
+          if (action.kind !== 'make') continue;
+          const [vif] = agents[0]!.vms.get(vmKey)!.vifs;
+          t.match(action.vif, { index: 0, mac: vif?.mac, address: vif?.guestAddress, hasDefaultRoute: true });
+        }
+      });
+    }
+  }
+  for (const dies of [false, true]) {
+    await t.test(`no lease is left of one that fails${dies ? ', though the controller dies' : ''}`, async (t) => {
+      const { world, agents } = await FleetWorld.ofImage(1);
+      let deaths = dies ? 1 : 0;
+      agents[0]!.behave = () => {
+        if (deaths-- > 0) world.die();
+        return { kind: 'failed', code: 'unavailable', message: 'no mirror', details: {}, vm: undefined };
+      };
+      const results = resultsOf(world.creator.create(SITE, ANN, never)).catch(() => []);
+      await settle(60);
+      const next = dies ? world.restart() : world;
+      if (dies) next.creator.resume();
+      else t.match(await results, [{ code: 'unavailable' }, { code: 'unavailable' }]);
+      await connectAll(agents);
+      checkSites(t, next, agents, 0);
+      const states = next.allLeases().map(({ state }) => state);
+      t.strictSame(states, dies ? ['quarantined'] : [], 'one that a dead controller took rests');
+      agents[0]!.behave = obey;
+      await collect(next.creator.create(SITE, ANN, never));
+      checkSites(t, next, agents, 2);
+    });
+  }
+  await t.test('nor of one that is cancelled', async (t) => {
+    for (const step of [1, 2, 3, 4]) {
+      const { world, agents } = await FleetWorld.ofImage(1);
+      atOrder(agents, step, 'before', () => world.creator.cancel(ANN.requestId));
+      const results = await resultsOf(world.creator.create(SITE, ANN, never));
+      checkSites(t, world, agents, results.filter(({ code }) => code === undefined).length);
+    }
+  });
+});
+
+/** As {@link checkWhole}, of VMs of two NICs. */
+function checkSites(t: Test, world: FleetWorld, agents: readonly FakeAgent[], want: number): void {
+  const made = agents.flatMap((agent) => [...agent.vms.values()]).filter(({ name }) => name !== 'domU');
+  t.equal(made.length, want);
+  const live = world.allLeases().filter(({ state }) => state === 'bound' || state === 'pending');
+  t.strictSame(
+    live.map(({ state, address }) => `${state} ${formatIpv4(address)}`).sort(),
+    made.flatMap(({ vifs }) => vifs.map(({ guestAddress }) => `bound ${formatIpv4(guestAddress!)}`)).sort(),
+  );
+  t.strictSame(
+    world.database.read((stores) => stores.jobs.listLive('create')),
+    [],
+  );
+}
+
 t.test('killed after the VMs were bound, before that was told: nothing is written into them again', async (t) => {
   const { world, agents } = await FleetWorld.ofImage(1);
   const made = collect(world.creator.create({ ...FOUR, count: 1 }, ANN, never));

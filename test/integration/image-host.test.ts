@@ -121,7 +121,10 @@ function makeDom0(t: Test, exec: Exec = createExec(process.env)) {
   const images = new FeedHostImages({ feed, exec, clock, log: LOG, folder: join(root, 'images') });
   const seeds = new SeedTools(exec, join(root, 'work'));
   const bootFiles = new Dom0BootFiles(root, '6.1.0');
-  const imager = new VmImager({ cfgFolder, disks, images, installer: noInstaller, bootFiles, seeds }, maker);
+  const imager = new VmImager(
+    { cfgFolder, disks, images, installer: noInstaller, bootFiles, seeds, bridges: rig.bridges },
+    maker,
+  );
   const told: string[] = [];
   const pathOf = (name: string): string => join(root, 'xen', `${name}.cfg`);
   const make = (name: string, source: MakeSettings['source'], shape: VmShape = {}) =>

@@ -65,13 +65,15 @@ function makeDom0(t: Test, exec: Exec, installRoot?: string) {
       installer: new HostInstaller({ exec, log: LOG, folder: join(root, 'installs'), root: installRoot ?? root }),
       bootFiles: new Dom0BootFiles(root, '6.1.0'),
       seeds: { draft: nothing },
+      bridges: rig.bridges,
     },
     maker,
   );
   const told: string[] = [];
   const pathOf = (name: string): string => join(root, 'xen', `${name}.cfg`);
   const make = (name: string, shape: VmShape = {}, source: Partial<InstallerSource> = {}, signal = NEVER) => {
-    const settings = { name, uuid: `uuid-${name}`, shape, source: { ...SOURCE, ...source } };
+    const [vif] = settingsOf(7).vifs;
+    const settings = { name, uuid: `uuid-${name}`, shape, source: { ...SOURCE, ...source }, vif };
     return imager.make(pathOf(name), settings, (message) => told.push(message), signal);
   };
   const diskOf = (name: string): string => join(root, 'domains', name, 'disk.img');
@@ -148,6 +150,22 @@ t.test('an installer dies with its agent, whose unit kills only the agent', asyn
 const hasXenTools = spawnSync('xen-create-image', ['--version']).error === undefined;
 const NEEDS_XEN_TOOLS = { skip: hasXenTools ? false : 'needs xen-create-image: apt-get install xen-tools' };
 
+/** As {@link REAL}; keeps the cfgs that xen-create-image writes, and gives it modules of that size. */
+function watchXenTools() {
+  const watched = { cfgs: [] as string[], modulesMib: 0 };
+  const run: Exec['run'] = async (argv, options) => {
+    const valueOf = (flag: string): string | undefined =>
+      argv.find((word) => word.startsWith(flag))?.slice(flag.length);
+    const [folder, name, modules] = [valueOf('--output='), valueOf('--hostname='), valueOf('--modules=')];
+    if (folder === undefined || name === undefined || modules === undefined) return REAL.run(argv, options);
+    writeFileSync(join(modules, 'large.ko'), Buffer.alloc(watched.modulesMib * MIB, 'x'));
+    const result = await REAL.run(argv, options);
+    if (result.kind === 'ok') watched.cfgs.push(readFileSync(join(folder, `${name}.cfg`), 'utf8'));
+    return result;
+  };
+  return { exec: { run }, watched };
+}
+
 /** As little as xen-tools takes for a system, and a lease can be written into. */
 function makeTarball(root: string): string {
   const folder = join(root, 'guest');
@@ -166,7 +184,8 @@ function makeTarball(root: string): string {
 }
 
 t.test('a guest that the real xen-create-image makes of a tarball', NEEDS_XEN_TOOLS, async (t) => {
-  const dom0 = makeDom0(t, REAL, '/');
+  const { exec, watched } = watchXenTools();
+  const dom0 = makeDom0(t, exec, '/');
   const { root } = dom0;
   const tarball = makeTarball(root);
   // What is a file of the machine, and of the host that the test has made.
@@ -188,12 +207,23 @@ t.test('a guest that the real xen-create-image makes of a tarball', NEEDS_XEN_TO
   t.equal(statSync(disk).size, 32 * MIB);
   t.match(dom0.cfgOf('xtguest'), /^root += '\/dev\/xvda2 ro'$/m);
   t.notMatch(dom0.cfgOf('xtguest'), /ip=|mac=|dhcp/);
+  t.match(
+    watched.cfgs[0],
+    /^vif += \[ 'ip=10\.180\.0\.7 ,mac=00:16:3e:b4:00:07,bridge=br0' \]$/m,
+    'it was told the lease',
+  );
+  t.match(
+    readInImage(disk, '/etc/network/interfaces'),
+    /^iface eth0 inet static\n address 10\.180\.0\.7\n gateway 10\.183\.255\.254\n netmask 255\.252\.0\.0\n broadcast 10\.183\.255\.255$/m,
+  );
+  t.equal(readInImage(disk, '/etc/resolv.conf'), 'nameserver 172.16.16.247\n');
   for (const phase of ['make its file system', 'run hooks'])
     t.ok(dom0.told.includes(`xen-tools jessie: ${phase}`), phase);
 
-  const vm = { ...stoppedVm(dom0.pathOf('xtguest')), name: 'xtguest' };
+  const vif = { index: 0, mac: undefined, bridge: undefined, guestAddress: undefined };
+  const vm = { ...stoppedVm(dom0.pathOf('xtguest')), name: 'xtguest', vifs: [vif] };
   await dom0.rig.configurer.configure(vm, settingsOf(7), () => 0, NEVER);
-  t.match(dom0.cfgOf('xtguest'), /^ +'mac=00:16:3e:b4:00:07',$/m, 'the MAC of its lease');
+  t.match(dom0.cfgOf('xtguest'), /^ +'mac=00:16:3e:b4:00:07,bridge=br0',$/m, 'of the lease, and no ip=');
   t.match(readInImage(disk, '/etc/fstab'), /^\/dev\/xvda1 none swap sw 0 0\n\/dev\/xvda2 \/ ext4 \S+ 0 1$/m);
   t.match(readInImage(disk, '/etc/network/interfaces'), /^iface eth0 inet static\n\s+address 10\.180\.0\.7/m);
   t.notMatch(readInImage(disk, '/etc/network/interfaces'), /dhcp/);
@@ -208,6 +238,14 @@ t.test('a guest that the real xen-create-image makes of a tarball', NEEDS_XEN_TO
   t.match(dom0.cfgOf('xtguest'), /^root += '\/dev\/xvda1 ro'$/m, 'without swap space');
   t.match(readInImage(disk, '/etc/fstab'), /^\/dev\/xvda1 \/ ext4 /m);
   await dom0.maker.remove(vm);
+
+  // A hook copies them, and those after it end well all the same.
+  watched.modulesMib = 40;
+  await t.rejects(dom0.make('xtguest', { boot, diskMib: 32 }, source), {
+    ...{ code: 'invalid', message: 'The system does not fit into a disk of 32 MiB' },
+    details: { output: /modules.*No space left on device/, hint: /--disk/ },
+  });
+  watched.modulesMib = 0;
 
   writeFileSync(tarball, 'no tarball');
   await t.rejects(dom0.make('xtguest', { boot, diskMib: 32 }, source), {

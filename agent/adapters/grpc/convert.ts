@@ -234,8 +234,9 @@ function parseConsole({ consoleId, log }: WireConsole): ConsoleOrder {
   return { consoleId, log: log && { lines: Math.min(Math.max(log.lines, 1), 100_000), isFollowed: log.follow } };
 }
 
-function parseMake({ name, uuid, shape, source }: wire.MakeVm): MakeSettings {
-  return { name: parseVmName(name), uuid, shape: shapeFromWire(shape), source: parseSource(source) };
+function parseMake({ name, uuid, shape, source, vif }: wire.MakeVm): MakeSettings {
+  const made = { name: parseVmName(name), uuid, shape: shapeFromWire(shape), source: parseSource(source) };
+  return { ...made, ...(vif && { vif: parseVif(vif) }) };
 }
 
 function parseSource(source: wire.MakeVm['source']): MakeSettings['source'] {

@@ -1,4 +1,5 @@
 import { IMAGE_HEAD_BYTES, imageContent, imageFormat } from '../../../shared/domain/image-format.js';
+import { formatIpv4 } from '../../../shared/domain/ipv4.js';
 import { notFound } from '../../../shared/errors.js';
 import type { BootFiles } from '../../ports/boot-files.js';
 import type { HostImages, UnpackedImage, WantedImage } from '../../ports/host-images.js';
@@ -54,11 +55,13 @@ export const simSeeds: SeedMaker = {
     Promise.resolve({ path: `${SIM_IMAGE_FOLDER}/seed.img`, remove: () => Promise.resolve() } satisfies SeedDraft),
 };
 
-/** Installs in no time; a tarball whose path holds "missing" is not there. */
+/** Installs in no time, and tells what it would write; a tarball whose path holds "missing" is not there. */
 export const simInstaller: Installer = {
-  install: ({ source: { tarball }, hostname }, tell) => {
+  install: ({ source: { tarball }, hostname, vif }, tell) => {
     if (tarball?.includes('missing') === true) return Promise.reject(notFound(`The host has no ${tarball}`));
-    tell('simulated');
+    tell(
+      vif === undefined ? 'simulated' : `simulated, with ${formatIpv4(vif.address)} on ${vif.bridge ?? 'no bridge'}`,
+    );
     return Promise.resolve({
       path: `${SIM_IMAGE_FOLDER}/${hostname}.img`,
       vdev: 'xvda2',

@@ -3,6 +3,7 @@ import type { ImageContent } from '../../../shared/domain/image-format.js';
 import type { ImageSource, MakeSource } from '../../../shared/domain/make-source.js';
 import type { VmShape } from '../../../shared/domain/vm-shape.js';
 import type { NewDisk } from '../new-disk.js';
+import type { VifSettings } from '../order.js';
 import { keepIn, type OwnStore } from '../own-store.js';
 import { SEED_VDEV } from '../seed/seed-files.js';
 import type { VmPlan } from '../vm-plan.js';
@@ -17,6 +18,8 @@ export interface MakeSettings {
   readonly uuid: string;
   readonly shape: VmShape;
   readonly source: MakeSource;
+  /** What its first vif is leased, for an installer that writes it. */
+  readonly vif?: VifSettings | undefined;
 }
 
 export interface ImageFacts {

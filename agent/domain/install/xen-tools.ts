@@ -1,6 +1,10 @@
+import { prefixToNetmask } from '../../../shared/domain/cidr.js';
 import type { InstallerSource } from '../../../shared/domain/installer.js';
-import { wrongState } from '../../../shared/errors.js';
+import { formatIpv4 } from '../../../shared/domain/ipv4.js';
+import { formatMac } from '../../../shared/domain/mac.js';
+import { invalid, wrongState, type AppError } from '../../../shared/errors.js';
 import type { Boot } from '../image/boot-choice.js';
+import type { VifSettings } from '../order.js';
 import { listDisks } from '../xl-cfg/disk.js';
 import { parseXlCfg } from '../xl-cfg/xl-cfg.js';
 import { OWN_NAMESPACES } from './namespace.js';
@@ -15,6 +19,10 @@ export interface XenToolsSettings {
   readonly folder: string;
   /** A folder that is there. */
   readonly modules: string;
+  /** What its NIC is leased. */
+  readonly vif: VifSettings;
+  /** A file with {@link xenToolsConfig}. */
+  readonly config: string;
 }
 
 const MIB = 1024 * 1024;
@@ -24,7 +32,7 @@ const MIB = 1024 * 1024;
  * roles, hooks, a mirror.
  */
 export function xenToolsCommand(settings: XenToolsSettings): readonly [string, ...string[]] {
-  const { source, hostname, sizeBytes, hasSwap, boot, folder, modules } = settings;
+  const { source, hostname, sizeBytes, hasSwap, boot, folder, modules, vif, config } = settings;
   return [
     ...OWN_NAMESPACES,
     'xen-create-image',
@@ -40,8 +48,8 @@ export function xenToolsCommand(settings: XenToolsSettings): readonly [string, .
     hasSwap ? '--swap=1Mb' : '--noswap',
     ...bootOptions(boot),
     `--modules=${modules}`,
-    // The lease brings the address, as to every other VM.
-    '--dhcp',
+    `--config=${config}`,
+    ...networkOptions(vif),
     // It would enter the guest in the host's /etc/hosts.
     '--nohosts',
     '--genpass=0',
@@ -58,6 +66,28 @@ function bootOptions(boot: Boot): readonly string[] {
   // `--nopygrub` would leave the kernel out too.
   if (boot.kind !== 'direct') return ['--pygrub'];
   return [`--kernel=${boot.kernel}`, ...(boot.ramdisk === undefined ? [] : [`--initrd=${boot.ramdisk}`])];
+}
+
+function networkOptions({ address, mac, settings, bridge }: VifSettings): readonly string[] {
+  const { prefixLength, broadcast, gateway } = settings;
+  return [
+    `--ip=${formatIpv4(address)}`,
+    `--mac=${formatMac(mac)}`,
+    `--netmask=${formatIpv4(prefixToNetmask(prefixLength))}`,
+    `--broadcast=${formatIpv4(broadcast)}`,
+    `--gateway=${formatIpv4(gateway)}`,
+    ...(bridge === undefined ? [] : [`--bridge=${bridge}`]),
+  ];
+}
+
+/**
+ * What its command line cannot say. There `--nodhcp` is a "0" that its hooks take for DHCP, so that a host whose xen-tools.conf
+ * has `dhcp` would get no address written; and `--nameserver` takes one, where a file may name several.
+ */
+export function xenToolsConfig({ settings: { dns } }: VifSettings): string {
+  // Of a line without a character behind the sign it would read nothing.
+  const lines = ['dhcp = ', ...(dns.length === 0 ? [] : [`nameserver = ${dns.map(formatIpv4).join(' ')}`])];
+  return lines.map((line) => `${line}\n`).join('');
 }
 
 function methodOptions({ tarball, mirror }: InstallerSource): readonly string[] {
@@ -77,6 +107,21 @@ const PHASES: Readonly<Record<string, string>> = {
   'Running hooks': 'run hooks',
   'Role:': 'run roles',
 };
+
+/**
+ * It goes on when the file system is full: the hooks that write into it end well all the same.
+ *
+ * @param log that it wrote
+ * @returns why there is no system; `undefined`: it had room
+ */
+export function xenToolsFull(log: string, sizeBytes: number): AppError | undefined {
+  const [line] = /^.*(No space left on device|Wrote only \d+ of \d+ bytes).*$/m.exec(log) ?? [];
+  if (line === undefined) return undefined;
+  return invalid(`The system does not fit into a disk of ${Math.ceil(sizeBytes / MIB)} MiB`, {
+    output: line.trim().slice(0, 1000),
+    hint: 'give it more: --disk MIB',
+  });
+}
 
 /**
  * Which disk of the guest that image is, in the cfg that xen-tools wrote.

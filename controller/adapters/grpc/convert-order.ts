@@ -56,12 +56,15 @@ function actionToWire(action: OrderAction): WireOrder['action'] {
       return { $case: 'copy', value: { sourceKey, name, uuid, shape: shapeToWire(shape) } };
     }
     case 'make': {
-      const { name, uuid, shape, source } = action;
+      const { name, uuid, shape, source, vif } = action;
       const wire =
         source.kind === 'image'
           ? ({ $case: 'image', value: imageSourceToWire(source) } as const)
           : ({ $case: 'installer', value: installerToWire(source) } as const);
-      return { $case: 'make', value: { name, uuid, shape: shapeToWire(shape), source: wire } };
+      return {
+        $case: 'make',
+        value: { name, uuid, shape: shapeToWire(shape), source: wire, vif: vif && vifToWire(vif) },
+      };
     }
     case 'remove':
       return { $case: 'remove', value: {} };

@@ -428,7 +428,7 @@ export function carryOutOf(
   const imager = new VmImager(
     {
       ...{ cfgFolder: host, disks, images: noImages, installer: noInstaller, bootFiles: noBootFiles },
-      seeds: { draft: nothing },
+      ...{ seeds: { draft: nothing }, bridges: host },
     },
     maker,
   );

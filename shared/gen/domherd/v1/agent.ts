@@ -343,7 +343,12 @@ export interface MakeVm {
   name: string;
   uuid: string;
   shape: VmShape | undefined;
-  source: { $case: "image"; value: ImageSource } | { $case: "installer"; value: InstallerSource } | undefined;
+  source:
+    | { $case: "image"; value: ImageSource }
+    | { $case: "installer"; value: InstallerSource }
+    | undefined;
+  /** What its first vif is leased, for an installer that writes it; ConfigureVm brings it all the same. */
+  vif: ConfigureVif | undefined;
 }
 
 /** Takes a stopped VM away that CopyVm or MakeVm made: cfg and disks. Errors: FAILED_PRECONDITION (not stopped, or not made so). */
@@ -3650,7 +3655,7 @@ export const CopyVm: MessageFns<CopyVm> = {
 };
 
 function createBaseMakeVm(): MakeVm {
-  return { name: "", uuid: "", shape: undefined, source: undefined };
+  return { name: "", uuid: "", shape: undefined, source: undefined, vif: undefined };
 }
 
 export const MakeVm: MessageFns<MakeVm> = {
@@ -3671,6 +3676,9 @@ export const MakeVm: MessageFns<MakeVm> = {
       case "installer":
         InstallerSource.encode(message.source.value, writer.uint32(42).fork()).join();
         break;
+    }
+    if (message.vif !== undefined) {
+      ConfigureVif.encode(message.vif, writer.uint32(330).fork()).join();
     }
     return writer;
   },
@@ -3728,6 +3736,14 @@ export const MakeVm: MessageFns<MakeVm> = {
             message.source = { $case: "installer", value: InstallerSource.decode(reader, reader.uint32()) };
             continue;
           }
+          case 41: {
+            if (tag !== 330) {
+              break;
+            }
+
+            message.vif = ConfigureVif.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -3764,6 +3780,7 @@ export const MakeVm: MessageFns<MakeVm> = {
         break;
       }
     }
+    message.vif = (object.vif !== undefined && object.vif !== null) ? ConfigureVif.fromPartial(object.vif) : undefined;
     return message;
   },
 };

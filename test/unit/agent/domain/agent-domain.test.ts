@@ -11,6 +11,7 @@ import {
 import { backoffMs } from '../../../../agent/domain/backoff.js';
 import { lastLines } from '../../../../agent/domain/console-log.js';
 import { planConfigure } from '../../../../agent/domain/configure-plan.js';
+import { xenToolsCommand, xenToolsConfig, xenToolsFull } from '../../../../agent/domain/install/xen-tools.js';
 import { isExpired, renewalDueMs } from '../../../../agent/domain/identity.js';
 import { describeVms, nameOfPath, type CfgFact } from '../../../../agent/domain/observed-vm.js';
 import { parseSimOptions } from '../../../../agent/domain/sim-option.js';
@@ -191,6 +192,37 @@ t.test('a configuration is planned before anything is touched', (t) => {
   );
   t.throws(() => planConfigure(vm, cfg, { vifs: [{ ...vif, index: 1 }], hostname: undefined }, bridgesOf('br0')), {
     code: 'not_found',
+  });
+  t.end();
+});
+
+t.test('what xen-create-image is told of a lease', (t) => {
+  const mac = parseMac('00:16:3e:b4:00:07');
+  const vif = { index: 0, mac, address: parseIpv4('10.180.0.7'), settings: SETTINGS, hasDefaultRoute: true };
+  const source = { kind: 'installer', installer: 'xen-tools', dist: 'bookworm' } as const;
+  const common = { source, hostname: 'web', sizeBytes: 2 ** 30, hasSwap: false, boot: { kind: 'pygrub' } } as const;
+  const settings = { ...common, folder: '/w', modules: '/w/modules', config: '/w/lease.conf' };
+  const network = (bridge?: string): readonly string[] =>
+    xenToolsCommand({ ...settings, vif: { ...vif, bridge } }).filter((word) =>
+      /^--(config|ip|mac|netmask|broadcast|gateway|bridge|nameserver|(no)?dhcp)\b/.test(word),
+    );
+  const told = [
+    '--config=/w/lease.conf',
+    '--ip=10.180.0.7',
+    '--mac=00:16:3e:b4:00:07',
+    '--netmask=255.252.0.0',
+    '--broadcast=10.183.255.255',
+    '--gateway=10.183.255.254',
+  ];
+  t.strictSame(network('br0'), [...told, '--bridge=br0']);
+  t.strictSame(network(), told, 'a script of its own, without a bridge');
+  t.equal(xenToolsConfig(vif), 'dhcp = \n', 'whatever xen-tools.conf says');
+  const dns = ['10.0.0.1', '10.0.0.2'].map(parseIpv4);
+  t.equal(xenToolsConfig({ ...vif, settings: { ...SETTINGS, dns } }), 'dhcp = \nnameserver = 10.0.0.1 10.0.0.2\n');
+  t.equal(xenToolsFull('Running hooks\nDone\n', 2 ** 25), undefined);
+  t.match(xenToolsFull("cp: error writing '/x/a': No space left on device\nDone\n", 2 ** 25), {
+    ...{ code: 'invalid', message: 'The system does not fit into a disk of 32 MiB' },
+    details: { hint: 'give it more: --disk MIB', output: /^cp: error writing/ },
   });
   t.end();
 });
