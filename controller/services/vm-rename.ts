@@ -2,7 +2,10 @@ import type { VmJob } from '../domain/vm-job.js';
 import type { HostId, Vm } from '../domain/vm.js';
 import type { VmJobStore } from '../ports/store.js';
 
-/** From before its host is told until that has said what became of it; the job's name is the VM's new one. */
+/**
+ * From before its host is told until that has said what became of it, and then for who asks again; one that failed is forgotten.
+ * The job's name is the VM's new one.
+ */
 export const RENAME_JOB = 'rename';
 
 export interface RenameData {
@@ -10,6 +13,8 @@ export interface RenameData {
   readonly formerName: string;
   readonly formerKey: string;
   readonly actor: string;
+  /** For people, once it has ended. */
+  readonly warnings?: readonly string[] | undefined;
 }
 
 export interface Rename extends RenameData {

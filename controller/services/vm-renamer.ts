@@ -5,16 +5,17 @@ import { AppError, wrongState } from '../../shared/errors.js';
 import type { PlannedStep } from '../domain/address-plan.js';
 import type { Caller } from '../domain/caller.js';
 import type { Vm } from '../domain/vm.js';
-import type { VmJob } from '../domain/vm-job.js';
+import { isLiveJob, type VmJob, type VmJobId } from '../domain/vm-job.js';
 import type { ConfigureGuest } from '../ports/agent-link.js';
 import type { Clock } from '../ports/environment.js';
 import type { Stores, Tx } from '../ports/store.js';
 import { awaitHost } from './await-host.js';
 import type { Fleet } from './fleet.js';
+import { refuseOtherRequest } from './idempotency.js';
 import type { Journal } from './journal.js';
 import type { KeyedQueue } from './keyed-queue.js';
 import type { OrderAnswer } from './order-book.js';
-import type { VmMaker } from './vm-maker.js';
+import { pseudoVm, type VmMaker } from './vm-maker.js';
 import { findMoveInTheWay } from './vm-move.js';
 import { orderError, type VmOperator } from './vm-operator.js';
 import { runEach, type Tell, type VmProgress, type VmResult } from './vm-progress.js';
@@ -49,9 +50,11 @@ const RENAME_MS = 300_000;
  * - What is to be renamed is kept before its host is told, until that has said that it has the new name, or the old one.
  * - The row of the VM goes on under its id, with all that it has: it follows the file in the transaction in which the host
  *   tells of it.
+ * - A request that comes again with its id is answered as it was, or follows what it began; one that failed is tried anew.
  */
 export class VmRenamer {
   private readonly options: VmRenamerOptions;
+  private readonly underWay = new Map<VmJobId, Promise<VmResult>>();
   private isStopped = false;
 
   constructor(options: VmRenamerOptions) {
@@ -72,6 +75,11 @@ export class VmRenamer {
   async *rename(request: RenameRequest, caller: Caller, signal: AbortSignal): AsyncGenerator<VmProgress> {
     const { query, operator, journal } = this.options;
     const name = parseVmName(request.name);
+    const former = request.isDryRun ? undefined : this.formerJob(caller);
+    if (former) {
+      yield* this.repeat(former, signal);
+      return;
+    }
     const { vm } = query.get(request.vm);
     const refusal = journal.read((stores) => this.refusal(stores, vm, name));
     yield {
@@ -86,6 +94,28 @@ export class VmRenamer {
     yield* runEach([vm], 1, signal, (each, tell) =>
       operator.guard(caller, each, 'rename', () => this.renameOne(each, name, caller, tell)),
     );
+  }
+
+  private formerJob({ requestId, fingerprint }: Caller): VmJob | undefined {
+    if (requestId === undefined) return undefined;
+    const jobs = this.options.journal.read((stores) => stores.jobs.listByRequest(requestId));
+    const former = jobs.find(({ kind }) => kind === RENAME_JOB);
+    if (former) refuseOtherRequest(former, fingerprint);
+    return former;
+  }
+
+  private async *repeat(job: VmJob, signal: AbortSignal): AsyncGenerator<VmProgress> {
+    const { operator, fleet } = this.options;
+    const stand = isLiveJob(job) ? 'it is being renamed' : 'it is renamed';
+    yield { kind: 'plan', steps: [operator.plan(job, 'continue', stand)], warnings: [] };
+    yield* runEach([job], 1, signal, async (each) => {
+      if (!isLiveJob(each)) return this.doneResult(each);
+      if (!fleet.isReachable(each.hostId)) return operator.failure(pseudoVm(each), this.hostIsAway(each));
+      const { vmId } = renameOf(each);
+      return (this.underWay.get(each.id) ?? Promise.reject(cutShort())).catch((error: unknown) =>
+        operator.failure(fleet.vms.byId(vmId) ?? pseudoVm(each), error),
+      );
+    });
   }
 
   private stepsFor(vm: Vm, name: string): readonly PlannedStep[] {
@@ -161,8 +191,20 @@ export class VmRenamer {
     });
   }
 
-  /** Under the job's order id: a host that has done it says so again. @param isFollowed somebody waits, but for no host that is away */
-  private async carryOut(job: VmJob, tell: Tell, isFollowed: boolean): Promise<VmResult> {
+  /** @param isFollowed somebody waits, but for no host that is away */
+  private carryOut(job: VmJob, tell: Tell, isFollowed: boolean): Promise<VmResult> {
+    const result = this.run(job, tell, isFollowed);
+    this.underWay.set(job.id, result);
+    const forget = (): void => {
+      // Unless it goes on without whoever waited.
+      if (this.underWay.get(job.id) === result) this.underWay.delete(job.id);
+    };
+    result.then(forget, forget);
+    return result;
+  }
+
+  /** Under the job's order id: a host that has done it says so again. */
+  private async run(job: VmJob, tell: Tell, isFollowed: boolean): Promise<VmResult> {
     const { fleet, operator } = this.options;
     const { hostId, formerKey: key, formerName, name, key: cfgPath, vmId } = renameOf(job);
     for (;;) {
@@ -181,8 +223,12 @@ export class VmRenamer {
 
   /** It goes on without whoever waits. */
   private later(job: VmJob): AppError {
-    const { fleet } = this.options;
     this.goOn(job);
+    return this.hostIsAway(job);
+  }
+
+  private hostIsAway(job: VmJob): AppError {
+    const { fleet } = this.options;
     const { formerName, name, hostId } = renameOf(job);
     const host = fleet.hostName(hostId);
     return new AppError('unavailable', `host ${host} went away while ${formerName} was renamed to ${name}`, {
@@ -192,24 +238,38 @@ export class VmRenamer {
   }
 
   private async end(job: VmJob, answer: Extract<OrderAnswer, { kind: 'done' | 'failed' }>): Promise<VmResult> {
-    const { journal, operator, fleet } = this.options;
+    const { journal, operator, fleet, clock } = this.options;
     const { vmId, formerName, formerKey, name, hostId, actor } = renameOf(job);
+    const warnings = answer.kind === 'done' ? (answer.warnings ?? []) : [];
+    const data: RenameData = { vmId, formerName, formerKey, actor, warnings };
+    const ended = { ...job, data: JSON.stringify(data) };
     const caller = { actor, requestId: job.requestId, fingerprint: job.fingerprint };
     await journal.submit((tx) => {
       const vm = fleet.vms.byId(vmId);
       if (!tx.jobs.find(job.id) || !vm) return;
-      tx.jobs.remove(job.id);
-      if (answer.kind !== 'done') return;
+      if (answer.kind === 'failed') {
+        tx.jobs.remove(job.id);
+        return;
+      }
+      tx.jobs.end(job.id, 'done', ended.data, clock.nowMs());
       const message = `VM ${formerName}@${fleet.hostName(hostId)} was renamed to ${name} by ${actor}`;
       operator.record(tx, caller, vm, { kind: 'vm.renamed', message, details: { from: formerName, to: name } });
     });
-    const vm = fleet.vms.byId(vmId);
     if (answer.kind === 'failed') {
       if (answer.code === 'not_found') await fleet.noteGone(hostId, formerKey);
       throw orderError(answer);
     }
-    if (!vm) throw cutShort();
-    return { ...operator.done(vm, `renamed from ${formerName}`), warnings: answer.warnings ?? [] };
+    if (!fleet.vms.byId(vmId)) throw cutShort();
+    return this.doneResult(ended);
+  }
+
+  /** Whatever has become of the VM since. */
+  private doneResult(job: VmJob): VmResult {
+    const { operator, fleet } = this.options;
+    const { vmId, formerName, name, warnings = [] } = renameOf(job);
+    const vm = fleet.vms.byId(vmId);
+    const done = operator.done({ ...(vm ?? pseudoVm(job)), name }, `renamed from ${formerName}`);
+    return { ...done, state: vm && !vm.isGone ? done.state : undefined, warnings };
   }
 
   /** What its guest has by its leases stands beside its name in the guest's files. */

@@ -1,6 +1,7 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import t, { type Test } from 'tap';
+import type { OrderOutcome } from '../../controller/ports/agent-link.js';
 import type { Vm } from '../../controller/domain/vm.js';
 import { imageVm, obey, type Behaviour } from '../fakes/fake-agent.js';
 import { ADMIN, collect, FleetWorld, resultsOf } from '../fakes/fleet-world.js';
@@ -119,8 +120,11 @@ await t.test('what a VM is like', async (t) => {
     );
     t.equal(cfg(), before);
     await refused('vm rename domU domU2', 4, /there is a VM domU2@dom0-1 already/);
-    const { out } = await ok('vm rename domU web');
+    const { out } = await ok('vm rename domU web --request-id rename-1');
     t.match(out, /^web@dom0-1 +done .*renamed from domU/m);
+    t.equal((await ok('vm rename domU web --request-id rename-1')).out, out, 'asked again, it is answered as it was');
+    const other = await rig.cli('vm rename domU2 web2 --request-id rename-1');
+    t.match(other, { exitCode: 2, err: /used before, for another request/ });
     t.strictSame(readdirSync(dirname(cfgPath)).sort(), ['auto', 'domU2.cfg', 'web.cfg']);
     const webPath = join(dirname(cfgPath), 'web.cfg');
     t.equal(readFileSync(webPath, 'latin1'), before.replace(/^(name +=) 'domU'/m, "$1 'web'"));
@@ -232,15 +236,68 @@ t.test('a renamed VM keeps what it has, however its host tells of it and wheneve
     t.match(await resultsOf(world.renamer.rename(RENAME, ADMIN, NEVER)), [{ code: undefined }]);
     checkVm(t, world, before, 'db');
   });
+  await t.test('asked again under its id, it is answered as it was, whatever has come of the VM', async (t) => {
+    const { world, agent, before } = await makeWorld();
+    const ann = { ...ADMIN, requestId: 'rename-of-ann', fingerprint: 'web to db' };
+    agent.behave = (order) => {
+      const outcome = obey(order, agent);
+      return outcome === 'silent' || outcome.kind === 'failed' ? outcome : { ...outcome, warnings: ['mind the gap'] };
+    };
+    const first = await resultsOf(world.renamer.rename(RENAME, ann, NEVER));
+    t.match(first, [
+      { vm: 'db', message: 'renamed from web', warnings: ['mind the gap'], state: { vm: { name: 'db' } } },
+    ]);
+    const again = await collect(world.renamer.rename(RENAME, ann, NEVER));
+    t.match(again[0], { kind: 'plan', steps: [{ vm: 'db', action: 'continue', detail: 'it is renamed' }] });
+    t.strictSame(again.slice(1), first);
+    await t.rejects(
+      collect(world.renamer.rename({ ...RENAME, name: 'x' }, { ...ann, fingerprint: 'web to x' }, NEVER)),
+      {
+        code: 'invalid',
+        message: /used before, for another request/,
+      },
+    );
+    const next = world.restart();
+    next.renamer.resume();
+    await agent.connect();
+    t.strictSame(await resultsOf(next.renamer.rename(RENAME, ann, NEVER)), first, 'by another controller as well');
+    checkVm(t, next, before, 'db');
+    t.equal(agent.ran.length, 1);
+    await collect(next.deleter.delete({ selector: selectorOf('db'), isDryRun: false }, ADMIN, NEVER));
+    t.match(await resultsOf(next.renamer.rename(RENAME, ann, NEVER)), [
+      { code: undefined, vm: 'db', message: 'renamed from web', state: undefined },
+    ]);
+  });
+  await t.test('asked again while it is under way, both hear the end', async (t) => {
+    const { world, agent, before } = await makeWorld();
+    const ann = { ...ADMIN, requestId: 'rename-of-ann', fingerprint: 'web to db' };
+    let answer = (): void => undefined;
+    agent.behave = (order) => {
+      answer = () => void agent.session?.result(order.orderId, obey(order, agent) as OrderOutcome);
+      return 'silent';
+    };
+    const first = resultsOf(world.renamer.rename(RENAME, ann, NEVER));
+    await settle();
+    const second = resultsOf(world.renamer.rename(RENAME, ann, NEVER));
+    await settle();
+    answer();
+    t.match(await first, [{ code: undefined, vm: 'db' }]);
+    t.strictSame(await second, await first);
+    checkVm(t, world, before, 'db');
+  });
   await t.test('refused by its host, it is what it was', async (t) => {
     const { world, agent, before } = await makeWorld();
+    const ann = { ...ADMIN, requestId: 'rename-of-ann', fingerprint: 'web to db' };
     const failed: Behaviour = () => {
       return { kind: 'failed', code: 'wrong_state', message: 'in use', details: {}, vm: agent.vms.get(WEB) };
     };
     agent.behave = failed;
-    t.match(await resultsOf(world.renamer.rename(RENAME, ADMIN, NEVER)), [{ code: 'wrong_state', message: 'in use' }]);
+    t.match(await resultsOf(world.renamer.rename(RENAME, ann, NEVER)), [{ code: 'wrong_state', message: 'in use' }]);
     checkVm(t, world, before, 'web');
     t.match(world.allEvents('vm.failed'), [{ message: 'vm rename of web@dom0-1: in use' }]);
+    agent.behave = obey;
+    t.match(await resultsOf(world.renamer.rename(RENAME, ann, NEVER)), [{ code: undefined }], 'and tried anew');
+    checkVm(t, world, before, 'db');
   });
   for (const when of ['before', 'after', 'never answered'] as const) {
     await t.test(`the controller dies: ${when}`, async (t) => {
