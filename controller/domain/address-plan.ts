@@ -3,7 +3,7 @@ import { formatIpv4, type Ipv4 } from '../../shared/domain/ipv4.js';
 import { formatMac } from '../../shared/domain/mac.js';
 import { AppError, invalid, notFound, wrongState } from '../../shared/errors.js';
 import type { Lease } from './lease.js';
-import type { ObservedVif, Vm } from './vm.js';
+import { whyGone, type ObservedVif, type Vm } from './vm.js';
 
 /** One line of a plan, for people. */
 export interface PlannedStep {
@@ -58,7 +58,7 @@ export function planAddress(vms: readonly AddressFacts[], intent: AddressIntent)
 export function refuseAddress(facts: AddressFacts, wantedBridge?: string): AppError | undefined {
   const { vm, host, isReachable } = facts;
   const label = `VM ${vm.name}@${host}`;
-  if (vm.isGone) return notFound(`${label} is gone from its host`, { vm: vm.name, host });
+  if (vm.isGone) return notFound(`${label} is ${whyGone(vm)}`, { vm: vm.name, host });
   const refusal = refuseUnreachable(label, host, isReachable);
   if (refusal) return refusal;
   if (vm.problem !== undefined) return wrongState(`${label} cannot be managed: ${vm.problem}`, { vm: vm.name, host });

@@ -45,6 +45,14 @@ export interface Vm extends ObservedVm {
   readonly isGone: boolean;
 }
 
+/** The problem of a VM that its host is to make, while a lease names it already. */
+export const NOT_MADE = 'not made yet';
+
+/** Why nothing can be done with a VM that its host does not have; goes on after "VM web is". */
+export function whyGone({ problem }: Pick<Vm, 'problem'>): string {
+  return problem === NOT_MADE ? NOT_MADE : 'gone from its host';
+}
+
 /** States in which a domU may use its address on the wire; `unknown` is one. */
 export function mayBeOnWire(state: VmState): boolean {
   return state !== 'stopped';

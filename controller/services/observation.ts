@@ -8,7 +8,7 @@ import {
   type ObservationDiff,
   type VmNews,
 } from '../domain/observation.js';
-import type { HostId, ObservedVm, Vm } from '../domain/vm.js';
+import { NOT_MADE, type HostId, type ObservedVm, type Vm } from '../domain/vm.js';
 import type { Clock } from '../ports/environment.js';
 import type { Tx } from '../ports/store.js';
 import type { EventLog } from './event-log.js';
@@ -63,7 +63,7 @@ export class ObservationRecorder {
     const { vms, clock } = this.options;
     const known = vms.byKey(hostId, expected.key);
     if (known) return known;
-    const vm = { ...tx.vms.observe(hostId, expected, clock.nowMs()), isGone: true };
+    const vm = { ...tx.vms.observe(hostId, { ...expected, problem: NOT_MADE }, clock.nowMs()), isGone: true };
     tx.vms.markGone(vm.id);
     this.put(tx, vm);
     return vm;

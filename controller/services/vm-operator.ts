@@ -3,7 +3,7 @@ import { AppError, ERROR_CODES, notFound, toAppError, wrongState, type ErrorDeta
 import { refuseUnreachable, type PlannedStep } from '../domain/address-plan.js';
 import type { Caller } from '../domain/caller.js';
 import type { NewEvent } from '../domain/event.js';
-import type { Vm } from '../domain/vm.js';
+import { whyGone, type Vm } from '../domain/vm.js';
 import { findMove } from './vm-move.js';
 import { liveRenames } from './vm-rename.js';
 import type { OrderAction } from '../ports/agent-link.js';
@@ -42,7 +42,7 @@ export class VmOperator {
   /** Why the VM cannot be told anything now; `undefined` if it can. */
   refusal(vm: Vm): AppError | undefined {
     const label = `VM ${this.options.fleet.label(vm)}`;
-    if (vm.isGone) return notFound(`${label} is gone from its host`, this.subject(vm));
+    if (vm.isGone) return notFound(`${label} is ${whyGone(vm)}`, this.subject(vm));
     const { fleet } = this.options;
     const unreachable = refuseUnreachable(label, fleet.hostName(vm.hostId), fleet.isReachable(vm.hostId));
     return unreachable ?? this.refuseMoving(vm);

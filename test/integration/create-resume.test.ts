@@ -104,6 +104,8 @@ t.test('VMs whose maker writes the address have its lease before they are made',
         const { world, agents } = await FleetWorld.ofImage(1);
         const pending: string[] = [];
         atOrder(agents, step, when, () => {
+          if (step === 1)
+            t.match(world.vm('site-1'), { isGone: true, problem: 'not made yet' }, 'nobody else can touch it');
           pending.push(...world.allLeases().map(({ state, owner }) => `${state} ${world.fleet.describeOwner(owner)}`));
           world.die();
         });
