@@ -5,7 +5,7 @@ import t from 'tap';
 import type { CreateRequest } from '../../controller/services/vm-creator.js';
 import { parseSha256 } from '../../shared/domain/sha256.js';
 import { ADMIN, collect, FleetWorld, resultsOf } from '../fakes/fleet-world.js';
-import { FleetCli } from '../harness/fleet-cli.js';
+import { FleetCli, type Row } from '../harness/fleet-cli.js';
 
 const NEVER = new AbortController().signal;
 const SHA256 = parseSha256('ab'.repeat(32));
@@ -160,10 +160,13 @@ t.test('by the command line, over simulated hosts', async (t) => {
     [`${install} --tarball a.tar`, 2, /no absolute path of the host/],
     [`${install} --tarball /a.tar --mirror http://m.example`, 2, /--mirror/],
     [`${install} --tarball /missing.tar`, 3, /The host has no \/missing.tar/],
+    ['vm create new --installer xen-tools --tarball /missing.tar', 3, /The host has no \/missing.tar/],
     [`${install} --user-data ${folder}/user-data`, 2, /--user-data is for VMs of an --image/],
     [`${install} --sha256 00`, 2, /--sha256 is for VMs of an --image/],
   ] as const) {
     t.match(await fleet.run(args), { exitCode, err }, args);
   }
   t.equal((await fleet.rows('vm list')).length, 6, 'none of it was made');
+  const isNew = ({ owner }: Row): boolean => String(owner).startsWith('new');
+  t.strictSame((await fleet.rows('lease list')).filter(isNew), [], 'nor is a lease left of it');
 });
