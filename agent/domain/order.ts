@@ -4,6 +4,7 @@ import type { VmSetting } from '../../shared/domain/vm-setting.js';
 import type { HostStore } from '../../shared/domain/host-store.js';
 import type { LiveAdmission, LiveOffer } from '../../shared/domain/live-migration.js';
 import type { Mac } from '../../shared/domain/mac.js';
+import type { Storage } from '../../shared/domain/vm-shape.js';
 import type { CopySettings } from './copy-plan.js';
 import type { MakeSettings } from './image/image-plan.js';
 import type { ObservedVm } from './vm.js';
@@ -62,8 +63,8 @@ export type OrderAction =
   | { readonly kind: 'setAutostart'; readonly isOn: boolean }
   /** Sends cfg and disks; `isMoved`: to be taken away here afterwards. */
   | { readonly kind: 'send'; readonly transferId: string; readonly isMoved: boolean }
-  /** Makes the VM of what another host sends; `copy` is `undefined` for the VM itself, which stays what it was. */
-  | { readonly kind: 'receive'; readonly transferId: string; readonly copy: CopySettings | undefined }
+  /** Makes the VM of what another host sends. */
+  | ({ readonly kind: 'receive' } & ReceiveOrder)
   /** Takes away a VM that another host has now. */
   | { readonly kind: 'leave' }
   /** Gives it another name. */
@@ -89,6 +90,14 @@ export type OrderAction =
   | ({ readonly kind: 'openConsole' } & ConsoleOrder)
   /** Tells of its cfg, disks and console. */
   | { readonly kind: 'look' };
+
+export interface ReceiveOrder {
+  readonly transferId: string;
+  /** `undefined`: the VM itself, which stays what it was. */
+  readonly copy: CopySettings | undefined;
+  /** Of the VM itself: how its disks are kept; `undefined`: in files. */
+  readonly storage?: Storage | undefined;
+}
 
 export interface RenameOrder {
   readonly name: string;

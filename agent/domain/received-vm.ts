@@ -80,13 +80,11 @@ export function planReceivedCopy(received: ReceivedVm, settings: CopySettings, f
 }
 
 /**
- * The VM itself, which stays what it was, with plain files as its disks. They get the paths that they had, or, where those are
- * taken, others.
+ * The VM itself, which stays what it was. Disks that are files get the paths that they had, or, where those are taken, others.
  *
- * @param folder of disks that were no files
  * @param taken paths that are in use on this host
  */
-export function planMoved(received: ReceivedVm, folder: string, taken: ReadonlySet<string>): VmPlan {
+export function planMoved(received: ReceivedVm, { folder, store }: ReceiverFacts, taken: ReadonlySet<string>): VmPlan {
   const source = asFiles(received.cfg, folder);
   const { name } = stoppedVm(source.cfg);
   const used = new Set(taken);
@@ -95,7 +93,7 @@ export function planMoved(received: ReceivedVm, folder: string, taken: ReadonlyS
     used.add(to);
     return { index, from: source.cameAs.get(target) ?? target, to };
   });
-  return {
+  return keepIn(store, {
     name,
     cfg: moves.reduce((edited, { index, to }) => setDiskTarget(edited, index, to), source.cfg),
     disks: moves.map(({ from, to }) => ({
@@ -103,7 +101,7 @@ export function planMoved(received: ReceivedVm, folder: string, taken: ReadonlyS
       place: { path: to, storage: 'copy' },
     })),
     isRenewed: false,
-  };
+  });
 }
 
 /** All paths that {@link planMoved} may take. */

@@ -43,7 +43,7 @@ export function makeCarryOut({ observer, ...parts }: CarryOutParts): CarryOut {
   return async (order, progress, signal) => {
     const { action } = order;
     if (action.kind === 'receive') {
-      const warnings = await parts.receiver.receive(order.vmKey, action.transferId, action.copy, progress, signal);
+      const warnings = await parts.receiver.receive(order.vmKey, action, progress, signal);
       return { vm: await observer.find(order.vmKey), warnings };
     }
     if (action.kind === 'make') {

@@ -1,6 +1,7 @@
 import type { FilePiece } from '../../shared/domain/transfer.js';
+import type { Storage } from '../../shared/domain/vm-shape.js';
 import { AppError, invalid, notFound } from '../../shared/errors.js';
-import type { CopySettings } from '../domain/copy-plan.js';
+import type { ReceiveOrder } from '../domain/order.js';
 import { chooseOwnStore, type OwnStore } from '../domain/own-store.js';
 import { filesNeeded, pathsForMoved, planMoved, planReceivedCopy, type ReceivedVm } from '../domain/received-vm.js';
 import type { VmPlan } from '../domain/vm-plan.js';
@@ -32,24 +33,22 @@ export class VmReceiver {
 
   /**
    * @param cfgPath of the new VM
-   * @param copy what it is to be; `undefined`: the VM itself, which stays what it was
    * @returns warnings, for people
    * @throws {AppError} as {@link VmMaker.make}; `not_found` (a file that its cfg names is not here); `invalid`, `exhausted` (its disks cannot
    *   be kept as is asked for); what ended the transfer
    */
   async receive(
     cfgPath: string,
-    transferId: string,
-    copy: CopySettings | undefined,
+    order: ReceiveOrder,
     progress: ReportProgress,
     signal: AbortSignal,
   ): Promise<readonly string[]> {
     // A copy that is there is done. The VM itself may have changed since somebody sent it.
-    if (copy === undefined) await this.#refuseCfg(cfgPath);
+    if (order.copy === undefined) await this.#refuseCfg(cfgPath);
     let incoming: IncomingTransfer | undefined;
     const planOf = async (): Promise<VmPlan> => {
-      incoming = await this.#parts.transfers.receive(transferId, signal);
-      return this.#planOf(incoming, copy, progress);
+      incoming = await this.#parts.transfers.receive(order.transferId, signal);
+      return this.#planOf(incoming, order, progress);
     };
     try {
       return await this.#parts.maker.make(cfgPath, planOf, progress, signal);
@@ -60,7 +59,7 @@ export class VmReceiver {
 
   async #planOf(
     { head, pieces }: IncomingTransfer,
-    copy: CopySettings | undefined,
+    { copy, storage = copy?.shape.storage }: ReceiveOrder,
     progress: ReportProgress,
   ): Promise<VmPlan> {
     if (head.cfgText === undefined) throw invalid('What came is no VM: it has no cfg');
@@ -72,24 +71,31 @@ export class VmReceiver {
     const parts = new PiecesByFile(counted(pieces, totalBytes, progress));
     const received: ReceivedVm = { cfg, head, piecesOf: (file) => parts.of(file, file === head.files.length - 1) };
     const folder = diskFolder(await readCfgs(this.#parts.cfgFolder));
-    if (copy === undefined) {
-      if (head.files.length === 0) await parts.finish();
-      return planMoved(received, folder, await this.#taken(received, folder));
-    }
-    const store = await this.#storeOf(copy);
+    const facts = { folder, store: await this.#storeOf(storage) };
     if (head.files.length === 0) await parts.finish();
-    return planReceivedCopy(received, copy, { folder, store });
+    if (copy !== undefined) return planReceivedCopy(received, copy, facts);
+    return planMoved(received, facts, await this.#taken(received, folder));
   }
 
-  async #storeOf({ shape: { storage } }: CopySettings): Promise<OwnStore> {
+  async #storeOf(storage: Storage | undefined): Promise<OwnStore> {
     const facts = await this.#parts.disks.survey({ disks: [], wanted: storage });
     return chooseOwnStore(storage, facts, 'its source is on another host');
   }
 
   async #taken({ cfg }: ReceivedVm, folder: string): Promise<ReadonlySet<string>> {
     const paths = pathsForMoved(cfg, folder);
-    const found = await Promise.all(paths.map((path) => this.#parts.hostFiles.exists(path)));
+    const found = await Promise.all(paths.map((path) => this.#isTaken(path)));
     return new Set(paths.filter((_, n) => found[n]));
+  }
+
+  async #isTaken(path: string): Promise<boolean> {
+    try {
+      return (await this.#parts.disks.find(path)) !== undefined;
+    } catch (error) {
+      // Something that is no disk.
+      if (error instanceof AppError && error.code === 'invalid') return true;
+      throw error;
+    }
   }
 
   async #refuseCfg(cfgPath: string): Promise<void> {

@@ -1,5 +1,8 @@
+import type { Storage } from '../../shared/domain/vm-shape.js';
+import { invalid } from '../../shared/errors.js';
 import { VmServiceClient } from '../../shared/gen/domherd/v1/vm.js';
 import { callStream } from '../../shared/grpc/client.js';
+import { storageToWire } from '../../shared/grpc/vm-shape.js';
 import { withClient } from './connection.js';
 import type { Invocation } from './invocation.js';
 import { selectorOf } from './selection.js';
@@ -9,10 +12,12 @@ import { showProgress } from './vm-progress.js';
 export interface MigrateOptions extends ShutdownOptions {
   readonly to: string;
   readonly cold?: boolean;
+  readonly storage?: Storage;
 }
 
 export async function migrateVms(call: Invocation, names: readonly string[], options: MigrateOptions): Promise<number> {
   const dryRun = options.dryRun ?? false;
+  if (options.storage !== undefined && options.cold !== true) throw invalid('--storage goes with --cold');
   const request = {
     requestId: call.requestId,
     selector: selectorOf(names, options.all),
@@ -20,6 +25,7 @@ export async function migrateVms(call: Invocation, names: readonly string[], opt
     cold: options.cold ?? false,
     timeoutSeconds: secondsOf(options.timeout),
     destroyAfter: options.then === 'destroy',
+    storage: storageToWire(options.storage),
     dryRun,
   };
   return withClient(call, VmServiceClient, (client) =>

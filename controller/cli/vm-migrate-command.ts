@@ -12,6 +12,11 @@ export const migrateVerb = verb({
     option('--to <host>', 'the host').makeOptionMandatory(),
     option('--cold', 'shut down what runs, and copy its disks; else live: both hosts have to see the same devices'),
     option('-a, --all', 'all VMs of all hosts'),
+    option('--storage <storage>', 'how the disks of cold ones are kept there; else in files').choices([
+      'copy',
+      'lvm-thin',
+      'qcow2',
+    ]),
     durationOption('--timeout <duration>', 'wait for a guest to shut down so long, 1s to 1h; else 60s', '1s', '1h'),
     option('--then <what>', 'what becomes of a guest that is still there then; else leave').choices([
       'leave',
@@ -22,6 +27,7 @@ export const migrateVerb = verb({
   examples: [
     'domherd vm migrate web-7 --to dom0-2',
     'domherd vm migrate web-7 --to dom0-2 --cold',
+    'domherd vm migrate web-7 --to dom0-2 --cold --storage lvm-thin',
     "domherd vm migrate '*@dom0-1' --to dom0-2 --cold --timeout 2m --then destroy",
   ],
   run: async (call, args, options: MigrateOptions) =>

@@ -5,7 +5,7 @@ import type { HostStore } from '../../shared/domain/host-store.js';
 import type { LiveAdmission, LiveOffer } from '../../shared/domain/live-migration.js';
 import type { Mac } from '../../shared/domain/mac.js';
 import type { MakeSource } from '../../shared/domain/make-source.js';
-import type { VmShape } from '../../shared/domain/vm-shape.js';
+import type { Storage, VmShape } from '../../shared/domain/vm-shape.js';
 import type { InterfaceSettings } from '../domain/reservation.js';
 import type { ObservedVm } from '../domain/vm.js';
 import type { VmLook } from '../domain/vm-look.js';
@@ -61,6 +61,8 @@ export type OrderAction =
       readonly transferId: string;
       /** `undefined`: it is no copy, but the VM itself, which stays what it was. */
       readonly copy: { readonly name: string; readonly uuid: string; readonly shape: VmShape } | undefined;
+      /** Of the VM itself: how its disks are kept; `undefined`: in files. */
+      readonly storage?: Storage | undefined;
     }
   /** Takes away a VM that another host has now, whoever made it. */
   | { readonly kind: 'leave' }

@@ -24,7 +24,7 @@ export interface VmCarrierOptions {
   readonly transfers: TransferHub;
 }
 
-type Copy = Extract<OrderAction, { readonly kind: 'receive' }>['copy'];
+type Wanted = Pick<Extract<OrderAction, { readonly kind: 'receive' }>, 'copy' | 'storage'>;
 
 /** A large image over a slow network. */
 const CARRY_MS = 3_600_000;
@@ -39,14 +39,14 @@ export class VmCarrier {
 
   /**
    * @param vm that is to be
-   * @param copy `undefined`: it is no copy, but the VM itself
+   * @param wanted what it is to be
    * @returns the receiver's answer, or, where that one failed because of the sender, the sender's: what is there in the end is
    *   for the receiver to say
    */
   async carry(
     source: Pick<Vm, 'hostId' | 'key' | 'name'>,
     vm: Pick<Vm, 'hostId' | 'key' | 'name'>,
-    copy: Copy,
+    wanted: Wanted,
     signal: AbortSignal,
     tell: Tell,
   ): Promise<OrderAnswer> {
@@ -55,8 +55,8 @@ export class VmCarrier {
     const transfer = transfers.open(from, to);
     const done = new AbortController();
     const stop = AbortSignal.any([signal, done.signal]);
-    const send = { kind: 'send', transferId: transfer.id, isMoved: copy === undefined } as const;
-    const receive = { kind: 'receive', transferId: transfer.id, copy } as const;
+    const send = { kind: 'send', transferId: transfer.id, isMoved: wanted.copy === undefined } as const;
+    const receive = { kind: 'receive', transferId: transfer.id, ...wanted } as const;
     let first: OrderAnswer | undefined;
     const ended = (answer: OrderAnswer): OrderAnswer => {
       if (answer.kind !== 'done') {

@@ -332,7 +332,7 @@ export class VmMaker {
     }
     // Under a fresh id each time: a transfer does not outlive the controller, what it made does.
     const { sourceHostId: hostId, sourceKey: key, name, uuid } = order;
-    return carrier.carry({ hostId, key, name: data.source }, vm, { name, uuid, shape }, abort.signal, tell);
+    return carrier.carry({ hostId, key, name: data.source }, vm, { copy: { name, uuid, shape } }, abort.signal, tell);
   }
 
   /** The controller died after it was bound. */

@@ -1,5 +1,6 @@
 import type { Logger } from 'pino';
 import { AppError, invalid, toAppError, wrongState } from '../../shared/errors.js';
+import type { Storage } from '../../shared/domain/vm-shape.js';
 import type { PlannedStep } from '../domain/address-plan.js';
 import type { Caller } from '../domain/caller.js';
 import type { Host } from '../domain/host.js';
@@ -29,6 +30,8 @@ export interface MigrateRequest extends VerbRequest {
   /** 1 to 3,600. */
   readonly timeoutSeconds: number;
   readonly isDestroyedAfter: boolean;
+  /** How the disks of cold ones are kept there; `undefined`: in files. */
+  readonly storage?: Storage | undefined;
 }
 
 export interface VmMigratorOptions {
@@ -276,7 +279,7 @@ export class VmMigrator {
       ...{ vmId: vm.id, vmName: vm.name, sourceHostId: vm.hostId, sourceKey: vm.key, targetHostId: host.id, targetKey },
       ...{ actor: caller.actor, wasUp: isUp(vm), isAutostarted: vm.isAutostarted ?? false },
       ...{ timeoutSeconds: request.timeoutSeconds, isDestroyedAfter: request.isDestroyedAfter },
-      removeOrderId: operator.newOrderId(),
+      ...{ removeOrderId: operator.newOrderId(), storage: request.storage },
       ...(!request.isCold && { migrationId: operator.newOrderId() }),
     };
     return tx.jobs.insert({
@@ -316,8 +319,9 @@ export class VmMigrator {
   }
 
   private carry(job: VmJob, tell: Tell, signal: AbortSignal) {
-    const move = moveOf(job);
-    return this.options.carrier.carry(sourceOf(move), targetOf(move), undefined, signal, tell);
+    const { storage, ...move } = moveOf(job);
+    const wanted = { copy: undefined, storage };
+    return this.options.carrier.carry(sourceOf(move), targetOf(move), wanted, signal, tell);
   }
 
   /** The one step that decides whose it is. @returns the job that takes the place of this one */

@@ -1,3 +1,4 @@
+import type { Storage } from '../../shared/domain/vm-shape.js';
 import type { HostId, Vm } from '../domain/vm.js';
 import type { VmJob } from '../domain/vm-job.js';
 import type { VmJobStore } from '../ports/store.js';
@@ -21,6 +22,8 @@ export interface MoveData {
   readonly isAutostarted: boolean;
   readonly timeoutSeconds: number;
   readonly isDestroyedAfter: boolean;
+  /** How its disks are kept on its new host; left out: in files. */
+  readonly storage?: Storage | undefined;
   /** Of the removal on its new host, should it be undone: a VM that is made there later is not hit by it. */
   readonly removeOrderId: string;
   /** It goes while it runs, and its disks stay where they are; left out: cold. */

@@ -1,3 +1,4 @@
+import type { HostStore } from '../../shared/domain/host-store.js';
 import type { MakeSource } from '../../shared/domain/make-source.js';
 import { AppError, invalid, notFound, wrongState } from '../../shared/errors.js';
 import type { VmShape } from '../../shared/domain/vm-shape.js';
@@ -32,7 +33,7 @@ export interface Origin {
   readonly vifs: readonly ObservedVif[];
   /** Key of the VM whose disks are copied. */
   readonly copiedKey?: string | undefined;
-  /** What the root of each takes at least, where nothing is copied. */
+  /** What the disks of each take at least, where nothing of that host is copied. */
   readonly leastBytes?: number | undefined;
   /** Where the cfg of a VM of that name is to be: its key. */
   keyOf(name: string): string;
@@ -103,13 +104,23 @@ function copyFrom(fleet: Fleet, vms: readonly Vm[], hostId: HostId, shape: VmSha
   if (source === undefined) return { error: errors[0] ?? notFound('there is nothing to copy') };
   const { key: sourceKey, hostId: sourceHostId } = source;
   const origin = copyOrigin(fleet, source, shape);
+  // It need not be where the source's host has them.
+  const folder = fleet.hosts().find(({ host }) => host.id === hostId)?.host.facts?.cfgFolder;
+  const leastBytes = sentBytes(fleet.storesOf(sourceHostId) ?? [], sourceKey);
   return {
     origin: {
-      ...{ ...origin, hostId },
+      ...{ ...origin, hostId, copiedKey: undefined, leastBytes },
+      keyOf: (name) => (folder === undefined ? origin.keyOf(name) : `${folder}/${name}.cfg`),
       detail: `${origin.label}, sent here: cfg and disks, new ssh host keys and machine id`,
       order: (name, uuid) => ({ kind: 'carry', sourceHostId, sourceKey, name, uuid, shape: {} }),
     },
   };
+}
+
+/** What the disks of a VM hold at least, as far as its host has told. */
+function sentBytes(stores: readonly HostStore[], vmKey: string): number | undefined {
+  const disks = stores.flatMap(({ disks }) => disks.filter((disk) => disk.vmKey === vmKey));
+  return disks.length === 0 ? undefined : disks.reduce((sum, { usedBytes }) => sum + usedBytes, 0);
 }
 
 function refuseCarry(fleet: Fleet, source: Vm, hostId: HostId): AppError | undefined {

@@ -30,7 +30,7 @@ export function shapeToWire(shape: VmShape): WireShape {
     vcpus,
     diskMib,
     swapMib,
-    storage: storage === undefined ? WireStorage.UNSPECIFIED : STORAGE[storage],
+    storage: storageToWire(storage),
     authorizedKeys: [...authorizedKeys],
     userData,
     extraVifs: [...extraVifs],
@@ -97,7 +97,12 @@ function pathFrom(path: string, field: string): string {
   throw invalid(`${field} is no absolute path: ${path}`, { field });
 }
 
-function storageFrom(wire: WireStorage): Storage | undefined {
+export function storageToWire(storage: Storage | undefined): WireStorage {
+  return storage === undefined ? WireStorage.UNSPECIFIED : STORAGE[storage];
+}
+
+/** @throws {AppError} `invalid` */
+export function storageFrom(wire: WireStorage): Storage | undefined {
   if (wire === WireStorage.UNSPECIFIED) return undefined;
   const known = Object.entries(STORAGE).find(([, value]) => value === wire);
   if (known) return known[0] as Storage;

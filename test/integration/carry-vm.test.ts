@@ -57,8 +57,14 @@ async function makeWorld(t: Test, hasLvm = false) {
       transfer.close(reason instanceof AppError ? reason : new AppError('unavailable', String(reason)));
     };
     const sent = from.sender.send(await source(), transfer.id, SILENT, sendSignal).catch(failed);
-    const copy = options.isMove ? undefined : { ...WEB, shape: { ...WEB.shape, ...options.shape } };
-    const warnings = await to.receiver(maker).receive(path, transfer.id, copy, tell, signal).catch(failed);
+    const { isMove, shape } = options;
+    const wanted = isMove
+      ? { copy: undefined, storage: shape?.storage }
+      : { copy: { ...WEB, shape: { ...WEB.shape, ...shape } } };
+    const warnings = await to
+      .receiver(maker)
+      .receive(path, { transferId: transfer.id, ...wanted }, tell, signal)
+      .catch(failed);
     const isThere = warnings !== undefined;
     // As the controller does: whoever has what it needs takes no more.
     transfer.close();
@@ -345,6 +351,26 @@ t.test('a VM on volumes that moves gets files there; here goes what domherd made
   t.strictSame([...here.volumes.keys()], ['pool', 'other']);
   t.strictSame([existsSync(overlay), existsSync(base), existsSync(from.cfgOf('domU'))], [false, true, false]);
   t.strictSame([...there.volumes.keys()], ['pool']);
+});
+
+t.test('a VM that moves is kept as is asked for there', async (t) => {
+  const { from, to, carry, there, bytes } = await makeMixedWorld(t);
+  const path = to.cfgOf('domU');
+  const before = to.files();
+  const move = (storage: VmShape['storage']) => carry({ path, isMove: true, shape: { storage } });
+  await t.rejects(move('reflink'), { code: 'invalid' });
+  t.strictSame(to.files(), before);
+  await move('lvm-thin');
+  t.ok(readFileSync(there.deviceOf('domU-xvda2')).equals(bytes.disk), 'byte for byte');
+  t.ok(readFileSync(there.deviceOf('domU-xvda1')).equals(bytes.swap));
+  t.match(readFileSync(path, 'latin1'), `/dev/${there.group}/domU-xvdb`);
+  const moved = await to.observer.find(path);
+  if (moved) await to.maker().remove(moved);
+  await move('qcow2');
+  t.ok(seenIn(join(to.root, 'domains', 'domU', 'xvda2.qcow2')).equals(bytes.disk));
+  t.ok(existsSync(from.cfgOf('domU')), 'it is taken away by another order');
+  if (moved) await to.maker().remove(moved);
+  t.strictSame([to.files(), [...there.volumes.keys()]], [before, ['pool']]);
 });
 
 t.test('whoever goes in the middle, nothing is left', async (t) => {

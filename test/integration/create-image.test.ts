@@ -115,7 +115,12 @@ t.test('by the command line, over simulated hosts', async (t) => {
   );
   const macs = leased.map(({ mac }) => String(mac));
   t.match(cfgOf('site'), new RegExp(`mac=${macs.join(',bridge=xenbr0[^]*mac=')}`, 'i'), 'each NIC has its own');
-  await fleet.ok('vm delete fresh-1 fresh-2 site --yes');
+  await fleet.ok(`vm create thin --image ${root} --storage lvm-thin --on dom0-1`);
+  t.match(cfgOf('thin'), /vdev=xvda2, access=rw, target=\/dev\/vg0\/thin-xvda2'/);
+  await fleet.ok('vm clone thin far --on dom0-2 --storage qcow2');
+  await fleet.ok('vm migrate far --to dom0-1 --cold --storage lvm-thin');
+  t.match(cfgOf('far'), /format=raw,vdev=xvda2,access=w,target=\/dev\/vg0\/far-xvda2'/);
+  await fleet.ok('vm delete fresh-1 fresh-2 site thin far --yes');
   await fleet.ok('vm start cloud');
   await fleet.ok('vm wait cloud --for=running');
   await fleet.ok('vm destroy cloud --yes');
@@ -162,6 +167,8 @@ t.test('by the command line, over simulated hosts', async (t) => {
     [`${install} --tarball /missing.tar`, 3, /The host has no \/missing.tar/],
     ['vm create new --installer xen-tools --tarball /missing.tar', 3, /The host has no \/missing.tar/],
     [`${install} --user-data ${folder}/user-data`, 2, /--user-data is for VMs of an --image/],
+    [`${create} --storage lvm-snapshot`, 2, /nothing to snapshot: the VM is no copy of another/],
+    ['vm clone domU@dom0-1 new --on dom0-2 --storage lvm-snapshot', 2, /nothing to snapshot/],
     [`${install} --sha256 00`, 2, /--sha256 is for VMs of an --image/],
   ] as const) {
     t.match(await fleet.run(args), { exitCode, err }, args);

@@ -215,6 +215,16 @@ t.test('a step fails, or is not answered', async (t) => {
     t.match(world.allEvents('vm.left-behind'), [{ message: 'VM web: what is left on dom0-1: no' }]);
     t.ok(two.vms.has(WEB));
   });
+  await t.test('how its disks are kept there is for its new host', async (t) => {
+    const { world, two } = await makeWorld(false);
+    const kept: unknown[] = [];
+    two.behave = (order, agent) => {
+      if (order.action.kind === 'receive') kept.push(order.action.storage);
+      return obey(order, agent);
+    };
+    const results = await resultsOf(world.migrator.migrate({ ...MOVE, storage: 'lvm-thin' }, ADMIN, NEVER));
+    t.match([results, kept], [[{ code: undefined }], ['lvm-thin']]);
+  });
   await t.test('a volume of it that was not made by domherd stays: that is told', async (t) => {
     const { world, one } = await makeWorld(false);
     const sent: unknown[] = [];
@@ -465,7 +475,9 @@ t.test('the command line', async (t) => {
   await refused('vm migrate nobody --to dom0-1 --cold', 3, /unknown/);
   await refused('vm migrate domU --to dom0-1 --cold --timeout 0s', 2, /1s to 1h/);
   await refused('vm migrate domU --to dom0-1 --cold --then explode', 2, /leave, destroy/);
-  for (const how of ['', ' --cold']) {
+  await refused('vm migrate domU --to dom0-1 --storage qcow2', 2, /--storage goes with --cold/);
+  await refused('vm migrate domU --to dom0-1 --cold --storage reflink', 2, /copy, lvm-thin, qcow2/);
+  for (const how of ['', ' --cold', ' --cold --storage qcow2']) {
     const { exitCode, out } = await rig.cli(`vm migrate domU --to dom0-1${how}`);
     t.match([exitCode, out], [0, /already on dom0-1/]);
   }

@@ -202,6 +202,40 @@ t.test('logical volumes', async (t) => {
   t.equal(await bare.find('/dev/vg0/a'), undefined, 'without LVM there are no volumes');
 });
 
+t.test('a volume is filled with what comes of another host, and a device is as long as the kernel says', async (t) => {
+  const root = t.testdir({});
+  const lvm = new FakeLvm(EXEC, root, `domherd-s${process.pid}`);
+  t.teardown(() => lvm.close());
+  const store = new HostDiskStore(lvm);
+  const path = `/dev/${lvm.group}/web-1`;
+  const piece = (offsetBytes: number, text: string) => ({ file: 0, offsetBytes, bytes: Buffer.alloc(4096, text) });
+  // eslint-disable-next-line @typescript-eslint/require-await
+  const pieces = (async function* () {
+    yield piece(8192, 'a');
+    yield piece(3 * MIB, 'b');
+  })();
+  const source = { kind: 'received', path: '/dev/vg0/domU', sizeBytes: 5 * MIB, usedBytes: 8192, pieces } as const;
+  await store.make({ source, place: { path, storage: 'lvm' } }, NEVER);
+  const wanted = Buffer.alloc(8 * MIB);
+  for (const { offsetBytes, bytes } of [piece(8192, 'a'), piece(3 * MIB, 'b')]) wanted.set(bytes, offsetBytes);
+  t.ok(readFileSync(lvm.deviceOf('web-1')).equals(wanted), 'what was there before is zeroed, between the pieces too');
+  t.equal(await store.remove({ path, storage: 'lvm' }), true);
+  lvm.add({ name: 'other', type: 'linear', sizeBytes: 4 * MIB });
+  t.equal(await store.remove({ path: `/dev/${lvm.group}/other`, storage: 'copy' }), false, 'it was not made here');
+  const device = lvm.deviceOf('other');
+  t.strictSame(await store.find(device), { sizeBytes: 4 * MIB, usedBytes: 4 * MIB });
+  t.equal(await store.remove({ path: device, storage: 'copy' }), false);
+  t.equal(await store.remove({ path: '/dev/none', storage: 'copy' }), true, 'what is not there is gone');
+
+  const [base, middle, top] = ['base.img', 'middle', 'top'].map((file) => join(root, file)) as [string, string, string];
+  writeFileSync(base, Buffer.alloc(2 * MIB, 'x'));
+  execFileSync('qemu-img', ['create', '-q', '-f', 'qcow2', '-F', 'raw', '-b', base, middle]);
+  execFileSync('qemu-img', ['create', '-q', '-f', 'qcow2', '-F', 'qcow2', '-b', middle, top, '9M']);
+  const { sizeBytes, usedBytes, contentBytes = 0 } = (await store.find(top, 'qcow2')) ?? {};
+  t.equal(sizeBytes, 9 * MIB);
+  t.ok((usedBytes ?? 0) < MIB && contentBytes > 2 * MIB && contentBytes < 4 * MIB, 'what is below it is in it too');
+});
+
 t.test('the stores of a host', async (t) => {
   const root = t.testdir({});
   const lvm = new FakeLvm(EXEC, root);

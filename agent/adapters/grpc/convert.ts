@@ -27,6 +27,7 @@ import type {
   InterfaceSettings,
   Order,
   OrderAction,
+  ReceiveOrder,
   RenameOrder,
   SetOrder,
   VifSettings,
@@ -252,9 +253,10 @@ function parseSource(source: wire.MakeVm['source']): MakeSettings['source'] {
   }
 }
 
-function parseReceive({ transferId, name, uuid, shape, moved }: wire.ReceiveVm) {
-  const copy = moved ? undefined : { name: parseVmName(name), uuid, shape: shapeFromWire(shape) };
-  return { transferId, copy };
+function parseReceive({ transferId, name, uuid, shape, moved }: wire.ReceiveVm): ReceiveOrder {
+  const wanted = shapeFromWire(shape);
+  if (moved) return { transferId, copy: undefined, storage: wanted.storage };
+  return { transferId, copy: { name: parseVmName(name), uuid, shape: wanted } };
 }
 
 function parseTimeout(timeoutSeconds: number): number {

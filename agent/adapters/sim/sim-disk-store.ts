@@ -36,7 +36,12 @@ export class SimDiskStore implements DiskStore {
     return {
       disks: new Map(found.flatMap(({ path, size }) => (size === undefined ? [] : [[path, kind] as const]))),
       swaps: new Set(disks.flatMap(({ path }) => (path.endsWith('/swap.img') ? [path] : []))),
-      groups: [{ name: 'vg0', freeBytes: Number.MAX_SAFE_INTEGER, pools: [] }],
+      groups: [
+        {
+          ...{ name: 'vg0', freeBytes: Number.MAX_SAFE_INTEGER },
+          pools: [{ name: 'pool', freeBytes: Number.MAX_SAFE_INTEGER }],
+        },
+      ],
       overlayRefusal: undefined,
     };
   }

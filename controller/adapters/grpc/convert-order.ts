@@ -88,8 +88,8 @@ function actionToWire(action: OrderAction): WireOrder['action'] {
     case 'send':
       return { $case: 'send', value: { transferId: action.transferId, moved: action.isMoved } };
     case 'receive': {
-      const { transferId, copy } = action;
-      const shape = shapeToWire(copy?.shape ?? {});
+      const { transferId, copy, storage } = action;
+      const shape = shapeToWire(copy?.shape ?? { storage });
       const value = { transferId, name: copy?.name ?? '', uuid: copy?.uuid ?? '', shape, moved: copy === undefined };
       return { $case: 'receive', value };
     }

@@ -13,7 +13,7 @@ import { checkSetting } from '../../../shared/domain/vm-setting.js';
 import { parseHostName } from '../../../shared/domain/name.js';
 import { invalid } from '../../../shared/errors.js';
 import { imageSourceFromWire, installerFromWire } from '../../../shared/grpc/make-source.js';
-import { shapeFromWire } from '../../../shared/grpc/vm-shape.js';
+import { shapeFromWire, storageFrom } from '../../../shared/grpc/vm-shape.js';
 import type { ConsoleHub } from '../../services/console-hub.js';
 import type { ImageService } from '../../services/image-service.js';
 import type { SetRequest, VmChanger } from '../../services/vm-changer.js';
@@ -136,9 +136,11 @@ export function vmHandlers(options: VmHandlersOptions): Handlers<VmServiceServer
       const vms = await labeler.change(selectorFrom(selector, 'selector'), changes, caller);
       return { vms: vms.map((view) => vmToWire(view, writeLease)) };
     },
-    migrate: ({ to, cold, timeoutSeconds, destroyAfter, ...request }, { caller, signal }) => {
+    migrate: ({ to, cold, timeoutSeconds, destroyAfter, storage, ...request }, { caller, signal }) => {
+      const kept = storageFrom(storage);
+      if (kept !== undefined && !cold) throw invalid('storage is of those that go cold', { field: 'storage' });
       const wanted = {
-        ...verbRequestFrom(request),
+        ...{ ...verbRequestFrom(request), storage: kept },
         ...{ to: parseHostName(textFrom(to, 'to', 128)), isCold: cold, isDestroyedAfter: destroyAfter },
         timeoutSeconds: secondsFrom(timeoutSeconds || SHUTDOWN_SECONDS, 3_600),
       };

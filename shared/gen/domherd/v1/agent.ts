@@ -411,7 +411,7 @@ export interface ReceiveVm {
   shape:
     | VmShape
     | undefined;
-  /** It is no copy: the VM itself, which stays what it was. */
+  /** It is no copy: the VM itself, which stays what it was. Of its shape the storage counts alone. */
   moved: boolean;
 }
 

@@ -432,6 +432,8 @@ export interface MigrateVmsRequest {
   /** As of ShutdownVmsRequest. */
   timeoutSeconds: number;
   destroyAfter: boolean;
+  /** Of cold ones: how their disks are kept there; COPY, as unspecified, in files, LVM_THIN or QCOW2. */
+  storage: Storage;
 }
 
 export interface ShutdownVmsRequest {
@@ -3238,6 +3240,7 @@ function createBaseMigrateVmsRequest(): MigrateVmsRequest {
     cold: false,
     timeoutSeconds: 0,
     destroyAfter: false,
+    storage: 0,
   };
 }
 
@@ -3263,6 +3266,9 @@ export const MigrateVmsRequest: MessageFns<MigrateVmsRequest> = {
     }
     if (message.destroyAfter !== false) {
       writer.uint32(56).bool(message.destroyAfter);
+    }
+    if (message.storage !== 0) {
+      writer.uint32(248).int32(message.storage);
     }
     return writer;
   },
@@ -3336,6 +3342,14 @@ export const MigrateVmsRequest: MessageFns<MigrateVmsRequest> = {
             message.destroyAfter = reader.bool();
             continue;
           }
+          case 31: {
+            if (tag !== 248) {
+              break;
+            }
+
+            message.storage = reader.int32() as any;
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -3362,6 +3376,7 @@ export const MigrateVmsRequest: MessageFns<MigrateVmsRequest> = {
     message.cold = object.cold ?? false;
     message.timeoutSeconds = object.timeoutSeconds ?? 0;
     message.destroyAfter = object.destroyAfter ?? false;
+    message.storage = object.storage ?? 0;
     return message;
   },
 };
