@@ -3,6 +3,7 @@ import type { Ipv4 } from '../../shared/domain/ipv4.js';
 import { describeVms, type CfgFact } from '../domain/observed-vm.js';
 import type { Domain, ObservedVm } from '../domain/vm.js';
 import { listVifs } from '../domain/xl-cfg/vif.js';
+import type { XlCfg } from '../domain/xl-cfg/syntax.js';
 import { cfgName, parseXlCfg } from '../domain/xl-cfg/xl-cfg.js';
 import type { Autostart } from '../ports/autostart.js';
 import type { CfgFile, CfgFolder } from '../ports/cfg-folder.js';
@@ -22,6 +23,8 @@ export class Observer {
   readonly #guestDisk: GuestDisk;
   readonly #autostart: Pick<Autostart, 'list'> | undefined;
   #lastDomains: readonly Domain[] = [];
+  /** By path: every order has all files read, and hardly ever does one have another text than before. */
+  #parsed: ReadonlyMap<string, XlCfg> = new Map();
 
   /** @param autostart `undefined`: what the host starts when it boots is not told */
   constructor(toolstack: Toolstack, cfgFolder: CfgFolder, guestDisk: GuestDisk, autostart?: Pick<Autostart, 'list'>) {
@@ -45,7 +48,9 @@ export class Observer {
 
   async #observeVms(): Promise<readonly ObservedVm[]> {
     const [files, seen] = await Promise.all([this.#cfgFolder.list(), this.#listDomains()]);
-    const facts = await Promise.all(files.map((file) => this.#readFile(file)));
+    const parsed = new Map<string, XlCfg>();
+    const facts = await Promise.all(files.map((file) => this.#readFile(file, parsed)));
+    this.#parsed = parsed;
     if (seen.kind === 'known') return describeVms(facts, seen.domains);
     const { problem } = seen;
     // Those without a cfg are remembered: they may run on.
@@ -69,12 +74,14 @@ export class Observer {
     return (await this.observe()).find((vm) => vm.key === key);
   }
 
-  async #readFile(file: CfgFile): Promise<CfgFact> {
+  /** @param parsed gets what is to be known the next time */
+  async #readFile(file: CfgFile, parsed: Map<string, XlCfg>): Promise<CfgFact> {
     const { path } = file;
     if (file.kind === 'unreadable') return { kind: 'broken', path, problem: file.problem };
     try {
-      const cfg = parseXlCfg(file.text);
-      listVifs(cfg);
+      const last = this.#parsed.get(path);
+      const cfg = last?.text === file.text ? last : parse(file.text);
+      parsed.set(path, cfg);
       const guest = { name: cfgName(cfg) ?? '', cfgPath: path, cfg };
       // A guest that cannot be read is no problem of the cfg: its address is not known, that is all.
       const network = await this.#guestDisk.read(guest).catch(() => undefined);
@@ -86,6 +93,13 @@ export class Observer {
       return { kind: 'broken', path, problem: problemOf(path, error) };
     }
   }
+}
+
+/** @throws {AppError} also for vifs that cannot be read */
+function parse(text: string): XlCfg {
+  const cfg = parseXlCfg(text);
+  listVifs(cfg);
+  return cfg;
 }
 
 /** It is all that the user is told of a file that he may have written for xm. */
