@@ -110,8 +110,8 @@ export function keyFrom(text: string, field: string): string {
  * Text that a host found somewhere. It is cut and cleaned, not refused: one VM with an odd name must not cost its host
  * the session.
  */
-export function textFrom(text: string): string | undefined {
-  return text === '' ? undefined : text.slice(0, MAX_TEXT).replaceAll(/\p{C}/gu, '\u{fffd}');
+export function textFrom(text: string, hidden = /\p{C}/gu): string | undefined {
+  return text === '' ? undefined : text.slice(0, MAX_TEXT).replaceAll(hidden, '\u{fffd}');
 }
 
 const MAX_WARNINGS = 32;
@@ -124,7 +124,10 @@ const MAX_DETAILS = 32;
 
 export function detailsFrom(wire: Readonly<Record<string, string>>): Readonly<Record<string, string>> {
   const kept = Object.entries(wire).slice(0, MAX_DETAILS);
-  return Object.fromEntries(kept.map(([key, value]) => [textFrom(key) ?? '', textFrom(value) ?? '']));
+  // What a program printed has lines.
+  const clean = (key: string, value: string): string | undefined =>
+    key === 'output' ? textFrom(value.replaceAll('\r\n', '\n'), /(?![\t\n])\p{C}/gu) : textFrom(value);
+  return Object.fromEntries(kept.map(([key, value]) => [textFrom(key) ?? '', clean(key, value) ?? '']));
 }
 
 export function heartbeatFrom(wire: WireHeartbeat): Heartbeat {

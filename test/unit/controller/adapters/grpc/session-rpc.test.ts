@@ -1,6 +1,7 @@
 import { pino } from 'pino';
 import t from 'tap';
 import { sessionHandlers } from '../../../../../controller/adapters/grpc/session-rpc.js';
+import { detailsFrom } from '../../../../../controller/adapters/grpc/convert-observation.js';
 import { conflictHandlers } from '../../../../../controller/adapters/grpc/conflict-rpc.js';
 import { hostQueryHandlers } from '../../../../../controller/adapters/grpc/host-rpc.js';
 import { vmHandlers } from '../../../../../controller/adapters/grpc/vm-rpc.js';
@@ -374,4 +375,10 @@ await t.test('from the client to the host and back', async (t) => {
     { name: 'get', run: () => handlers.get({ name: '', look: false }, call) },
   ];
   for (const { name, run } of refused) await t.rejects(Promise.resolve().then(run), { code: 'invalid' }, name);
+});
+
+t.test('what a program printed on a host keeps its lines, and nothing that moves a terminal', (t) => {
+  const cleaned = detailsFrom({ output: 'one\r\n\ttwo \u001b[2J', hint: 'no\nlines' });
+  t.same(cleaned, { output: 'one\n\ttwo \u{fffd}[2J', hint: 'no\u{fffd}lines' });
+  t.end();
 });
