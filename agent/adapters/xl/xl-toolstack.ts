@@ -257,7 +257,11 @@ export class XlToolstack implements Toolstack {
       throw new AppError('already_exists', `A domain ${name} exists already`, { name });
     }
     const outcome = await this.#xl.create(name, cfgPath, signal).finally(() => this.#tell());
-    if (outcome === 'done') return;
+    if (outcome === 'done') {
+      // xentop may have seen it last while it was built.
+      this.#meter.setPaused(name, false);
+      return this.#tell();
+    }
     const details = await this.#endHalf(name);
     if (outcome === 'aborted') signal.throwIfAborted();
     throw new AppError('timeout', `${name} was not created in 300 s`, details);

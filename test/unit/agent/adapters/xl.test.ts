@@ -243,6 +243,18 @@ t.test('create', (t) => {
     await t.rejects(toolstack.create(path('domU'), NEVER), { code: 'unavailable' });
   });
 
+  t.test('is not called paused for what xentop saw while it was built', async (t) => {
+    const { xen, toolstack, path, state } = await openXen(t);
+    t.teardown(toolstack.watch(() => undefined));
+    xen.buildMs = 400;
+    const created = toolstack.create(path('domU'), NEVER);
+    await until(toolstack, async () => (await state('domU')) === 'starting' && (await toolstack.sample()).length === 1);
+    xen.isMeterBroken = true;
+    xen.killMeters();
+    await created;
+    t.equal(await state('domU'), 'running');
+  });
+
   t.test('that is cut short leaves nothing behind', async (t) => {
     const { xen, toolstack, path, state } = await openXen(t);
     xen.hangs.add('create');
