@@ -4,7 +4,8 @@ import type { DiskFormat } from '../domain/new-disk.js';
 /** What is in the disks of domUs, byte for byte. */
 export interface DiskContent {
   /**
-   * All of it that is not zeros, in order, as its guest sees it: of an overlay with what is below it.
+   * All of it that is not zeros, in order, as its guest sees it: of an overlay with what is below it. Zeros come only now and
+   * then, where they are long.
    *
    * @param disk a file or block device
    * @param file what the pieces are to be called: the disk's number among those that are sent

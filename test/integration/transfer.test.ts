@@ -4,6 +4,7 @@ import { open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
+import { writePieces } from '../../agent/adapters/disk/write-pieces.js';
 import type { IncomingTransfer } from '../../agent/ports/transfer-link.js';
 import { MAX_PIECE_BYTES, type FilePiece, type TransferHead } from '../../shared/domain/transfer.js';
 import { AppError } from '../../shared/errors.js';
@@ -70,6 +71,33 @@ t.test('a transfer', async (t) => {
     await sent;
     t.equal(sha256Of(to), sha256Of(from));
     t.ok(bytes < 2 * MIB, `${String(bytes)} bytes went`);
+  });
+
+  t.test('zeros, however long they are, do not stand still', async (t) => {
+    const folder = t.testdir();
+    const [from, to] = [join(folder, 'from.img'), join(folder, 'to.img')];
+    writeFileSync(from, randomBytes(1000));
+    truncateSync(from, 5 * MIB + 17);
+    const { id } = openings();
+    const sent = sender.send(id, headOf(5 * MIB + 17), piecesOf(from, 0, NEVER, MIB), NEVER);
+    const incoming = await receiver.receive(id, NEVER);
+    const offsets: number[] = [];
+    async function* counted(): AsyncGenerator<FilePiece> {
+      for await (const piece of incoming.pieces) {
+        offsets.push(piece.offsetBytes);
+        yield piece;
+      }
+    }
+    writeFileSync(to, '');
+    truncateSync(to, 5 * MIB + 17);
+    await writePieces(to, counted(), NEVER);
+    await sent;
+    t.strictSame(offsets, [0, 1.25 * MIB, 2.5 * MIB, 3.75 * MIB, 5 * MIB]);
+    t.equal(sha256Of(to), sha256Of(from));
+    truncateSync(from, 1024.25 * MIB + 1);
+    let last: FilePiece | undefined;
+    for await (const piece of piecesOf(from, 0, NEVER)) last = piece;
+    t.match(last, { offsetBytes: 1024.25 * MIB, bytes: { length: 1 } }, 'a GiB of them is too long');
   });
 
   t.test('a file of the controller goes the same way', async (t) => {
