@@ -58,7 +58,8 @@ export class FileDiskStore {
     const header = await readHeader(path);
     const { sizeBytes, backingFile } = header;
     if (backingFile === undefined) return { sizeBytes, usedBytes };
-    const below = await contentBelow(path, header);
+    // As it is read: by its own name, whatever links lead there.
+    const below = await contentBelow(await guard(path, () => realpath(path)), header);
     return { sizeBytes, usedBytes, origin: pathOf(backingFile, path), contentBytes: usedBytes + below };
   }
 
@@ -127,8 +128,7 @@ export class FileDiskStore {
       case 'received':
         if (storage === 'qcow2') return this.#receiveQcow2(source, path, signal);
         await guard(path, () => truncate(path, source.sizeBytes));
-        await guard(path, () => writePieces(path, source.pieces, signal));
-        return;
+        return guard(path, () => writePieces(path, source.pieces, signal));
       case 'blank':
         return guard(path, () => truncate(path, source.bytes));
       case 'swap':
@@ -143,7 +143,7 @@ export class FileDiskStore {
     const create = ['qemu-img', 'create', '-q', '-f', 'qcow2', path, `${source.sizeBytes}`] as const;
     await this.#run(create, HEAD_MS, signal, path);
     const image = { path: await guard(path, () => realpath(path)), format: 'qcow2' } as const;
-    const write = (raw: string): Promise<number> => guard(path, () => writePieces(raw, source.pieces, signal));
+    const write = (raw: string): Promise<void> => guard(path, () => writePieces(raw, source.pieces, signal));
     await this.#views.withRaw(image, 'write', signal, write, { limitMs: COPY_MS });
   }
 

@@ -140,11 +140,9 @@ export class LvmDiskStore {
         if (!isZero) await this.#zero(path, sectors, signal);
         return;
       }
-      case 'received': {
-        const end = await this.#receive(path, source, !isZero, signal);
-        if (!isZero) await this.#zero(path, end, signal);
-        return;
-      }
+      case 'received':
+        if (!isZero) await this.#zero(path, 0, signal);
+        return this.#receive(path, source, signal);
       case 'blank':
       case 'swap':
         if (!isZero) await this.#zero(path, 0, signal);
@@ -152,15 +150,13 @@ export class LvmDiskStore {
     }
   }
 
-  /** @returns the end of what was written */
   async #receive(
     path: string,
     { pieces }: Extract<DiskSource, { kind: 'received' }>,
-    hasGapsFilled: boolean,
     signal: AbortSignal,
-  ): Promise<number> {
+  ): Promise<void> {
     try {
-      return await writePieces(path, pieces, signal, { hasGapsFilled });
+      await writePieces(path, pieces, signal);
     } catch (error) {
       throw error instanceof AppError ? error : fileError(`The disk ${path} cannot be written`, error);
     }
