@@ -1,8 +1,8 @@
-import { AppError, invalid } from '../../shared/errors.js';
+import { invalid } from '../../shared/errors.js';
 import type { Storage } from '../../shared/domain/vm-shape.js';
 import type { DiskFormat, NewDisk } from './new-disk.js';
 import { SEED_VDEV } from './seed/seed-files.js';
-import type { StorageFacts } from './storage-choice.js';
+import { lvmName, roomiestPool, type StorageFacts } from './storage-choice.js';
 import type { VmPlan } from './vm-plan.js';
 import { listDisks, setDisk, type Disk } from './xl-cfg/disk.js';
 
@@ -31,7 +31,7 @@ export function chooseOwnStore(
       if (overlayRefusal === undefined) return { kind: 'qcow2' };
       throw invalid(`The disks cannot be qcow2 images: ${overlayRefusal.why}`, { hint: overlayRefusal.hint });
     case 'lvm-thin':
-      return roomiestPool(groups);
+      return { kind: 'pool', ...roomiestPool(groups, 'The disks') };
     case 'lvm-snapshot':
       throw invalid(`There is nothing to snapshot: ${what}`, { hint: '--storage lvm-thin, or leave it out' });
     case 'reflink':
@@ -45,7 +45,7 @@ export function keepIn(store: OwnStore, plan: VmPlan): VmPlan {
   return plan.disks.reduce((edited, disk): VmPlan => {
     const found = listDisks(edited.cfg).find(({ target }) => target === disk.place.path);
     if (found === undefined || found.vdev === SEED_VDEV) return edited;
-    const kept = store.kind === 'qcow2' ? asQcow2(disk) : asThin(disk, found, plan.name, store);
+    const kept = store.kind === 'qcow2' ? asQcow2(disk, pathsIn(edited)) : asThin(disk, found, plan.name, store);
     const format: DiskFormat = kept.place.storage === 'qcow2' ? 'qcow2' : 'raw';
     return {
       ...edited,
@@ -55,10 +55,16 @@ export function keepIn(store: OwnStore, plan: VmPlan): VmPlan {
   }, plan);
 }
 
+function pathsIn({ cfg, disks }: VmPlan): ReadonlySet<string> {
+  return new Set([...listDisks(cfg).map(({ target }) => target), ...disks.map(({ place }) => place.path)]);
+}
+
 /** Empty ones are as small as files. */
-function asQcow2(disk: NewDisk): NewDisk {
+function asQcow2(disk: NewDisk, taken: ReadonlySet<string>): NewDisk {
   if (disk.source.kind !== 'image' && disk.source.kind !== 'received') return disk;
-  const path = `${withoutSuffix(disk.place.path)}.qcow2`;
+  const short = `${withoutSuffix(disk.place.path)}.qcow2`;
+  // `web.root` and `web.swap` may be in one folder.
+  const path = taken.has(short) ? `${disk.place.path}.qcow2` : short;
   return { ...disk, place: { path, storage: 'qcow2' }, reason: 'as asked' };
 }
 
@@ -68,19 +74,12 @@ function asThin(
   vm: string,
   { group, pool }: Extract<OwnStore, { kind: 'pool' }>,
 ): NewDisk {
-  // As lvm(8) takes names, which is less than Xen takes.
-  const name = `${vm}-${vdev}`.replace(/[^A-Za-z0-9_.+-]/g, '_');
-  const place = { path: `/dev/${group}/${name}`, storage: 'lvm-thin', pool: `${group}/${pool}` } as const;
+  const place = {
+    path: `/dev/${group}/${lvmName(`${vm}-${vdev}`)}`,
+    storage: 'lvm-thin',
+    pool: `${group}/${pool}`,
+  } as const;
   return { ...disk, place, reason: `as asked, in the thin pool ${pool}` };
-}
-
-function roomiestPool(groups: StorageFacts['groups']): OwnStore {
-  const pools = groups.flatMap((group) => group.pools.map((pool) => ({ group: group.name, ...pool })));
-  const [found] = pools.sort((a, b) => b.freeBytes - a.freeBytes);
-  if (found !== undefined) return { kind: 'pool', group: found.group, pool: found.name };
-  throw new AppError('exhausted', 'The disks cannot be kept in LVM: the host has no thin pool', {
-    hint: 'make one on the host (lvcreate --type thin-pool), or leave --storage out',
-  });
 }
 
 /** `/srv/a/disk.img` is `/srv/a/disk`. */

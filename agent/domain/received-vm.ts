@@ -101,6 +101,7 @@ export function planMoved(received: ReceivedVm, { folder, store }: ReceiverFacts
       place: { path: to, storage: 'copy' },
     })),
     isRenewed: false,
+    isMoved: true,
   });
 }
 

@@ -161,19 +161,28 @@ function intoGroup(copy: DiskToCopy, wanted: string, { groups }: StorageFacts): 
   const name = volumeName(file, fromVm, toVm);
   if (wanted === 'lvm-snapshot') {
     const [group] = groups.toSorted((a, b) => b.freeBytes - a.freeBytes);
-    if (group === undefined) throw noGroup(copy, 'no volume group', 'vgcreate');
+    if (group === undefined) throw noGroup(`The disk ${disk.vdev}`, 'no volume group', 'vgcreate', disk.target);
     const reason = `${disk.target} is a file: it gets a logical volume of its own`;
     return { place: { path: `/dev/${group.name}/${name}`, storage: 'lvm' }, format: 'raw', reason };
   }
-  const pools = groups.flatMap((group) => group.pools.map((pool) => ({ group: group.name, ...pool })));
-  const [pool] = pools.sort((a, b) => b.freeBytes - a.freeBytes);
-  if (pool === undefined) throw noGroup(copy, 'no thin pool', 'lvcreate --type thin-pool');
-  const place = {
-    path: `/dev/${pool.group}/${name}`,
-    storage: 'lvm-thin',
-    pool: `${pool.group}/${pool.name}`,
-  } as const;
+  const { group, pool } = roomiestPool(groups, `The disk ${disk.vdev}`, disk.target);
+  const place = { path: `/dev/${group}/${name}`, storage: 'lvm-thin', pool: `${group}/${pool}` } as const;
   return { place, format: 'raw', reason: `${disk.target} is a file: it gets a thin volume of its own` };
+}
+
+/**
+ * @param what is to be kept in it, for the message
+ * @throws {AppError} `exhausted` if there is none
+ */
+export function roomiestPool(
+  groups: readonly GroupRoom[],
+  what: string,
+  disk?: string,
+): { readonly group: string; readonly pool: string } {
+  const pools = groups.flatMap((group) => group.pools.map((pool) => ({ group: group.name, ...pool })));
+  const [found] = pools.sort((a, b) => b.freeBytes - a.freeBytes);
+  if (found === undefined) throw noGroup(what, 'no thin pool', 'lvcreate --type thin-pool', disk);
+  return { group: found.group, pool: found.name };
 }
 
 /**
@@ -205,19 +214,22 @@ function besideFile(target: string, from: string, to: string): string {
   return [...parts, renamed(file, from, to)].join('/');
 }
 
-/** As lvm(8) takes names: letters, digits and `_ . + -`, which is less than Xen takes. */
 function volumeName(name: string, from: string, to: string): string {
-  return renamed(name, from, to).replace(/[^A-Za-z0-9_.+-]/g, '_');
+  return lvmName(renamed(name, from, to));
+}
+
+/** As lvm(8) takes names: letters, digits and `_ . + -`, which is less than Xen takes. */
+export function lvmName(name: string): string {
+  return name.replace(/[^A-Za-z0-9_.+-]/g, '_');
 }
 
 function renamed(name: string, from: string, to: string): string {
   return name.includes(from) ? name.replace(from, () => to) : `${to}-${name}`;
 }
 
-function noGroup(copy: DiskToCopy, what: string, how: string): AppError {
-  const message = `The disk ${copy.disk.vdev} cannot be kept in LVM: the host has ${what}`;
-  return new AppError('exhausted', message, {
-    disk: copy.disk.target,
+function noGroup(what: string, lacks: string, how: string, disk: string | undefined): AppError {
+  return new AppError('exhausted', `${what} cannot be kept in LVM: the host has ${lacks}`, {
+    ...(disk !== undefined && { disk }),
     hint: `make one on the host (${how}), or leave --storage out`,
   });
 }

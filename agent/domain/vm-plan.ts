@@ -12,6 +12,8 @@ export interface VmPlan {
   readonly disks: readonly NewDisk[];
   /** Its guest is the copy of another: it gets ssh host keys and a machine id of its own. */
   readonly isRenewed: boolean;
+  /** It is the VM itself, from another host: nobody can give it another name. */
+  readonly isMoved?: boolean;
   /** Of those who may log in as its root. */
   readonly authorizedKeys?: readonly string[] | undefined;
 }

@@ -4,7 +4,7 @@ import { neededBytes, type DiskSize, type KeptAs, type NewDisk, type StoredDisk 
 import { disksToSend } from '../domain/received-vm.js';
 import type { ObservedVm } from '../domain/vm.js';
 import { grownDisk, renewSettingsOf, type VmPlan } from '../domain/vm-plan.js';
-import { listDisks } from '../domain/xl-cfg/disk.js';
+import { listDisks, type Disk } from '../domain/xl-cfg/disk.js';
 import { formatXlCfg, parseXlCfg } from '../domain/xl-cfg/xl-cfg.js';
 import type { Autostart } from '../ports/autostart.js';
 import type { CfgFolder } from '../ports/cfg-folder.js';
@@ -45,7 +45,10 @@ export class VmMaker {
   async recover(): Promise<void> {
     const { copies, log } = this.#parts;
     try {
-      for (const record of await copies.list()) if (!record.isWhole) await this.#undo(record);
+      for (const record of await copies.list()) {
+        const left = record.isWhole ? [] : await this.#undo(record);
+        if (left.length > 0) log.warn({ cfgPath: record.cfgPath, left }, 'disks stay that were not made here');
+      }
     } catch (error) {
       log.error({ err: error }, 'what was left half made could not be taken away');
     }
@@ -69,7 +72,7 @@ export class VmMaker {
     const former = await copies.find(cfgPath);
     if (former?.isWhole && (await this.#hasCfg(cfgPath))) return [];
     if (former) await this.#undo(former);
-    if (await this.#hasCfg(cfgPath)) throw taken(cfgPath);
+    if (await this.#hasCfg(cfgPath)) throw taken('file', cfgPath, 'take another name');
     const plan = await planOf();
     await this.#refuseTaken(plan);
     await this.#refuseFull(plan);
@@ -138,17 +141,38 @@ export class VmMaker {
   /**
    * Of a VM that is to go to another host.
    *
-   * @throws {AppError} `wrong_state` if VMs that were made here do not live without its disks
+   * @throws {AppError} `wrong_state` if it is not stopped, or other VMs do not live without the disks that go with it
    */
-  async refuseShared({ name, cfgPath }: ObservedVm): Promise<void> {
-    if (cfgPath === undefined) return;
-    const disks = listDisks(parseXlCfg(await this.#parts.cfgFolder.read(cfgPath)));
-    await this.#refuseNeeded(
-      name,
-      disks.map(({ target }) => target),
-      ['qcow2', 'lvm-snapshot'],
-      'taken to another host',
-    );
+  async refuseShared(vm: ObservedVm): Promise<void> {
+    if (vm.cfgPath === undefined) return;
+    const cfg = parseXlCfg(await this.#parts.cfgFolder.read(vm.cfgPath));
+    const paths = disksToSend(vm, cfg).map(({ path }) => path);
+    await this.#refuseNeeded(vm.name, paths, ['qcow2', 'lvm-snapshot'], 'taken to another host');
+    await this.#refuseNamed(vm.name, vm.cfgPath, new Set(paths));
+  }
+
+  /** VMs that somebody made by hand are in no record. */
+  async #refuseNamed(name: string, cfgPath: string, paths: ReadonlySet<string>): Promise<void> {
+    for (const file of await this.#parts.cfgFolder.list()) {
+      if (file.path === cfgPath || file.kind !== 'text') continue;
+      for (const disk of disksIn(file.text)) {
+        if (!paths.has(disk.target) && !paths.has((await this.#backingOf(disk)) ?? '')) continue;
+        throw wrongState(`${name} cannot be taken to another host: ${file.path} needs its disks`, {
+          hint: `if nobody needs it, take ${disk.target} out of ${file.path}, or that file away, on the host`,
+        });
+      }
+    }
+  }
+
+  /** @returns `undefined`: it has none, or is not there, or no image. @throws {AppError} `unavailable` */
+  async #backingOf({ target, format }: Disk): Promise<string | undefined> {
+    if (format !== 'qcow2' || !target.startsWith('/')) return undefined;
+    try {
+      return (await this.#parts.disks.find(target, 'qcow2'))?.origin;
+    } catch (error) {
+      if (error instanceof AppError && error.code === 'invalid') return undefined;
+      throw error;
+    }
   }
 
   /** As {@link leave}, of a VM whose disks the other host sees as well: only what it has of files here goes. */
@@ -271,9 +295,10 @@ export class VmMaker {
     return (await this.#parts.cfgFolder.list()).some(({ path }) => path === cfgPath);
   }
 
-  async #refuseTaken({ disks }: VmPlan): Promise<void> {
+  async #refuseTaken({ disks, isMoved = false }: VmPlan): Promise<void> {
+    const hint = isMoved ? 'move it out of the way, or take another host' : 'take another name';
     for (const { place } of disks) {
-      if ((await this.#parts.disks.find(place.path)) !== undefined) throw taken(place.path);
+      if ((await this.#parts.disks.find(place.path)) !== undefined) throw taken('disk', place.path, hint);
     }
   }
 
@@ -328,8 +353,8 @@ function nameOf(cfgPath: string): string {
   return cfgPath.slice(cfgPath.lastIndexOf('/') + 1).replace(/\.cfg$/, '');
 }
 
-function taken(path: string): AppError {
-  return new AppError('already_exists', `There is a file ${path} already`, { path, hint: 'take another name' });
+function taken(what: string, path: string, hint: string): AppError {
+  return new AppError('already_exists', `There is a ${what} ${path} already`, { path, hint });
 }
 
 function full(path: string, needed: number, free: number): AppError {
@@ -338,6 +363,15 @@ function full(path: string, needed: number, free: number): AppError {
     free: String(free),
     hint: 'remove what is not needed there, or take another host',
   });
+}
+
+/** None of a cfg that cannot be understood, which others tell of. */
+function disksIn(cfgText: string): readonly Disk[] {
+  try {
+    return listDisks(parseXlCfg(cfgText));
+  } catch {
+    return [];
+  }
 }
 
 function mib(bytes: number): string {

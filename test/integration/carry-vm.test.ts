@@ -2,6 +2,7 @@ import { execFileSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { pino } from 'pino';
 import t, { type Test } from 'tap';
 import type { CopySettings } from '../../agent/domain/copy-plan.js';
 import type { NewDisk } from '../../agent/domain/new-disk.js';
@@ -347,10 +348,28 @@ t.test('a VM on volumes that moves gets files there; here goes what domherd made
   await t.rejects(from.maker().leave(await source()), shared);
   t.ok(here.volumes.has('domU-disk') && existsSync(overlay), 'nothing is gone yet');
   await from.makerParts.copies.remove(cfgPath);
+  const top = `${overlay}.top`;
+  execFileSync('qemu-img', ['create', '-q', '-f', 'qcow2', '-F', 'qcow2', '-b', overlay, top]);
+  for (const disk of [`qcow2:${top},xvda,w`, `phy:/dev/${here.group}/other,xvda,r`]) {
+    writeFileSync(cfgPath, `name='snap'\ndisk=['${disk}']\n`);
+    const byHand = { code: 'wrong_state', message: /domU cannot be taken to another host: \S+snap\.cfg needs/ };
+    await t.rejects(from.maker().leave(await source()), byHand, disk);
+  }
+  const iso = join(from.root, 'tools.iso');
+  writeFileSync(cfgPath, `name='snap'\ndisk=['file:${iso},hdc:cdrom,r', 'qcow2:/no/such.qcow2,xvda,w']\n`);
+  const withIso = readFileSync(from.cfgOf('domU'), 'latin1').replace("xvdb,w'", `xvdb,w', 'file:${iso},hdc:cdrom,r'`);
+  writeFileSync(from.cfgOf('domU'), withIso);
+  const onIso = { path: '/x.qcow2', storage: 'qcow2', origin: iso } as const;
+  await from.makerParts.copies.put({ cfgPath, cfgText: '', disks: [onIso], isWhole: true });
   t.match(await from.maker().leave(await source()), [new RegExp(`^/dev/${here.group}/other stays: `)]);
   t.strictSame([...here.volumes.keys()], ['pool', 'other']);
   t.strictSame([existsSync(overlay), existsSync(base), existsSync(from.cfgOf('domU'))], [false, true, false]);
   t.strictSame([...there.volumes.keys()], ['pool']);
+  const lines: string[] = [];
+  const disks = [{ path: `/dev/${here.group}/other`, storage: 'copy' }] as const;
+  await from.makerParts.copies.put({ cfgPath: from.cfgOf('half'), cfgText: '', disks, isWhole: false });
+  await from.maker({ log: pino({}, { write: (line) => lines.push(line) }) }).recover();
+  t.match(lines, [/half\.cfg.*other.*disks stay/], 'what a restart goes on with is told of too');
 });
 
 t.test('a VM that moves is kept as is asked for there', async (t) => {
@@ -366,6 +385,10 @@ t.test('a VM that moves is kept as is asked for there', async (t) => {
   t.match(readFileSync(path, 'latin1'), `/dev/${there.group}/domU-xvdb`);
   const moved = await to.observer.find(path);
   if (moved) await to.maker().remove(moved);
+  there.add({ name: 'domU-xvdb', type: 'linear', sizeBytes: 4 * MIB });
+  const taken = { code: 'already_exists', message: /a disk \S+domU-xvdb/, details: { hint: /another host/ } };
+  await t.rejects(move('lvm-thin'), taken);
+  there.volumes.delete('domU-xvdb');
   await move('qcow2');
   t.ok(seenIn(join(to.root, 'domains', 'domU', 'xvda2.qcow2')).equals(bytes.disk));
   t.ok(existsSync(from.cfgOf('domU')), 'it is taken away by another order');

@@ -119,7 +119,7 @@ export function xenToolsFull(log: string, sizeBytes: number): AppError | undefin
   if (line === undefined) return undefined;
   return invalid(`The system does not fit into a disk of ${Math.ceil(sizeBytes / MIB)} MiB`, {
     output: line.trim().slice(0, 1000),
-    hint: 'give it more: --disk MIB',
+    hint: 'give it more: --disk MIB; or free room on the host, whose own disk may be what is full',
   });
 }
 

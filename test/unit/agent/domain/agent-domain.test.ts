@@ -12,11 +12,14 @@ import { backoffMs } from '../../../../agent/domain/backoff.js';
 import { lastLines } from '../../../../agent/domain/console-log.js';
 import { planConfigure } from '../../../../agent/domain/configure-plan.js';
 import { xenToolsCommand, xenToolsConfig, xenToolsFull } from '../../../../agent/domain/install/xen-tools.js';
+import type { NewDisk } from '../../../../agent/domain/new-disk.js';
 import { isExpired, renewalDueMs } from '../../../../agent/domain/identity.js';
 import { describeVms, nameOfPath, type CfgFact } from '../../../../agent/domain/observed-vm.js';
+import { keepIn } from '../../../../agent/domain/own-store.js';
 import { parseSimOptions } from '../../../../agent/domain/sim-option.js';
 import { diffState } from '../../../../agent/domain/state-diff.js';
 import type { Domain, ObservedVm } from '../../../../agent/domain/vm.js';
+import { listDisks } from '../../../../agent/domain/xl-cfg/disk.js';
 import { parseXlCfg } from '../../../../agent/domain/xl-cfg/xl-cfg.js';
 import { parseIpv4 } from '../../../../shared/domain/ipv4.js';
 import { formatMac, parseMac } from '../../../../shared/domain/mac.js';
@@ -222,8 +225,30 @@ t.test('what xen-create-image is told of a lease', (t) => {
   t.equal(xenToolsFull('Running hooks\nDone\n', 2 ** 25), undefined);
   t.match(xenToolsFull("cp: error writing '/x/a': No space left on device\nDone\n", 2 ** 25), {
     ...{ code: 'invalid', message: 'The system does not fit into a disk of 32 MiB' },
-    details: { hint: 'give it more: --disk MIB', output: /^cp: error writing/ },
+    details: { hint: /^give it more: --disk MIB; or free room on the host/, output: /^cp: error writing/ },
   });
+  t.end();
+});
+
+t.test('qcow2 images of one folder have names of their own', (t) => {
+  const paths = ['/srv/web.root', '/srv/web.swap', '/srv/web.data'];
+  const cfg = parseXlCfg(
+    `name='web'\ndisk=[${paths.map((path, n) => `'file:${path},xvda${String(n + 1)},w'`).join(', ')}]\n`,
+  );
+  const disks = paths.map((path): NewDisk => ({
+    source: { kind: 'image', path, format: 'raw' },
+    place: { path, storage: 'copy' },
+  }));
+  const kept = keepIn({ kind: 'qcow2' }, { name: 'web', cfg, disks, isRenewed: false });
+  const wanted = ['/srv/web.qcow2', '/srv/web.swap.qcow2', '/srv/web.data.qcow2'];
+  t.strictSame(
+    kept.disks.map(({ place }) => place.path),
+    wanted,
+  );
+  t.match(
+    listDisks(kept.cfg),
+    wanted.map((target) => ({ target, format: 'qcow2' })),
+  );
   t.end();
 });
 
