@@ -40,11 +40,17 @@ export function diskLimit(stores: readonly HostStore[], vmKey: string, shape: Vm
  * How many VMs that are copies of no other the stores of a host have room for.
  *
  * @param leastBytes what the root of each takes at least
+ * @param mount point of the file system that their files go to; `undefined`: where the host has its disks
  * @returns `undefined` if nothing is known of where they would be
  */
-export function madeDiskLimit(stores: readonly HostStore[], shape: VmShape, leastBytes: number): HostLimit | undefined {
+export function madeDiskLimit(
+  stores: readonly HostStore[],
+  shape: VmShape,
+  leastBytes: number,
+  mount?: string,
+): HostLimit | undefined {
   const isThin = shape.storage === 'lvm-thin';
-  const store = isThin ? roomiest(stores, 'thin-pool') : storeOfFiles(stores);
+  const store = isThin ? roomiest(stores, 'thin-pool') : storeOfFiles(stores, mount);
   if (store === undefined) return undefined;
   // Empty disks take next to nothing of a pool.
   if (isThin) return limitOf(store, SHARED_BYTES + leastBytes);
@@ -53,8 +59,9 @@ export function madeDiskLimit(stores: readonly HostStore[], shape: VmShape, leas
 }
 
 /** The one with most disks of VMs; without any, the one of the default folder. */
-function storeOfFiles(stores: readonly HostStore[]): HostStore | undefined {
+function storeOfFiles(stores: readonly HostStore[], mount: string | undefined): HostStore | undefined {
   const files = stores.filter(({ kind }) => kind === 'file-system');
+  if (mount !== undefined) return files.find(({ name }) => name === mount);
   const [most] = files.toSorted((a, b) => b.disks.length - a.disks.length);
   if (most && most.disks.length > 0) return most;
   return files

@@ -3,6 +3,7 @@ import { AppError } from '../../shared/errors.js';
 import type { HostId, Vm } from '../domain/vm.js';
 import type { OrderAction } from '../ports/agent-link.js';
 import type { Fleet } from './fleet.js';
+import { KeyedQueue } from './keyed-queue.js';
 import type { OrderAnswer } from './order-book.js';
 import type { TransferHub } from './transfer-hub.js';
 import { orderError, type VmOperator } from './vm-operator.js';
@@ -24,6 +25,7 @@ export interface VmCarrierOptions {
   readonly transfers: TransferHub;
 }
 
+type Place = Pick<Vm, 'hostId' | 'key' | 'name'>;
 type Wanted = Pick<Extract<OrderAction, { readonly kind: 'receive' }>, 'copy' | 'storage'>;
 
 /** A large image over a slow network. */
@@ -32,6 +34,8 @@ const CARRY_MS = 3_600_000;
 /** Has one host send a stopped VM, and another make a VM of what comes. */
 export class VmCarrier {
   private readonly options: VmCarrierOptions;
+  /** By what is sent: its host does one order on a VM at a time, and a transfer whose ends do not come is given up. */
+  private readonly turns = new KeyedQueue<string>();
 
   constructor(options: VmCarrierOptions) {
     this.options = options;
@@ -43,9 +47,15 @@ export class VmCarrier {
    * @returns the receiver's answer, or, where that one failed because of the sender, the sender's: what is there in the end is
    *   for the receiver to say
    */
-  async carry(
-    source: Pick<Vm, 'hostId' | 'key' | 'name'>,
-    vm: Pick<Vm, 'hostId' | 'key' | 'name'>,
+  carry(source: Place, vm: Place, wanted: Wanted, signal: AbortSignal, tell: Tell): Promise<OrderAnswer> {
+    return this.turns.run(`${String(source.hostId)} ${source.key}`, async () =>
+      signal.aborted ? cancelled() : this.transfer(source, vm, wanted, signal, tell),
+    );
+  }
+
+  private async transfer(
+    source: Place,
+    vm: Place,
     wanted: Wanted,
     signal: AbortSignal,
     tell: Tell,
@@ -73,4 +83,8 @@ export class VmCarrier {
     await sending;
     return received.kind === 'failed' && first?.kind === 'failed' ? first : received;
   }
+}
+
+function cancelled(): OrderAnswer {
+  return { kind: 'unsent', code: 'unavailable', message: 'the request was cancelled before its turn' };
 }

@@ -35,6 +35,8 @@ export interface Origin {
   readonly copiedKey?: string | undefined;
   /** What the disks of each take at least, where nothing of that host is copied. */
   readonly leastBytes?: number | undefined;
+  /** Mount point of the file system that those go to, where that is not for the host to choose. */
+  readonly mount?: string | undefined;
   /** Where the cfg of a VM of that name is to be: its key. */
   keyOf(name: string): string;
   order(name: string, uuid: string): MakeOrder | CarryOrder;
@@ -105,11 +107,11 @@ function copyFrom(fleet: Fleet, vms: readonly Vm[], hostId: HostId, shape: VmSha
   const { key: sourceKey, hostId: sourceHostId } = source;
   const origin = copyOrigin(fleet, source, shape);
   // It need not be where the source's host has them.
-  const folder = fleet.hosts().find(({ host }) => host.id === hostId)?.host.facts?.cfgFolder;
-  const leastBytes = sentBytes(fleet.storesOf(sourceHostId) ?? [], sourceKey);
+  const folder = fleet.host(fleet.hostName(hostId)).host.facts?.cfgFolder;
+  const sent = sentDisks(fleet.storesOf(sourceHostId) ?? [], sourceKey);
   return {
     origin: {
-      ...{ ...origin, hostId, copiedKey: undefined, leastBytes },
+      ...{ ...origin, hostId, copiedKey: undefined, ...sent },
       keyOf: (name) => (folder === undefined ? origin.keyOf(name) : `${folder}/${name}.cfg`),
       detail: `${origin.label}, sent here: cfg and disks, new ssh host keys and machine id`,
       order: (name, uuid) => ({ kind: 'carry', sourceHostId, sourceKey, name, uuid, shape: {} }),
@@ -117,10 +119,18 @@ function copyFrom(fleet: Fleet, vms: readonly Vm[], hostId: HostId, shape: VmSha
   };
 }
 
-/** What the disks of a VM hold at least, as far as its host has told. */
-function sentBytes(stores: readonly HostStore[], vmKey: string): number | undefined {
-  const disks = stores.flatMap(({ disks }) => disks.filter((disk) => disk.vmKey === vmKey));
-  return disks.length === 0 ? undefined : disks.reduce((sum, { usedBytes }) => sum + usedBytes, 0);
+/** What the disks of a VM hold at least, and where the largest goes, as far as its host has told: a file to its own path. */
+function sentDisks(stores: readonly HostStore[], vmKey: string): Pick<Origin, 'leastBytes' | 'mount'> {
+  const disks = stores.flatMap((store) =>
+    store.disks.filter((disk) => disk.vmKey === vmKey).map((disk) => ({ ...disk, store })),
+  );
+  const [largest] = disks.toSorted((a, b) => b.sizeBytes - a.sizeBytes);
+  if (largest === undefined) return {};
+  const { kind, name } = largest.store;
+  return {
+    leastBytes: disks.reduce((sum, { usedBytes }) => sum + usedBytes, 0),
+    mount: kind === 'file-system' ? name : undefined,
+  };
 }
 
 function refuseCarry(fleet: Fleet, source: Vm, hostId: HostId): AppError | undefined {

@@ -160,11 +160,11 @@ export class VmPlacer {
 
 function limitOfDisks(
   known: readonly HostStore[],
-  { copiedKey, leastBytes }: Origin,
+  { copiedKey, leastBytes, mount }: Origin,
   shape: VmShape,
 ): HostLimit | undefined {
   if (copiedKey !== undefined) return diskLimit(known, copiedKey, shape);
-  return leastBytes === undefined ? undefined : madeDiskLimit(known, shape, leastBytes);
+  return leastBytes === undefined ? undefined : madeDiskLimit(known, shape, leastBytes, mount);
 }
 
 interface Sum {

@@ -12,9 +12,11 @@ import type { VmShape } from '../../shared/domain/vm-shape.js';
 import { AppError } from '../../shared/errors.js';
 import { createExec } from '../../shared/exec.js';
 import type { CreateRequest } from '../../controller/services/vm-creator.js';
-import { obey } from '../fakes/fake-agent.js';
+import type { HostStore } from '../../shared/domain/host-store.js';
+import { imageVm, obey } from '../fakes/fake-agent.js';
 import { ADMIN, collect, FleetWorld } from '../fakes/fleet-world.js';
 import { FakeLvm } from '../fakes/fake-lvm.js';
+import { settle } from '../fakes/manual-timer.js';
 import { addDomU, makeCarryDom0 } from '../harness/carry-rig.js';
 import { readInImage } from '../harness/guest-image.js';
 import { openTransferRig, sha256Of } from '../harness/transfer-rig.js';
@@ -24,6 +26,7 @@ const CREATE: Omit<CreateRequest, 'name' | 'hosts' | 'source'> = {
   ...{ labels: {}, apart: undefined, isStarted: false },
 };
 const MIB = 1024 * 1024;
+const DB = '/etc/xen/db.cfg';
 const POOL = { name: 'pool', type: 'thin-pool', sizeBytes: 1024 * MIB } as const;
 const NEVER = new AbortController().signal;
 const SILENT = (): void => undefined;
@@ -523,4 +526,64 @@ t.test('the controller: copies where there is no such VM are sent there', async 
   await t.rejects(create('bad', 'db', ['dom0-2']), { code: 'unavailable', message: /dom0-2 is not online/ });
   await t.rejects(create('bad', 'none', ['dom0-2']), { code: 'not_found' });
   await t.rejects(create('bad', 'db@dom0-2', ['dom0-1']), { code: 'not_found', message: /no VM db on dom0-2/ });
+});
+
+t.test('the controller: room is counted where the files go', async (t) => {
+  const world = new FleetWorld();
+  const db = imageVm({ key: DB, cfgPath: DB, name: 'db' });
+  const [one, two] = [world.host('dom0-1', [db]), world.host('dom0-2', [])];
+  const disk = { vmKey: DB, path: '/tmp/vms/db/disk.img', sizeBytes: 4096 * MIB, usedBytes: 2048 * MIB };
+  const storesOf = (rootMib: number, tmpMib: number, disks: HostStore['disks'] = []): readonly HostStore[] =>
+    [rootMib, tmpMib].map((freeMib, n) => ({
+      ...{
+        kind: 'file-system',
+        name: n === 0 ? '/' : '/tmp',
+        type: 'ext4',
+        sizeBytes: 9000 * MIB,
+        sharesBlocks: false,
+      },
+      ...{ freeBytes: freeMib * MIB, metadataPercent: undefined, isRecorded: false, recordedReason: '' },
+      disks: n === 0 ? [] : disks,
+    }));
+  one.stores = storesOf(100, 100, [disk]);
+  two.stores = storesOf(100, 9000);
+  await Promise.all([one.connect(), two.connect()]);
+  const source = { kind: 'like', like: 'db' } as const;
+  const create = (name: string) =>
+    collect(world.creator.create({ ...CREATE, name, hosts: ['dom0-2'], source }, ADMIN, NEVER));
+  t.match((await create('far')).at(-1), { code: undefined, vm: 'far', host: 'dom0-2' });
+  two.kill();
+  two.stores = storesOf(9000, 100);
+  await two.connect();
+  await t.rejects(create('farther'), { code: 'exhausted' });
+});
+
+t.test('the controller: one VM is sent to one host at a time, and no transfer is opened before', async (t) => {
+  const world = new FleetWorld();
+  const db = imageVm({ key: DB, cfgPath: DB, name: 'db' });
+  const [one, two, three] = [world.host('dom0-1', [db]), world.host('dom0-2', []), world.host('dom0-3', [])];
+  await Promise.all([one, two, three].map((agent) => agent.connect()));
+  const waiting: (() => void)[] = [];
+  one.behave = (order, agent) => {
+    const outcome = obey(order, agent);
+    if (order.action.kind !== 'send' || outcome === 'silent') return outcome;
+    waiting.push(() => void agent.session?.result(order.orderId, outcome));
+    return 'silent';
+  };
+  const source = { kind: 'like', like: 'db' } as const;
+  const created = ['dom0-2', 'dom0-3'].map((host) =>
+    collect(world.creator.create({ ...CREATE, name: `on-${host}`, hosts: [host], source }, ADMIN, NEVER)),
+  );
+  await settle(60);
+  const received = () => [two, three].map(({ ran }) => ran.filter(({ action }) => action.kind === 'receive').length);
+  t.strictSame([waiting.length, received()], [1, [1, 0]], 'the second waits for its turn');
+  waiting[0]?.();
+  await settle(60);
+  t.strictSame([waiting.length, received()], [2, [1, 1]]);
+  waiting[1]?.();
+  const ends = (await Promise.all(created)).map((all) => all.at(-1));
+  t.match(ends, [
+    { code: undefined, host: 'dom0-2' },
+    { code: undefined, host: 'dom0-3' },
+  ]);
 });

@@ -73,6 +73,14 @@ t.test('the VMs of images that the stores of a host have room for', (t) => {
   t.equal(fits([root, group], { storage: 'lvm-thin' }), undefined, 'its agent says that there is none');
   t.equal(fits([root], { storage: 'qcow2' }), 10);
   t.equal(fits([group]), undefined, 'nothing is known of where they would be');
+  const tmp = store({ kind: 'file-system', name: '/tmp' }, 1456);
+  const small = { ...root, freeBytes: 300 * MIB };
+  const sent = (stores: readonly HostStore[], shape = {}) => madeDiskLimit(stores, shape, 100 * MIB, '/tmp')?.fits;
+  t.equal(fits([small, tmp]), 0);
+  t.equal(sent([small, tmp]), 12, 'what comes from another host goes where it was there');
+  t.equal(sent([{ ...small, disks: [disk('c', 1, 1)] }, tmp]), 12);
+  t.equal(sent([small]), undefined, 'of which nothing is known here');
+  t.equal(sent([small, tmp, pool], { storage: 'lvm-thin' }), 4, 'but what is to be in a pool');
   t.equal(fits([{ ...root, name: '/opt/xen/dom' }]), undefined, 'a folder beside');
   t.end();
 });
