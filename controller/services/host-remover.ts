@@ -26,7 +26,7 @@ export interface HostRemoval {
   /** NAME@HOST. */
   readonly vms: readonly string[];
   readonly releasedAddresses: readonly Ipv4[];
-  /** NAME@HOST of VMs with live leases that are not known to be stopped. */
+  /** NAME@HOST of VMs that have leases and are not known to be stopped. */
   readonly runningVms: readonly string[];
 }
 
@@ -75,7 +75,10 @@ export class HostRemover {
     if (host === undefined) throw notFound(`host "${name}" is unknown`, { host: name, hint: 'see domherd host list' });
     const vms = fleet.vms.onHost(host.id);
     const leased = vms.map((vm) => ({ vm, live: holdings.find(stores, vm).leases }));
-    const running = leased.filter(({ vm, live }) => live.length > 0 && !fleet.isKnownStopped(vm.id));
+    // A VM is not configured with a pending lease yet.
+    const running = leased.filter(
+      ({ vm, live }) => live.some(({ state }) => state !== 'pending') && !fleet.isKnownStopped(vm.id),
+    );
     const removal: HostRemoval = {
       vms: vms.filter((vm) => !vm.isGone).map((vm) => fleet.label(vm)),
       releasedAddresses: leased.flatMap(({ live }) => live.map(({ address }) => address)),

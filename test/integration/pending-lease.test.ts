@@ -1,6 +1,8 @@
 import { pino } from 'pino';
 import t from 'tap';
+import { HostRemover } from '../../controller/services/host-remover.js';
 import { LeaseSweeper } from '../../controller/services/lease-sweeper.js';
+import { VmHoldings } from '../../controller/services/vm-holdings.js';
 import { ADMIN, FleetWorld, resultsOf } from '../fakes/fleet-world.js';
 import { settle } from '../fakes/manual-timer.js';
 
@@ -81,4 +83,25 @@ await t.test('a turn that came in time, a link that broke: pending until the age
   await world.timers.advance(300 * SECOND);
   await sweep(world);
   t.same(states(world), []);
+});
+
+await t.test('a host goes without force though a lease of it is pending, not with one that is bound', async (t) => {
+  const { world, agent } = await silentWorld();
+  const remover = ({ journal, events, fleet, clock, leases, macs }: FleetWorld) => {
+    const calls = { cut: () => undefined };
+    return new HostRemover({ journal, events, fleet, clock, calls, holdings: new VmHoldings({ leases, macs }) });
+  };
+  void resultsOf(world.addresser.address(addressing, ADMIN, never));
+  await settle();
+  agent.kill();
+  await settle();
+  t.notOk(world.fleet.isKnownStopped(world.vm('domU').id));
+  t.same(states(world), ['pending']);
+  t.match(remover(world).preview('dom0-1', false), { vms: ['domU@dom0-1'], runningVms: [] });
+  const { world: other, agents } = await FleetWorld.ofImage(1);
+  await resultsOf(other.addresser.address(addressing, ADMIN, never));
+  agents[0]?.kill();
+  await settle();
+  t.same(states(other), ['bound']);
+  t.throws(() => remover(other).preview('dom0-1', false), { code: 'wrong_state', details: { vms: 'domU@dom0-1' } });
 });
