@@ -193,7 +193,8 @@ export class VmRenamer {
 
   /** @param isFollowed somebody waits, but for no host that is away */
   private carryOut(job: VmJob, tell: Tell, isFollowed: boolean): Promise<VmResult> {
-    const result = this.run(job, tell, isFollowed);
+    // Not before it is known to be under way: it may end, or be gone on with, at once.
+    const result = Promise.resolve().then(() => this.run(job, tell, isFollowed));
     this.underWay.set(job.id, result);
     const forget = (): void => {
       // Unless it goes on without whoever waited.

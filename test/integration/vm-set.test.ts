@@ -329,6 +329,32 @@ t.test('a renamed VM keeps what it has, however its host tells of it and wheneve
       checkVm(t, next, before, 'web');
     });
   }
+  await t.test('its host goes away before it is told: whoever asks again hears the end', async (t) => {
+    const { world, agent, before } = await makeWorld();
+    const ann = { ...ADMIN, requestId: 'rename-of-ann', fingerprint: 'web to db' };
+    const submit = world.journal.submit.bind(world.journal);
+    world.journal.submit = async (work) => {
+      const result = await submit(work);
+      agent.kill();
+      return result;
+    };
+    t.match(await resultsOf(world.renamer.rename(RENAME, ann, NEVER)), [
+      { code: 'unavailable', details: { hint: /gone on with when dom0-1 is back/ } },
+    ]);
+    world.journal.submit = submit;
+    let answer = (): void => undefined;
+    agent.behave = (order) => {
+      answer = () => void agent.session?.result(order.orderId, obey(order, agent) as OrderOutcome);
+      return 'silent';
+    };
+    await agent.connect();
+    await settle();
+    const again = resultsOf(world.renamer.rename(RENAME, ann, NEVER));
+    await settle();
+    answer();
+    t.match(await again, [{ code: undefined, vm: 'db' }]);
+    checkVm(t, world, before, 'db');
+  });
   await t.test('its host goes away meanwhile: who waits is told, and it is gone on with', async (t) => {
     const { world, agent, before } = await makeWorld();
     agent.behave = () => {
