@@ -17,7 +17,9 @@ export interface MigrateOptions extends ShutdownOptions {
 
 export async function migrateVms(call: Invocation, names: readonly string[], options: MigrateOptions): Promise<number> {
   const dryRun = options.dryRun ?? false;
-  if (options.storage !== undefined && options.cold !== true) throw invalid('--storage goes with --cold');
+  if (options.storage !== undefined && options.cold !== true) {
+    throw invalid('--storage goes with --cold', { hint: 'add --cold, or leave --storage out' });
+  }
   const request = {
     requestId: call.requestId,
     selector: selectorOf(names, options.all),

@@ -1,4 +1,5 @@
 import { refuseCreate } from '../../shared/domain/bridge.js';
+import type { Storage } from '../../shared/domain/vm-shape.js';
 import { AppError, invalid, wrongState } from '../../shared/errors.js';
 import type { Host } from '../domain/host.js';
 import { memoryLimit } from '../domain/placement.js';
@@ -43,6 +44,18 @@ export function refuseTarget(fleet: Fleet, vm: Vm, host: Host): AppError | undef
     return invalid(`${label} and ${host.name} are not both simulated: nothing real can go from one to the other`);
   }
   return refuseTaken(fleet, vm, host) ?? refuseBridges(fleet, vm, host) ?? refuseMemory(fleet, vm, host);
+}
+
+/** What cannot be kept there as is asked for; what its host has not told is for its agent to refuse. */
+export function refuseStorage(fleet: Fleet, host: Host, storage: Storage | undefined): AppError | undefined {
+  const stores = fleet.storesOf(host.id);
+  if (storage !== 'lvm-thin' || stores === undefined || stores.some(({ kind }) => kind === 'thin-pool')) {
+    return undefined;
+  }
+  return new AppError('exhausted', `the disks cannot be kept in LVM: ${host.name} has no thin pool`, {
+    host: host.name,
+    hint: `make one on ${host.name} (lvcreate --type thin-pool), or leave --storage out`,
+  });
 }
 
 /** A vif whose own script uses no Linux bridge cannot be told from here, but by what its host thinks of it. */

@@ -14,7 +14,7 @@ import type { Journal } from './journal.js';
 import { Followed } from './followed.js';
 import { hasCome, runCourse } from './live-course.js';
 import { KeyedQueue } from './keyed-queue.js';
-import { isUp, keyThere, refuseLive, refuseTarget } from './migrate-refusal.js';
+import { isUp, keyThere, refuseLive, refuseStorage, refuseTarget } from './migrate-refusal.js';
 import type { VmCarrier } from './vm-carrier.js';
 import { findMoveInTheWay, LEAVE_JOB, MIGRATE_JOB, moveOf, type MoveData } from './vm-move.js';
 import { expectDone, orderError, type VmOperator } from './vm-operator.js';
@@ -151,7 +151,7 @@ export class VmMigrator {
     ];
   }
 
-  private refusal(vm: Vm, host: Host, { isCold }: MigrateRequest): AppError | undefined {
+  private refusal(vm: Vm, host: Host, { isCold, storage }: MigrateRequest): AppError | undefined {
     const { operator, starter, fleet, journal } = this.options;
     if (this.followed(vm, host)) return undefined;
     const refusal = operator.refusal(vm);
@@ -162,7 +162,8 @@ export class VmMigrator {
     const move = journal.read(({ jobs }) => findMoveInTheWay(jobs, vm.id, host.id, keyThere(vm, host)));
     if (move) return this.inTheWay(vm, move);
     // Asked first: a VM that may not start again is not shut down.
-    return refuseTarget(fleet, vm, host) ?? (isUp(vm) && isCold ? starter.objection(vm) : undefined);
+    const refused = refuseTarget(fleet, vm, host) ?? refuseStorage(fleet, host, storage);
+    return refused ?? (isUp(vm) && isCold ? starter.objection(vm) : undefined);
   }
 
   private inTheWay(vm: Vm, { vmName, sourceHostId, targetHostId }: MoveData): AppError {
@@ -353,20 +354,21 @@ export class VmMigrator {
   private async finish(job: VmJob, tell: Tell): Promise<VmResult> {
     const { operator, fleet, journal } = this.options;
     const move = moveOf(job);
-    const warnings: string[] = [];
+    const [left, warnings]: [string[], string[]] = [[], []];
     const action = leaveAction(move);
     // Side by side: it is not to wait for a host that may be gone for good.
     const [problem, started] = await Promise.all([
-      this.takeAway(job, sourceOf(move), action, job.orderId, tell, warnings),
+      this.takeAway(job, sourceOf(move), action, job.orderId, tell, left),
       this.settleIn(job, warnings, tell),
     ]);
-    if (problem !== undefined) warnings.push(`what is left on ${fleet.hostName(move.sourceHostId)}: ${problem}`);
+    if (problem !== undefined) left.push(`what is left on ${fleet.hostName(move.sourceHostId)}: ${problem}`);
+    warnings.unshift(...left);
     const vm = fleet.vms.byId(move.vmId);
     if (this.isStopped || !vm) return operator.failure(vm ?? pseudoVm(move), cutShort());
     await journal.submit((tx) => {
       tx.jobs.remove(job.id);
-      if (problem === undefined) return;
-      const message = `VM ${vm.name}: ${warnings.at(-1) ?? ''}`;
+      if (left.length === 0) return;
+      const message = `VM ${vm.name}: ${left.join('; ')}`;
       operator.record(tx, callerOf(job), vm, { kind: 'vm.left-behind', message, details: {} });
     });
     const message = `migrated to ${fleet.hostName(vm.hostId)}${isLive(job) ? ', live' : ''}`;

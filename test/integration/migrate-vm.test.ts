@@ -1,7 +1,11 @@
+import { join } from 'node:path';
+import { credentials } from '@grpc/grpc-js';
 import t, { type Test } from 'tap';
 import type { MigrateRequest } from '../../controller/services/vm-migrator.js';
 import type { HostBridges } from '../../shared/domain/bridge.js';
 import { formatIpv4 } from '../../shared/domain/ipv4.js';
+import { Storage, VmServiceClient } from '../../shared/gen/domherd/v1/vm.js';
+import { callStream } from '../../shared/grpc/client.js';
 import { imageVm, obey, type Behaviour, type FakeAgent } from '../fakes/fake-agent.js';
 import { ADMIN, collect, FleetWorld, resultsOf } from '../fakes/fleet-world.js';
 import { settle } from '../fakes/manual-timer.js';
@@ -236,6 +240,7 @@ t.test('a step fails, or is not answered', async (t) => {
     t.match(await resultsOf(world.migrator.migrate(MOVE, ADMIN, NEVER)), [
       { code: undefined, warnings: ['dom0-1: /dev/vg/a stays'] },
     ]);
+    t.match(world.allEvents('vm.left-behind'), [{ message: 'VM web: dom0-1: /dev/vg/a stays' }]);
     t.strictSame(sent, [true], 'and its host knows what it is sent for');
   });
 });
@@ -436,6 +441,14 @@ t.test('what cannot go is refused, with nothing done', async (t) => {
     await refuses({ isCold }, { code: 'wrong_state', message: /web.* cannot run on dom0-2: [^]*br0/ });
   two.kill();
   two.bridges = undefined;
+  two.stores = [];
+  await two.connect();
+  for (const isDryRun of [true, false]) {
+    const noPool = { code: 'exhausted', message: /dom0-2 has no thin pool/, details: { hint: /lvcreate --type/ } };
+    await refuses({ storage: 'lvm-thin', isDryRun }, noPool);
+  }
+  two.kill();
+  two.stores = undefined;
   await two.connect();
   await t.rejects(collect(world.migrator.migrate({ ...MOVE, to: 'dom0-9' }, ADMIN, NEVER)), { code: 'not_found' });
   await t.rejects(collect(world.migrator.migrate({ ...MOVE, to: 'dom0-[1-2]' }, ADMIN, NEVER)), { code: 'invalid' });
@@ -475,8 +488,16 @@ t.test('the command line', async (t) => {
   await refused('vm migrate nobody --to dom0-1 --cold', 3, /unknown/);
   await refused('vm migrate domU --to dom0-1 --cold --timeout 0s', 2, /1s to 1h/);
   await refused('vm migrate domU --to dom0-1 --cold --then explode', 2, /leave, destroy/);
-  await refused('vm migrate domU --to dom0-1 --storage qcow2', 2, /--storage goes with --cold/);
+  await refused('vm migrate domU --to dom0-1 --storage qcow2', 2, /--storage goes with --cold\nhint: add --cold, or/);
   await refused('vm migrate domU --to dom0-1 --cold --storage reflink', 2, /copy, lvm-thin, qcow2/);
+  const client = new VmServiceClient(`unix:${join(rig.folder, 'controller.sock')}`, credentials.createInsecure());
+  t.teardown(() => client.close());
+  const request = { requestId: '', selector: { names: ['domU'], all: false }, to: 'dom0-1', dryRun: true };
+  for (const storage of [Storage.REFLINK, Storage.LVM_SNAPSHOT]) {
+    const wanted = { ...request, cold: true, timeoutSeconds: 0, destroyAfter: false, storage };
+    const call = callStream(client.migrate.bind(client), wanted, { signal: NEVER });
+    await t.rejects(call.next(), { code: 'invalid', details: { field: 'storage' } });
+  }
   for (const how of ['', ' --cold', ' --cold --storage qcow2']) {
     const { exitCode, out } = await rig.cli(`vm migrate domU --to dom0-1${how}`);
     t.match([exitCode, out], [0, /already on dom0-1/]);

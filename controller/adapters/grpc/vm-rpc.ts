@@ -3,6 +3,7 @@ import {
   WaitCondition,
   type CreateVmsRequest,
   type SetVmsRequest,
+  type Storage as WireStorage,
   type VmSelector,
   type VmServiceServer,
   type WaitCondition as WireCondition,
@@ -11,6 +12,7 @@ import { checkLabelKey, checkLabels } from '../../../shared/domain/label.js';
 import { isPattern } from '../../../shared/domain/name-pattern.js';
 import { checkSetting } from '../../../shared/domain/vm-setting.js';
 import { parseHostName } from '../../../shared/domain/name.js';
+import type { Storage } from '../../../shared/domain/vm-shape.js';
 import { invalid } from '../../../shared/errors.js';
 import { imageSourceFromWire, installerFromWire } from '../../../shared/grpc/make-source.js';
 import { shapeFromWire, storageFrom } from '../../../shared/grpc/vm-shape.js';
@@ -137,8 +139,7 @@ export function vmHandlers(options: VmHandlersOptions): Handlers<VmServiceServer
       return { vms: vms.map((view) => vmToWire(view, writeLease)) };
     },
     migrate: ({ to, cold, timeoutSeconds, destroyAfter, storage, ...request }, { caller, signal }) => {
-      const kept = storageFrom(storage);
-      if (kept !== undefined && !cold) throw invalid('storage is of those that go cold', { field: 'storage' });
+      const kept = movedStorageFrom(storage, cold);
       const wanted = {
         ...{ ...verbRequestFrom(request), storage: kept },
         ...{ to: parseHostName(textFrom(to, 'to', 128)), isCold: cold, isDestroyedAfter: destroyAfter },
@@ -249,6 +250,18 @@ interface WireVerbRequest {
 
 function verbRequestFrom({ selector, dryRun }: WireVerbRequest): VerbRequest {
   return { selector: selectorFrom(selector, 'selector'), isDryRun: dryRun };
+}
+
+/** Nothing of its new host has what a reflink or a snapshot is made of. */
+function movedStorageFrom(wire: WireStorage, isCold: boolean): Storage | undefined {
+  const storage = storageFrom(wire);
+  if (storage !== undefined && !isCold) throw invalid('storage is of those that go cold', { field: 'storage' });
+  if (storage === 'reflink' || storage === 'lvm-snapshot') {
+    throw invalid(`storage is ${storage}: what comes from another host is kept as copy, lvm-thin or qcow2`, {
+      field: 'storage',
+    });
+  }
+  return storage;
 }
 
 function secondsFrom(seconds: number, max: number): number {

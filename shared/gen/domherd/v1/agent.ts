@@ -418,7 +418,7 @@ export interface ReceiveVm {
 /**
  * Takes a stopped VM away that another host has now, whoever made it: cfg and the disks that it writes. One that is not there
  * is gone. Volumes that domherd did not make stay, as other block devices do, and the warnings name them. Errors:
- * FAILED_PRECONDITION (not stopped).
+ * FAILED_PRECONDITION (not stopped; others need its disks).
  */
 export interface LeaveVm {
 }
