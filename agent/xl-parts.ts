@@ -82,6 +82,7 @@ export async function openXlParts(options: XlAgentOptions): Promise<AgentParts> 
   toolstack.onDomains = () => hostReport.domainsChanged();
   const identities = new DirIdentityStore(stateDir, nodeKeyMaker);
   const use = new KernelDiskUse();
+  // Not those of the guests' files: a transfer holds one as long as it takes, and nobody's look into a guest waits for it.
   const views = new DiskViews({ exec, use, workFolder });
   const seeds = new SeedTools(exec, workFolder);
   return {

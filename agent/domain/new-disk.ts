@@ -8,6 +8,13 @@ export type KeptAs = (typeof KEPT_AS)[number];
 /** Never told by the content: a guest writes what it likes into a raw disk. */
 export type DiskFormat = 'raw' | 'qcow2';
 
+/** A disk of dom0, as a cfg has it. */
+export interface DiskImage {
+  /** A file or block device. */
+  readonly path: string;
+  readonly format: DiskFormat;
+}
+
 /** A disk that was made here, or is to be. */
 export interface StoredDisk {
   /** Of the file, or `/dev/VG/LV`; the target in the cfg. */

@@ -1,7 +1,7 @@
 import { AppError, invalid, wrongState } from '../../shared/errors.js';
 import type { FilePiece, TransferHead } from '../../shared/domain/transfer.js';
 import { planCopy, type CopySettings } from './copy-plan.js';
-import type { DiskFormat, NewDisk } from './new-disk.js';
+import type { DiskImage, NewDisk } from './new-disk.js';
 import { keepIn, withoutSuffix, type OwnStore } from './own-store.js';
 import type { StorageFacts } from './storage-choice.js';
 import type { ObservedVm } from './vm.js';
@@ -25,18 +25,13 @@ export interface ReceiverFacts {
   readonly store: OwnStore;
 }
 
-/** What is sent of a disk is what its guest sees of it, whatever it is kept in. */
-export interface SentDisk {
-  readonly path: string;
-  readonly format: DiskFormat;
-}
-
 /**
- * The disks of a VM that go with it to another host: those that it writes.
+ * The disks of a VM that go with it to another host: those that it writes. What is sent of one is what its guest sees of it,
+ * whatever it is kept in.
  *
  * @throws {AppError} `wrong_state` if it is not stopped; `invalid` for a disk whose bytes cannot be told
  */
-export function disksToSend({ name, state }: ObservedVm, cfg: XlCfg): readonly SentDisk[] {
+export function disksToSend({ name, state }: ObservedVm, cfg: XlCfg): readonly DiskImage[] {
   if (state !== 'stopped') {
     throw wrongState(`${name} is ${state}: it goes to another host while it is stopped`, {
       state,

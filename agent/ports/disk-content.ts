@@ -1,5 +1,5 @@
 import type { FilePiece } from '../../shared/domain/transfer.js';
-import type { DiskFormat } from '../domain/new-disk.js';
+import type { DiskImage } from '../domain/new-disk.js';
 
 /** What is in the disks of domUs, byte for byte. */
 export interface DiskContent {
@@ -7,13 +7,8 @@ export interface DiskContent {
    * All of it that is not zeros, in order, as its guest sees it: of an overlay with what is below it. Zeros come only now and
    * then, where they are long.
    *
-   * @param disk a file or block device
    * @param file what the pieces are to be called: the disk's number among those that are sent
    * @throws {AppError} `invalid` (no image of that format), `unavailable`, and the signal's reason
    */
-  read(
-    disk: { readonly path: string; readonly format: DiskFormat },
-    file: number,
-    signal: AbortSignal,
-  ): AsyncIterable<FilePiece>;
+  read(disk: DiskImage, file: number, signal: AbortSignal): AsyncIterable<FilePiece>;
 }

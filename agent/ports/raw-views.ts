@@ -1,11 +1,4 @@
-import type { DiskFormat } from '../domain/new-disk.js';
-
-/** A disk of dom0, as a cfg has it. */
-export interface DiskImage {
-  /** A file or block device, no link. */
-  readonly path: string;
-  readonly format: DiskFormat;
-}
+import type { DiskImage } from '../domain/new-disk.js';
 
 export type ViewAccess = 'read' | 'write';
 
@@ -19,6 +12,7 @@ export interface RawViews {
   /**
    * The path by which the image's bytes are read and written: its own, if it is raw. One at a time of an image.
    *
+   * @param image no link
    * @param access `read` is possible while a domU uses it
    * @throws {AppError} `wrong_state` (in use, asked for to write), `invalid` (no qcow2 image, a chain that does not say what
    *   it is), `unavailable`; what `use` throws

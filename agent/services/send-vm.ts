@@ -1,6 +1,7 @@
 import type { FilePiece, TransferFile } from '../../shared/domain/transfer.js';
 import { AppError, notFound, wrongState } from '../../shared/errors.js';
-import { disksToSend, type SentDisk } from '../domain/received-vm.js';
+import type { DiskImage } from '../domain/new-disk.js';
+import { disksToSend } from '../domain/received-vm.js';
 import type { ObservedVm } from '../domain/vm.js';
 import { parseXlCfg } from '../domain/xl-cfg/xl-cfg.js';
 import type { CfgFolder } from '../ports/cfg-folder.js';
@@ -45,7 +46,7 @@ export class VmSender {
     await transfers.send(transferId, { files, cfgText }, this.#pieces(vm, disks, signal), signal);
   }
 
-  async #fileOf({ path, format }: SentDisk): Promise<TransferFile> {
+  async #fileOf({ path, format }: DiskImage): Promise<TransferFile> {
     const found = await this.#parts.disks.find(path, format);
     if (found === undefined) throw notFound(`There is no disk ${path}`, { disk: path });
     const { sizeBytes, usedBytes, contentBytes = usedBytes } = found;
@@ -54,7 +55,7 @@ export class VmSender {
 
   async *#pieces(
     vm: ObservedVm,
-    disks: readonly SentDisk[],
+    disks: readonly DiskImage[],
     signal: AbortSignal,
   ): AsyncGenerator<FilePiece, void, undefined> {
     for (const [n, disk] of disks.entries()) yield* this.#parts.diskContent.read(disk, n, signal);

@@ -2,8 +2,9 @@ import { realpath } from 'node:fs/promises';
 import type { FilePiece } from '../../../shared/domain/transfer.js';
 import { AppError } from '../../../shared/errors.js';
 import { piecesOf } from '../../../shared/transfer/file-pieces.js';
+import type { DiskImage } from '../../domain/new-disk.js';
 import type { DiskContent } from '../../ports/disk-content.js';
-import type { DiskImage, RawViews } from '../../ports/raw-views.js';
+import type { RawViews } from '../../ports/raw-views.js';
 import { fileError } from './atomic-file.js';
 
 /** The longest that an order may take. */

@@ -22,8 +22,9 @@ import {
 import { dirname, join, resolve } from 'node:path';
 import { AppError, invalid, messageOf, wrongState } from '../../../shared/errors.js';
 import { type Exec, type ExecResult, outputOf } from '../../../shared/exec.js';
+import type { DiskImage } from '../../domain/new-disk.js';
 import { parseQcow2Header, QCOW2_HEAD_BYTES } from '../../domain/qcow2-header.js';
-import type { DiskImage, RawViews, ViewAccess, ViewOptions } from '../../ports/raw-views.js';
+import type { RawViews, ViewAccess, ViewOptions } from '../../ports/raw-views.js';
 import type { DiskUse } from './disk-use.js';
 
 const PROGRAM = 'qemu-storage-daemon';

@@ -14,6 +14,7 @@ import { mkdir, mkdtemp, readFile, realpath, rm, stat, writeFile } from 'node:fs
 import { join } from 'node:path';
 import { AppError, messageOf, wrongState } from '../../../shared/errors.js';
 import type { Exec } from '../../../shared/exec.js';
+import type { DiskImage } from '../../domain/new-disk.js';
 import { editCommands } from '../../domain/guest/debugfs-text.js';
 import { type NicOptions, planGuest, readGuest } from '../../domain/guest/guest-plan.js';
 import { originalsOf, planRestore } from '../../domain/guest/guest-original.js';
@@ -26,7 +27,7 @@ import type { XlCfg } from '../../domain/xl-cfg/syntax.js';
 import { listVifs } from '../../domain/xl-cfg/vif.js';
 import { getString } from '../../domain/xl-cfg/xl-cfg.js';
 import type { Guest, GuestChange, GuestDisk, GuestNetwork } from '../../ports/guest-disk.js';
-import type { DiskImage, ViewAccess } from '../../ports/raw-views.js';
+import type { ViewAccess } from '../../ports/raw-views.js';
 import type { RecordStore } from '../../ports/record-store.js';
 import {
   type BlockChange,

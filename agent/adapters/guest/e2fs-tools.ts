@@ -3,6 +3,7 @@ import { readFile, stat, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { AppError, invalid, wrongState } from '../../../shared/errors.js';
 import { type Exec, type ExecResult, outputOf } from '../../../shared/exec.js';
+import type { DiskImage } from '../../domain/new-disk.js';
 import {
   type BlockRange,
   dumpCommand,
@@ -13,7 +14,6 @@ import {
   parseUndoRanges,
   statCommand,
 } from '../../domain/guest/debugfs-text.js';
-import type { DiskImage } from '../../ports/raw-views.js';
 import { withPieceDevice } from './piece-device.js';
 
 /** A few folders and files: milliseconds, seconds on a busy disk. */

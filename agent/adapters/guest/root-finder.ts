@@ -1,5 +1,6 @@
 import { open, realpath, stat, type FileHandle } from 'node:fs/promises';
 import { type AppError, invalid, notFound, toAppError, wrongState } from '../../../shared/errors.js';
+import type { DiskImage } from '../../domain/new-disk.js';
 import { DISK_HEAD_BYTES, type DiskContent, diskContent } from '../../domain/guest/disk-content.js';
 import {
   MAX_LOGICAL,
@@ -10,7 +11,7 @@ import {
 } from '../../domain/guest/partition-table.js';
 import { rootDisks, type RootPlace } from '../../domain/guest/root-disk.js';
 import type { XlCfg } from '../../domain/xl-cfg/syntax.js';
-import type { DiskImage, RawViews, ViewAccess } from '../../ports/raw-views.js';
+import type { RawViews, ViewAccess } from '../../ports/raw-views.js';
 import type { E2fsTools, FsImage } from './e2fs-tools.js';
 
 /** The file system that a guest has its root on. */
