@@ -133,7 +133,8 @@ function rowOf(
     lv_name: name,
     lv_path: type === 'thin-pool' ? '' : `/dev/${group}/${name}`,
     lv_dm_path: `/dev/mapper/${group}-${name.replaceAll('-', '--')}`,
-    lv_size: String(sizeBytes),
+    // As the real one says it: of a snapshot, the room for its changes.
+    lv_size: String(type === 'snapshot' ? 2 * sizeBytes : sizeBytes),
     segtype: type,
     pool_lv: pool ?? '',
     origin: origin ?? '',

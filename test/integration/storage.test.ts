@@ -124,12 +124,20 @@ t.test('what LVM says', (t) => {
       lv_tags: 'x,domherd',
     },
   };
-  const text = JSON.stringify({ report: [{ lv: [row, row] }], log: [] });
+  const names = { lv_name: 's', lv_path: '/dev/vg/s', lv_dm_path: '/dev/mapper/vg-s', lv_tags: '' };
+  // As of lvcreate --snapshot --extents 110%ORIGIN: lvs tells the room for changes.
+  const snapshot = { ...row, ...names, lv_size: '8388608', segtype: 'snapshot', pool_lv: '', origin: 'a' };
+  const text = JSON.stringify({ report: [{ lv: [row, row, snapshot] }], log: [] });
   t.strictSame(parseVolumes(text), [
     {
       ...{ group: 'vg', name: 'a', type: 'thin', sizeBytes: 4194304, pool: 'pool', origin: undefined },
       ...{ paths: ['/dev/vg/a', '/dev/mapper/vg-a'], dataPercent: 12.5, metadataPercent: undefined },
-      tags: ['x', 'domherd'],
+      ...{ changeBytes: undefined, tags: ['x', 'domherd'] },
+    },
+    {
+      ...{ group: 'vg', name: 's', type: 'snapshot', sizeBytes: 4194304, pool: undefined, origin: 'a' },
+      ...{ paths: ['/dev/vg/s', '/dev/mapper/vg-s'], dataPercent: 12.5, metadataPercent: undefined },
+      ...{ changeBytes: 8388608, tags: [] },
     },
   ]);
   for (const broken of ['', 'WARNING', '{"report":[{"vg":[{}]}]}']) {

@@ -36,8 +36,8 @@ export class LvmDiskStore {
   async find(path: string): Promise<DiskSize | undefined> {
     const found = (await this.#lvm.volumes()).find(({ paths }) => paths.includes(path));
     if (found === undefined) return undefined;
-    const { sizeBytes, dataPercent = 100, group, origin, type } = found;
-    const usedBytes = Math.ceil((sizeBytes * dataPercent) / 100);
+    const { sizeBytes, changeBytes = sizeBytes, dataPercent = 100, group, origin, type } = found;
+    const usedBytes = Math.ceil((changeBytes * dataPercent) / 100);
     return {
       ...{ sizeBytes, usedBytes },
       ...(origin !== undefined && { origin: `/dev/${group}/${origin}` }),

@@ -12,7 +12,10 @@ export interface Volume {
   readonly name: string;
   /** Both of its paths: `/dev/VG/LV`, `/dev/mapper/VG-LV`. */
   readonly paths: readonly string[];
+  /** Of the block device. */
   readonly sizeBytes: number;
+  /** Of a snapshot that is not thin: what its group gave it for changes. */
+  readonly changeBytes: number | undefined;
   /** `linear`, `snapshot`, `thin`, `thin-pool`, ... */
   readonly type: string;
   /** Of a thin volume. */
@@ -63,10 +66,15 @@ export function parseGroups(text: string): readonly VolumeGroup[] {
 /** What `lvs` with the same options says; a volume of several segments is one. @throws {AppError} `unavailable` */
 export function parseVolumes(text: string): readonly Volume[] {
   const rows = parse(VolumesSchema, text).report.flatMap(({ lv }) => lv);
+  const sizes = new Map(rows.map(({ vg_name, lv_name, lv_size }) => [`${vg_name}/${lv_name}`, Number(lv_size)]));
   const volumes = rows.map((row): Volume => {
     const { vg_name: group, lv_name: name, lv_path, lv_dm_path, segtype: type, lv_tags } = row;
+    const lvSize = Number(row.lv_size);
+    // lvs's size of a snapshot is the room for its changes; the device is as large as its origin.
+    const isSnapshot = type === 'snapshot';
+    const sizeBytes = (isSnapshot ? sizes.get(`${group}/${row.origin}`) : undefined) ?? lvSize;
     return {
-      ...{ group, name, type, sizeBytes: Number(row.lv_size) },
+      ...{ group, name, type, sizeBytes, changeBytes: isSnapshot ? lvSize : undefined },
       paths: [lv_path, lv_dm_path].filter((path) => path !== ''),
       pool: row.pool_lv || undefined,
       origin: row.origin || undefined,
