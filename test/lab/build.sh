@@ -10,11 +10,12 @@ export DEBIAN_FRONTEND=noninteractive LC_ALL=C
 HOSTS=(1 2)
 HOST_DISK=5G
 TOOLS=(qemu-system-x86 qemu-utils mmdebstrap busybox-static cpio kmod e2fsprogs iproute2 iputils-ping openssh-client
-  util-linux uuid-runtime xz-utils)
+  util-linux uuid-runtime xz-utils fdisk)
 XEN=xen-hypervisor-4.17-amd64
 GUEST_PACKAGES=(dropbear-bin libtomcrypt1 libtommath1 libgmp10)
 DOM0_PACKAGES=(xen-utils-4.17 xen-utils-common xenstore-utils systemd-sysv dbus udev kmod procps less
-  iproute2 bridge-utils ifupdown iputils-ping iputils-arping tcpdump openssh-server e2fsprogs lvm2 strace xen-tools)
+  iproute2 bridge-utils ifupdown iputils-ping iputils-arping tcpdump openssh-server e2fsprogs lvm2 strace xen-tools
+  qemu-system-xen qemu-utils qemu-system-common grub-xen-host dosfstools mtools)
 # Of the kernel's drivers only these: the rest is 300 MB that no dom0 of the lab has hardware for.
 DRIVERS=(xen block md virtio virt net/xen-netback net/virtio_net.ko net/net_failover.ko net/tun.ko net/veth.ko net/dummy.ko char dax)
 
@@ -141,9 +142,27 @@ guest_disk() { # the tutorial's domU: a partition image with an sshd and a Debia
   mkdir -p dom0/opt/xen/domU
   truncate -s 48M dom0/opt/xen/domU/disk.img
   mkfs.ext4 -q -F -d guest dom0/opt/xen/domU/disk.img
-  cp --sparse=always dom0/opt/xen/domU/disk.img guest.img
   truncate -s 16M dom0/opt/xen/domU/swap.img
   mkswap -q dom0/opt/xen/domU/swap.img
+}
+
+whole_disk() { # the same guest as a disk with a partition, which has a kernel of its own: pygrub and pvgrub read it
+  mkdir -p guest/boot/grub
+  # Both unpack it, emulated: what the kernel itself is packed with takes them six times as long.
+  gzip -1 -c vmlinux > guest/boot/vmlinuz
+  cp disk.initrd guest/boot/initrd.img
+  cat > guest/boot/grub/grub.cfg <<'G'
+set timeout=0
+menuentry 'The guest' {
+  insmod gzio
+  linux /boot/vmlinuz root=/dev/xvda1 ro console=hvc0 quiet norandmaps
+  initrd /boot/initrd.img
+}
+G
+  printf '/dev/xvda1 / ext4 errors=remount-ro 0 1\n/dev/xvdb none swap sw 0 0\n' > guest/etc/fstab
+  truncate -s 97M disk.img
+  echo '2048,,L,*' | sfdisk -q disk.img
+  mkfs.ext4 -q -F -d guest -E offset=$((2048 * 512)) disk.img 96M
 }
 
 host_disk() { # host_disk NUMBER: its own names and keys, its own file system
@@ -170,12 +189,14 @@ images() {
   modules
   MOUNT=rw initrd dom0.initrd /dev/vda virtio_pci virtio_blk virtio_net ext4
   MOUNT=ro initrd domU.initrd /dev/xvda2 xen-blkfront ext4
+  MOUNT=ro initrd disk.initrd /dev/xvda1 xen-blkfront ext4
   cp vmlinux dom0/boot/vmlinux-domU
   cp domU.initrd dom0/boot/initrd-domU.img
   guest_disk
+  whole_disk
   local number
   for number in "${HOSTS[@]}"; do host_disk "$number"; done
-  rm -rf debs unpacked dom0 guest dom0.initrd.d domU.initrd.d domU.initrd apt.conf sources.list
+  rm -rf debs unpacked dom0 guest dom0.initrd.d domU.initrd.d domU.initrd disk.initrd.d disk.initrd apt.conf sources.list
 }
 
 case ${1:-} in

@@ -75,9 +75,9 @@ export class Lab {
     return this.#run;
   }
 
-  /** What the domUs' disks were made of: a file on this machine, with one ext4 file system. */
-  get guestImage(): string {
-    return join(this.#images, 'guest.img');
+  /** The guest as a whole disk, which has a kernel of its own: a file on this machine. */
+  get diskImage(): string {
+    return join(this.#images, 'disk.img');
   }
 
   /** How to get into the frontend. */

@@ -19,12 +19,12 @@ async function find(lab: Lab, name: string): Promise<VmJson> {
   return vm;
 }
 
-/** Logs in with the user's key alone. */
-async function logIn(lab: Lab, name: string): Promise<string> {
+/** Logs in with one key alone, the user's. */
+async function logIn(lab: Lab, name: string, key = 'user'): Promise<string> {
   const address = (await find(lab, name)).vifs[0]?.lease?.address ?? '';
-  const argv = ['ssh', '-i', `${lab.frontend.home}/user`, '-o', 'IdentitiesOnly=yes', '-o', 'BatchMode=yes'] as const;
+  const argv = ['ssh', '-i', `${lab.frontend.home}/${key}`, '-o', 'IdentitiesOnly=yes', '-o', 'BatchMode=yes'] as const;
   const { exitCode, stdout, stderr } = await lab.frontend.run([...argv, address, 'hostname'], { limitMs: 60_000 });
-  if (exitCode !== 0) throw new Error(`ssh to ${name} with the user's key: ${stderr}`);
+  if (exitCode !== 0) throw new Error(`ssh to ${name} with the key ${key}: ${stderr}`);
   return stdout.trim();
 }
 
@@ -127,11 +127,26 @@ export const create: Group = {
         },
       ],
       [
-        'vm run finds each by its own name, and vm ssh logs in',
+        'vm run finds each by its own name, vm ssh logs in, vm check misses the name server alone, and keys push lets another key in',
         async () => {
           const said = await domherd(lab, `vm run web-[1-4] --max 2 -- hostname`);
           for (const name of NAMES) match(said, new RegExp(`^-+\\n${name}\\n-+\\n${name}$`, 'm'));
           equal(await domherd(lab, 'vm ssh web-3 -- hostname'), 'web-3\n');
+          const checked = await lab.frontend.domherd(['vm', 'check', 'web-2', '--no-headers']);
+          // The name server of the reservation is none of the lab's.
+          const failed = checked.stdout
+            .trim()
+            .split('\n')
+            .filter((line) => !/ ok /.test(line));
+          deepEqual(
+            failed.map((line) => line.split(/  +/)[1]),
+            ['DNS'],
+            checked.stdout,
+          );
+          const other = `${lab.frontend.home}/other`;
+          await lab.frontend.run(['ssh-keygen', '-q', '-t', 'ed25519', '-N', '', '-f', other]);
+          await domherd(lab, `keys push web-3 --key ${other}.pub`);
+          equal(await logIn(lab, 'web-3', 'other'), 'web-3');
           match(await domherd(lab, `vm run web-* --max 2 -- uname -s`), /^-+\nweb-\[1-4\] \(4\)\n-+\nLinux\n$/);
         },
       ],
@@ -170,21 +185,33 @@ export const create: Group = {
           equal(exitCode, 7, stderr);
           match(stderr, /fit/);
           equal((await lab.must('dom0-2', 'lvs --noheadings -o lv_name lab')).trim(), 'golden-disk');
-          await domherd(lab, `vm create snap --like golden@dom0-2 --storage lvm-snapshot --memory 96`);
+          await domherd(
+            lab,
+            `vm create snap --like golden@dom0-2 --storage lvm-snapshot --memory 96 --key ${lab.frontend.home}/user.pub`,
+          );
           match(await lab.must('dom0-2', 'lvs --noheadings -o lv_name,origin lab'), /snap\S* +golden-disk/);
         },
       ],
       [
-        "it starts and answers, as does a VM of an image file, which lets the user's key in",
+        'VMs of a whole disk are made, by pvgrub and by pygrub with a seed, and one on qcow2',
         async () => {
-          const image = ['--image', lab.guestImage, '--memory', '96'];
-          const key = ['--key', `${lab.frontend.home}/user.pub`];
-          const made = await lab.frontend.domherd(['vm', 'create', 'pic', ...image, ...key]);
-          equal(made.exitCode, 0, made.stderr);
-          await startAndReach(lab, 'snap pic');
-          equal(await logIn(lab, 'pic'), 'pic');
-          match(await domherd(lab, 'image list'), /guest\.img/);
-          await domherd(lab, 'image delete guest.img --yes');
+          const { home } = lab.frontend;
+          const image = `--image ${lab.diskImage} --memory 112 --key ${home}/user.pub`;
+          const like = `--like domU@dom0-1 --memory 96 --key ${home}/user.pub`;
+          const isSent = async (): Promise<boolean> => (await domherd(lab, 'image list')).includes('disk.img');
+          const makeSeeded = async (): Promise<void> => {
+            await waitFor('the image', isSent, 120_000, 500);
+            await domherd(lab, `vm create seeded --bootloader pygrub --cloud-init ${image} --on dom0-2`);
+          };
+          await Promise.all([
+            domherd(lab, `vm create pic --swap 16 --extra-disk 16 ${image} --on dom0-1`),
+            domherd(lab, `vm create layered --storage qcow2 ${like}`),
+            makeSeeded(),
+          ]);
+          match(await lab.must('dom0-1', 'cat /etc/xen/pic.cfg'), /grub-x86_64-xen/);
+          match(await lab.must('dom0-2', 'cat /etc/xen/seeded.cfg'), /pygrub/);
+          await domherd(lab, 'image delete disk.img --yes');
+          match(await lab.must('dom0-1', 'cat /etc/xen/layered.cfg'), /qcow2/);
         },
       ],
       [
@@ -200,34 +227,48 @@ export const create: Group = {
           equal(/\bip=|dhcp/.test(cfg), false, cfg);
           await lab.must(host, 'e2fsck -fn /opt/xen/inst/disk.img');
           equal(await lab.must(host, 'grep installs /proc/mounts; losetup --list | grep installs || true'), '');
-          await domherd(lab, 'vm start inst');
         },
       ],
       [
-        'vm clone --on makes a copy on the other dom0, which starts and answers by the name that it was given since',
+        "all of them start and answer, and let the user's key in",
         async () => {
-          const source = (await find(lab, 'web-1')).host;
-          const other = lab.hosts.find((host) => host !== source) ?? '';
-          await domherd(lab, 'vm shutdown web-1 --timeout 3m');
-          await domherd(lab, `vm clone web-1 twin --on ${other}`);
+          await plugShared(lab);
+          await lab.must('dom0-1', MAKE_ROAMER, { limitMs: 120_000 });
+          const isSeen = async (): Promise<boolean> => (await vms(lab)).some(({ name }) => name === 'roamer');
+          await waitFor('roamer', isSeen, 60_000, 1000);
+          await domherd(lab, 'vm address roamer');
+          await domherd(lab, 'vm start seeded');
+          await startAndReach(lab, 'snap pic layered inst roamer');
+          for (const name of ['pic', 'layered', 'inst']) equal(await logIn(lab, name), name);
+        },
+      ],
+      [
+        'they see the disks, the swap space and the seed that they were given',
+        async () => {
+          match(await domherd(lab, 'vm ssh pic -- cat /proc/swaps'), /\/dev\/xvdb/);
+          match(await domherd(lab, 'vm ssh pic -- cat /sys/block/xvdc/size'), /^32768$/m);
+          const isTold = async (): Promise<boolean> =>
+            /"local-hostname": "seeded"/.test(await consoleLog(lab, 'seeded'));
+          await waitFor('the seed in the log of seeded', isTold, GUEST_MS, 1000);
+        },
+      ],
+      [
+        'vm clone --on takes a VM of a snapshot to the other dom0, into a file; it answers by the name that it was given since',
+        async () => {
+          await domherd(lab, 'vm shutdown snap --timeout 3m');
+          await domherd(lab, 'vm clone snap twin --on dom0-1');
+          equal((await lab.must('dom0-1', 'stat -c %s /opt/xen/twin/xvda2.img')).trim(), String(64 * 2 ** 20));
           const { vifs } = await find(lab, 'twin');
           await domherd(lab, 'vm rename twin sister');
           const sister = await find(lab, 'sister');
-          equal(sister.host, other);
+          equal(sister.host, 'dom0-1');
           deepEqual(sister.vifs[0]?.lease?.address, vifs[0]?.lease?.address);
           equal(
-            (await lab.must(other, 'ls /etc/xen/sister.cfg /etc/xen/twin.cfg || true')).trim(),
+            (await lab.must('dom0-1', 'ls /etc/xen/sister.cfg /etc/xen/twin.cfg || true')).trim(),
             '/etc/xen/sister.cfg',
           );
           await startAndReach(lab, 'sister');
           equal(await logIn(lab, 'sister'), 'sister');
-        },
-      ],
-      [
-        'the VM of xen-tools answers by its name meanwhile',
-        async () => {
-          await domherd(lab, 'vm wait inst --for=ssh --timeout 5m');
-          equal(await logIn(lab, 'inst'), 'inst');
         },
       ],
       [
@@ -258,12 +299,6 @@ export const create: Group = {
       [
         'where both see the same device, it says that this Xen cannot follow a running PV domain, which runs on',
         async () => {
-          await plugShared(lab);
-          await lab.must('dom0-1', MAKE_ROAMER, { limitMs: 120_000 });
-          const isSeen = async (): Promise<boolean> => (await vms(lab)).some(({ name }) => name === 'roamer');
-          await waitFor('roamer', isSeen, 60_000, 1000);
-          await domherd(lab, 'vm address roamer');
-          await startAndReach(lab, 'roamer');
           const address = (await find(lab, 'roamer')).vifs[0]?.lease?.address ?? '';
           const bootId = await waitForGuest(lab, address);
           const keys = await lab.must('dom0-2', 'cat /root/.ssh/authorized_keys');
@@ -273,25 +308,23 @@ export const create: Group = {
           equal(await waitForGuest(lab, address), bootId);
           equal(await lab.must('dom0-2', 'cat /root/.ssh/authorized_keys'), keys);
           equal((await lab.must('dom0-2', 'find /etc/xen -name "roamer*"')).trim(), '');
-          await domherd(lab, 'vm shutdown roamer --timeout 3m');
-          await lab.must('dom0-1', 'rm /etc/xen/roamer.cfg');
-          const isGone = async (): Promise<boolean> => (await vms(lab)).every(({ name }) => name !== 'roamer');
-          await waitFor('the end of roamer', isGone, 60_000, 1000);
-          // At the end all leases have to rest, whoever released this one.
-          await lab.frontend.domherd(['lease', 'release', address, '--yes']);
         },
       ],
       [
         'vm delete leaves nothing of them, their leases rest, and the dom0s are as they were',
         async () => {
-          const all = `${WEB} sister snap pic inst`;
-          await domherd(lab, `vm shutdown ${all} --timeout 3m --then destroy`);
+          const all = `${WEB} sister snap pic seeded layered inst`;
+          await domherd(lab, `vm shutdown ${all} roamer --timeout 3m --then destroy`);
           await domherd(lab, `vm delete ${all} --yes`);
+          const address = (await find(lab, 'roamer')).vifs[0]?.lease?.address ?? '';
+          await lab.must('dom0-1', 'rm /etc/xen/roamer.cfg');
           equal((await lab.must('dom0-2', 'lvs --noheadings -o lv_name lab')).trim(), 'golden-disk');
           await lab.must('dom0-2', REMOVE_GOLDEN);
           deepEqual([await files(), await images()], before);
           const isAlone = async (): Promise<boolean> => (await vms(lab)).length === 2;
-          await waitFor('the end of golden', isAlone, 60_000, 1000);
+          await waitFor('the end of golden and roamer', isAlone, 60_000, 1000);
+          // Whoever released this one, at the end all rest.
+          await lab.frontend.domherd(['lease', 'release', address, '--yes']);
           const leases = JSON.parse(await domherd(lab, 'lease list -o json')) as readonly { readonly state: string }[];
           deepEqual([...new Set(leases.map(({ state }) => state))], ['quarantined']);
         },
