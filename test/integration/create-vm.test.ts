@@ -179,13 +179,15 @@ t.test('by the command line, over simulated hosts', async (t) => {
   );
   t.match(table, /^dom0-1 +\/tmp +btrfs +200 GiB +200 GiB +0 % +0 +no: \/tmp is left out +.*simulated$/m);
   const stores = JSON.parse(await fleet.ok('disk list -o json')) as readonly Readonly<Record<string, unknown>>[];
-  t.equal(stores.length, 4);
+  t.equal(stores.length, 8);
   t.match(stores[0], {
     ...{ host: 'dom0-1', store: '/', kind: 'file system', sizeBytes: 600 * 2 ** 30, metadataPercent: null },
     ...{ recorded: true, disks: [{ path: '/opt/xen/domains/domU/disk.img' }] },
   });
   t.match(await fleet.run('disk list --host dom0-9'), { exitCode: 3, err: /dom0-9/ });
-  t.match(await fleet.run('disk list -o name'), { out: '/@dom0-1\n/tmp@dom0-1\n/@dom0-2\n/tmp@dom0-2\n' });
+  t.match(await fleet.run('disk list -o name'), {
+    out: '/@dom0-1\n/tmp@dom0-1\nvg0@dom0-1\nvg0/pool@dom0-1\n/@dom0-2\n/tmp@dom0-2\nvg0@dom0-2\nvg0/pool@dom0-2\n',
+  });
   const { err } = await fleet.run(
     'vm create one --like domU@dom0-1 --storage qcow2 --disk 6144 --swap 64 --extra-disk 10,20',
   );

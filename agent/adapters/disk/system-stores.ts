@@ -67,7 +67,8 @@ export class SystemStores implements HostStores {
     if (path.startsWith('/dev/')) {
       const volume = volumes.find(({ paths }) => paths.includes(path));
       const sizeBytes = volume?.sizeBytes ?? 0;
-      const usedBytes = Math.ceil((sizeBytes * (volume?.pool === undefined ? 100 : (volume.dataPercent ?? 0))) / 100);
+      const percent = volume?.pool === undefined ? 100 : (volume.dataPercent ?? 0);
+      const usedBytes = Math.ceil(((volume?.changeBytes ?? sizeBytes) * percent) / 100);
       const store = volume === undefined ? '' : storeOfVolume(volume);
       return { ...disk, store, size: volume && { sizeBytes, usedBytes } };
     }

@@ -6,6 +6,7 @@ import type { DiskKind, StorageFacts } from '../../domain/storage-choice.js';
 import type { DiskQuestion, DiskStore, Room } from '../../ports/disk-store.js';
 import { SIM_IMAGE_FOLDER } from './sim-images.js';
 import { SIM_DISK_BYTES } from './sim-files.js';
+import { SIM_GROUP, SIM_POOL } from './sim-stores.js';
 import { unlessMissing } from './sim-world.js';
 
 const SIZE: DiskSize = { sizeBytes: SIM_DISK_BYTES, usedBytes: SIM_DISK_BYTES };
@@ -38,8 +39,8 @@ export class SimDiskStore implements DiskStore {
       swaps: new Set(disks.flatMap(({ path }) => (path.endsWith('/swap.img') ? [path] : []))),
       groups: [
         {
-          ...{ name: 'vg0', freeBytes: Number.MAX_SAFE_INTEGER },
-          pools: [{ name: 'pool', freeBytes: Number.MAX_SAFE_INTEGER }],
+          ...{ name: SIM_GROUP, freeBytes: Number.MAX_SAFE_INTEGER },
+          pools: [{ name: SIM_POOL, freeBytes: Number.MAX_SAFE_INTEGER }],
         },
       ],
       overlayRefusal: undefined,
