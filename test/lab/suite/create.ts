@@ -38,14 +38,15 @@ function consoleLog(lab: Lab, name: string): Promise<string> {
   return domherd(lab, `vm console ${name} --log --lines 400`);
 }
 
-/** A volume group on a loop device, and in it what a VM called golden has for its disk. */
+/** A volume group on a loop device, and in it what a VM called golden has for its disk. Its cfg comes whole: the agent watches. */
 const MAKE_GOLDEN = `set -e
 truncate -s 512M /opt/lvm.img
 vgcreate -q lab "$(losetup --find --show /opt/lvm.img)"
 lvcreate -q -L 64M -n golden-disk lab
 dd if=/opt/xen/domU/disk.img of=/dev/lab/golden-disk bs=1M conv=fsync status=none
 sed -e "s/'domU'/'golden'/" -e "/swap.img/d" -e "s|file:/opt/xen/domU/disk.img|phy:/dev/lab/golden-disk|" \\
-  /etc/xen/domU.cfg > /etc/xen/golden.cfg`;
+  /etc/xen/domU.cfg > /tmp/golden.cfg
+mv /tmp/golden.cfg /etc/xen/`;
 const REMOVE_GOLDEN = `set -e
 rm /etc/xen/golden.cfg
 vgremove -q -y lab
@@ -57,7 +58,8 @@ const SHARED = '/dev/vdb';
 const MAKE_ROAMER = `set -e
 dd if=/opt/xen/domU/disk.img of=${SHARED} bs=1M conv=fsync status=none
 sed -e "s/'domU'/'roamer'/" -e "/swap.img/d" -e "s|file:/opt/xen/domU/disk.img|phy:${SHARED}|" \\
-  /etc/xen/domU.cfg > /etc/xen/roamer.cfg`;
+  /etc/xen/domU.cfg > /tmp/roamer.cfg
+mv /tmp/roamer.cfg /etc/xen/`;
 
 /** As a SAN does. A dom0 that was not told of it looks again. */
 async function plugShared(lab: Lab): Promise<void> {
