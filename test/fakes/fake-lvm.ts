@@ -133,9 +133,9 @@ function rowOf(
     lv_name: name,
     lv_path: type === 'thin-pool' ? '' : `/dev/${group}/${name}`,
     lv_dm_path: `/dev/mapper/${group}-${name.replaceAll('-', '--')}`,
-    // As the real one says it: of a snapshot, the room for its changes.
+    // As the real one says it: of a snapshot, what its changes are kept in.
     lv_size: String(type === 'snapshot' ? 2 * sizeBytes : sizeBytes),
-    segtype: type,
+    segtype: type === 'snapshot' ? 'linear' : type,
     pool_lv: pool ?? '',
     origin: origin ?? '',
     data_percent: dataPercent === undefined ? '' : dataPercent.toFixed(2),

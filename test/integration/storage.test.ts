@@ -125,8 +125,8 @@ t.test('what LVM says', (t) => {
     },
   };
   const names = { lv_name: 's', lv_path: '/dev/vg/s', lv_dm_path: '/dev/mapper/vg-s', lv_tags: '' };
-  // As of lvcreate --snapshot --extents 110%ORIGIN: lvs tells the room for changes.
-  const snapshot = { ...row, ...names, lv_size: '8388608', segtype: 'snapshot', pool_lv: '', origin: 'a' };
+  // lvs tells what its changes are kept in.
+  const snapshot = { ...row, ...names, lv_size: '8388608', segtype: 'linear', pool_lv: '', origin: 'a' };
   const text = JSON.stringify({ report: [{ lv: [row, row, snapshot] }], log: [] });
   t.strictSame(parseVolumes(text), [
     {

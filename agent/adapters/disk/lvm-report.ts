@@ -68,10 +68,12 @@ export function parseVolumes(text: string): readonly Volume[] {
   const rows = parse(VolumesSchema, text).report.flatMap(({ lv }) => lv);
   const sizes = new Map(rows.map(({ vg_name, lv_name, lv_size }) => [`${vg_name}/${lv_name}`, Number(lv_size)]));
   const volumes = rows.map((row): Volume => {
-    const { vg_name: group, lv_name: name, lv_path, lv_dm_path, segtype: type, lv_tags } = row;
+    const { vg_name: group, lv_name: name, lv_path, lv_dm_path, lv_tags } = row;
     const lvSize = Number(row.lv_size);
-    // lvs's size of a snapshot is the room for its changes; the device is as large as its origin.
-    const isSnapshot = type === 'snapshot';
+    // lvs tells of a snapshot what its changes are kept in: their segments, which are linear, and the room for them. The device
+    // is as large as its origin.
+    const isSnapshot = row.origin !== '' && row.pool_lv === '';
+    const type = isSnapshot ? 'snapshot' : row.segtype;
     const sizeBytes = (isSnapshot ? sizes.get(`${group}/${row.origin}`) : undefined) ?? lvSize;
     return {
       ...{ group, name, type, sizeBytes, changeBytes: isSnapshot ? lvSize : undefined },
