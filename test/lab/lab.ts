@@ -36,6 +36,7 @@ const WAKE_MS = 120_000;
 const SSH_MS = 300_000;
 const SETTLE_MS = 5_000;
 const MAX_CLOCK_OFF_S = 3;
+const SHOWN = 'shown';
 
 /** Mixes its input into the kernel's randomness and has it used at once: RNDRESEEDCRNG of random(4). */
 const RESEED = 'open(R, ">", "/dev/urandom") or die; syswrite(R, <STDIN>); ioctl(R, 0x5207, 0) or die';
@@ -78,6 +79,16 @@ export class Lab {
   /** The guest as a whole disk, which has a kernel of its own: a file on this machine. */
   get diskImage(): string {
     return join(this.#images, 'disk.img');
+  }
+
+  /** Whether {@link noteShown} was said of these images. */
+  get isShown(): boolean {
+    return existsSync(join(this.#images, SHOWN));
+  }
+
+  /** These images are what they should be. */
+  noteShown(): void {
+    writeFileSync(join(this.#images, SHOWN), '');
   }
 
   /** How to get into the frontend. */

@@ -19,6 +19,7 @@ async function differ(lab: Lab, line: string): Promise<void> {
 /** The lab itself: real Xen, two different machines of one image, and a guest that does what a guest must. */
 export const baseline: Group = {
   name: 'lab',
+  unnamed: 'of-new-images',
   steps: (lab) => [
     [
       'both dom0s run on Xen, and nothing runs on them',

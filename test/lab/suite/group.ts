@@ -14,5 +14,7 @@ export interface Group {
   readonly name: string;
   /** The group whose end is this one's beginning; it is run first if need be. None: the snapshot of the lab. */
   readonly after?: Group;
+  /** Without a name on the command line it is run always, or never, or of images that it has not shown yet. */
+  readonly unnamed?: 'always' | 'never' | 'of-new-images';
   readonly steps: (lab: Lab) => readonly Step[];
 }

@@ -6,6 +6,7 @@ import { baseline } from './baseline.js';
 import { agent } from './agent.js';
 import { create } from './create.js';
 import { edit } from './edit.js';
+import { images } from './images.js';
 import { join } from './join.js';
 import { kill } from './kill.js';
 import { reboot } from './reboot.js';
@@ -14,7 +15,7 @@ import { replay } from './replay.js';
 import { spine } from './spine.js';
 import type { Group, Step } from './group.js';
 
-const GROUPS: readonly Group[] = [baseline, join, edit, kill, create, remove, spine, agent, replay, reboot];
+const GROUPS: readonly Group[] = [baseline, join, edit, kill, create, images, remove, spine, agent, replay, reboot];
 
 interface Counts {
   passed: number;
@@ -25,7 +26,17 @@ function chosen(names: readonly string[]): readonly Group[] {
   const unknown = names.filter((name) => !GROUPS.some((group) => group.name === name));
   if (unknown.length > 0)
     throw new Error(`no group is called ${unknown.join(', ')}; there are ${GROUPS.map(({ name }) => name).join(', ')}`);
-  return names.length === 0 ? GROUPS : GROUPS.filter(({ name }) => names.includes(name));
+  return GROUPS.filter(({ name }) => names.length === 0 || names.includes(name));
+}
+
+/** Without names. */
+function isDue(lab: Lab, { name, unnamed = 'always' }: Group): boolean {
+  const isIt = unnamed === 'always' || (unnamed === 'of-new-images' && !lab.isShown);
+  if (!isIt)
+    console.log(
+      `${name}: not run${unnamed === 'never' ? '' : ', shown of these images before'}; npm run test:lab -- ${name}\n`,
+    );
+  return isIt;
 }
 
 /** @returns whether it is true */
@@ -90,13 +101,15 @@ async function runGroups(lab: Lab, groups: readonly Group[], isAtSnapshot: boole
       continue;
     }
     const isTrue = await runGroup(lab, group, isThere(group), counts);
+    if (group === baseline && isTrue) lab.noteShown();
     done.set(group, isTrue);
     isThere = ({ after }) => isTrue && after === group;
   }
 }
 
 async function main(): Promise<boolean> {
-  const groups = chosen(process.argv.slice(2));
+  const names = process.argv.slice(2);
+  const groups = chosen(names);
   const place = labPlace();
   const unlock = lockLab(place);
   endOnSignal(async () => {
@@ -112,7 +125,8 @@ async function main(): Promise<boolean> {
       const opened = Date.now();
       if (!wasRunning) await lab.start('snapshot');
       console.log(`lab: ${minutesSince(opened)} min from the snapshot\n`);
-      await runGroups(lab, groups, !wasRunning, counts);
+      const due = groups.filter((group) => names.length > 0 || isDue(lab, group));
+      await runGroups(lab, due, !wasRunning, counts);
       console.log(`from the snapshot: ${minutesSince(opened)} min; in all: ${minutesSince(started)} min`);
     } finally {
       // A lab that somebody left running stays up for him.

@@ -1,0 +1,53 @@
+import { existsSync } from 'node:fs';
+import type { Lab } from '../lab.js';
+import { domherd, vms, type VmJson } from './cli.js';
+
+export async function find(lab: Lab, name: string): Promise<VmJson> {
+  const vm = (await vms(lab)).find((each) => each.name === name);
+  if (!vm) throw new Error(`there is no ${name}`);
+  return vm;
+}
+
+/** On the frontend; NAME.pub beside it. @returns its path */
+export async function makeKey(lab: Lab, name: string): Promise<string> {
+  const key = `${lab.frontend.home}/${name}`;
+  if (!existsSync(key)) await lab.frontend.run(['ssh-keygen', '-q', '-t', 'ed25519', '-N', '', '-f', key]);
+  return key;
+}
+
+/** Logs in with one key alone, the user's. */
+export async function logIn(lab: Lab, name: string, key = 'user'): Promise<string> {
+  const address = (await find(lab, name)).vifs[0]?.lease?.address ?? '';
+  const argv = ['ssh', '-i', `${lab.frontend.home}/${key}`, '-o', 'IdentitiesOnly=yes', '-o', 'BatchMode=yes'] as const;
+  const { exitCode, stdout, stderr } = await lab.frontend.run([...argv, address, 'hostname'], { limitMs: 60_000 });
+  if (exitCode !== 0) throw new Error(`ssh to ${name} with the key ${key}: ${stderr}`);
+  return stdout.trim();
+}
+
+export async function startAndReach(lab: Lab, names: string): Promise<void> {
+  await domherd(lab, `vm start ${names}`);
+  await domherd(lab, `vm wait ${names} --for=ping --timeout 5m`);
+  await domherd(lab, `vm wait ${names} --for=ssh --timeout 5m`);
+}
+
+export function consoleLog(lab: Lab, name: string): Promise<string> {
+  return domherd(lab, `vm console ${name} --log --lines 400`);
+}
+
+const SUMS = 'sha256sum /opt/xen/domU/*.img /etc/xen/domU.cfg';
+
+/** By dom0: of the image's own domU. */
+export function imageSums(lab: Lab): Promise<readonly string[]> {
+  return Promise.all(lab.hosts.map((host) => lab.must(host, SUMS)));
+}
+
+/** By dom0: the files of all VMs with their sizes, and then {@link imageSums}. */
+export function vmFiles(lab: Lab): Promise<readonly string[]> {
+  const files = 'find /etc/xen /opt/xen -type f -printf "%p %s\\n" | sort';
+  return Promise.all(lab.hosts.map((host) => lab.must(host, `${files}; ${SUMS}`)));
+}
+
+export async function leaseStates(lab: Lab): Promise<readonly string[]> {
+  const leases = JSON.parse(await domherd(lab, 'lease list -o json')) as readonly { readonly state: string }[];
+  return [...new Set(leases.map(({ state }) => state))];
+}
