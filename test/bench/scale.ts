@@ -24,6 +24,8 @@ const TICKS_PER_SECOND = 100;
 
 /** A thousand simulated dom0s at one controller, over real sessions. @param withShells clush and pdsh beside it */
 export async function scaleRows(withShells: boolean): Promise<Row[]> {
+  // Before anything else runs: so many ssh at once starve a thousand agents of their heartbeats.
+  const shells = withShells ? await measureShells(FEW_HOSTS) : undefined;
   const fleet = new Fleet();
   const agents = new Agents();
   try {
@@ -33,7 +35,6 @@ export async function scaleRows(withShells: boolean): Promise<Row[]> {
     const client = new VmServiceClient(`unix:${fleet.socket}`, credentials.createInsecure(), {
       'grpc.max_receive_message_length': 64 * 1024 * 1024,
     });
-    const shells = withShells ? await measureShells(FEW_HOSTS) : undefined;
     try {
       return [
         ...(await orderRows(fleet, client, shells)),
