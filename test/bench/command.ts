@@ -17,7 +17,8 @@ export function measureHelp(): { readonly help: number; readonly bare: number } 
   return { help: median(help), bare: median(bare) };
 }
 
-function timeNode(args: readonly string[]): number {
+/** @returns milliseconds of a whole process */
+export function timeNode(args: readonly string[]): number {
   const start = performance.now();
   const { status } = spawnSync(process.execPath, args, { stdio: 'ignore' });
   if (status !== 0) throw new Error(`node ${args.join(' ')} ended with ${String(status)}`);
