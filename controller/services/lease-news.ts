@@ -1,3 +1,4 @@
+import type { Event } from '../domain/event.js';
 import type { Lease } from '../domain/lease.js';
 import type { Reservation } from '../domain/reservation.js';
 import type { HostId } from '../domain/vm.js';
@@ -11,6 +12,10 @@ export interface LeaseNewsOptions {
   readonly fleet: Fleet;
   readonly journal: Journal;
 }
+
+/** More since the last time than are worth a look each. */
+const MAX_EVENTS = 1_000;
+const ALL = 'all';
 
 /**
  * Tells each host what its vifs have leased: a dom0 that boots without the controller starts nothing whose lease has ended,
@@ -30,9 +35,7 @@ export class LeaseNews {
   tell(): void {
     const { fleet, journal } = this.options;
     journal.read((stores) => {
-      const lastEventId = stores.events.lastId();
-      if (lastEventId !== this.lastEventId) this.told = new WeakSet();
-      this.lastEventId = lastEventId;
+      this.forgetTouched(stores);
       const untold = fleet.reachable().filter((session) => !this.told.has(session));
       if (untold.length === 0) return;
       const reservations = new Map(stores.reservations.list().map((one) => [one.id, one]));
@@ -41,6 +44,31 @@ export class LeaseNews {
         this.told.add(session);
       }
     });
+  }
+
+  /** Who has to do with what happened since is told again: in a fleet that makes VMs all day, few each second. */
+  private forgetTouched({ events }: Stores): void {
+    const lastEventId = events.lastId();
+    if (lastEventId === this.lastEventId) return;
+    const fresh = events.list({}, this.lastEventId, MAX_EVENTS);
+    this.lastEventId = lastEventId;
+    const touched = fresh.map((event) => this.hostsOf(event));
+    if (fresh.length === MAX_EVENTS || touched.includes(ALL)) {
+      this.told = new WeakSet();
+      return;
+    }
+    const names = new Set(touched.flat());
+    for (const session of this.options.fleet.reachable()) if (names.has(session.hostName)) this.told.delete(session);
+  }
+
+  private hostsOf({ kind, host, vmId }: Event): readonly string[] | typeof ALL {
+    const { fleet } = this.options;
+    const hosts = host === undefined ? [] : [host];
+    // It was another host's before.
+    if (kind === 'vm.migrated') return ALL;
+    if (vmId === undefined) return hosts.length === 0 ? ALL : hosts;
+    const vm = fleet.vms.byId(vmId);
+    return vm ? [...hosts, fleet.hostName(vm.hostId)] : ALL;
   }
 
   private leasesOf(

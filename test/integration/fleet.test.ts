@@ -152,6 +152,17 @@ await t.test('a host is told what its vifs have leased, whenever that changes', 
   await world.leases.release([lease!.address], true, ADMIN);
   news.tell();
   t.equal(told()?.[0]?.endsAtMs, world.clock.nowMs(), 'one that was taken back has ended');
+
+  await resultsOf(world.addresser.address({ ...addressing, selector: named('domU@*') }, ADMIN, never));
+  news.tell();
+  t.equal(told()?.[0]?.endsAtMs, endsAtMs + 60_000, 'a change on two hosts is told to each');
+  const othersLease = world.allLeases().find(({ address }) => address === other.leases.at(-1)?.[0]?.address);
+  t.match(othersLease?.owner, { kind: 'vif', vmId: world.vm('domU@dom0-2').id });
+  await world.timers.advance(1_000);
+  await world.leases.release([othersLease!.address], true, ADMIN);
+  news.tell();
+  t.equal(other.leases.at(-1)?.[0]?.endsAtMs, world.clock.nowMs());
+  t.equal(told()?.[0]?.endsAtMs, endsAtMs + 60_000);
 });
 
 await t.test('observations', async (t) => {
