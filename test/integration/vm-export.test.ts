@@ -81,6 +81,18 @@ t.test('nodeset reads what names are folded to', needs('nodeset', 'clustershell'
   t.end();
 });
 
+t.test('clush takes the VMs for its nodes', needs('clush', 'clustershell'), (t) => {
+  // A worker that asks no network: it runs a program here for each node, and prints its name before what that says.
+  const said = execFileSync('clush', ['-R', 'exec', '-w', nodeSet(FLEET).trim(), 'echo', 'of', '%host']).toString();
+  t.strictSame(said.trim().split('\n').sort(), [
+    'domU.dom0-1: of domU.dom0-1',
+    'domU.dom0-2.grenoble.example.org: of domU.dom0-2.grenoble.example.org',
+    'web-1: of web-1',
+    'web-2: of web-2',
+  ]);
+  t.end();
+});
+
 t.test('a hosts file', (t) => {
   t.equal(
     hostsFile(FLEET),
