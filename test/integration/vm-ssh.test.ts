@@ -1,5 +1,14 @@
 import { execFileSync, spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Server, ServerCredentials } from '@grpc/grpc-js';
@@ -71,9 +80,9 @@ async function startController(t: Test): Promise<string> {
 
 let socket = '';
 
-function domherd(args: readonly string[], options: CliOptions = {}): Promise<CliRun> {
+function domherd(args: readonly string[], options: CliOptions = {}, runtimeDir = folder): Promise<CliRun> {
   const { PATH } = process.env;
-  const env = { DOMHERD_SOCKET: socket, DOMHERD_DATA_DIR: dataDir, XDG_RUNTIME_DIR: folder };
+  const env = { DOMHERD_SOCKET: socket, DOMHERD_DATA_DIR: dataDir, XDG_RUNTIME_DIR: runtimeDir };
   return runCli(args, { home, exec: createExec({ PATH, HOME: home }), env, ...options });
 }
 
@@ -113,6 +122,30 @@ t.test('a command runs in all VMs that run, and what they say alike is printed o
   t.match(each.out, /\nweb-1\n-+\n127\.0\.0\.2\n-+\nweb-2\n-+\n127\.0\.0\.3\n/, 'each is itself');
   const one = await domherd(['vm', 'run', 'web-1', '--', 'echo', 'out;', 'echo', 'aside', '>&2']);
   t.match(one, { exitCode: 0, out: 'out\n', err: /^aside\n$/m }, 'one alone has no header');
+});
+
+t.test('a connection is used again, by whatever comes next, and holds nobody up', async (t) => {
+  // A unix socket has no room for the path of the test's own folder.
+  const runtime = mkdtempSync(join(tmpdir(), 'dh-'));
+  const sockets = join(runtime, 'domherd-ssh');
+  t.teardown(() => {
+    for (const name of readdirSync(sockets)) spawnSync('ssh', ['-O', 'exit', '-S', join(sockets, name), 'any']);
+    rmSync(runtime, { recursive: true });
+  });
+  const clientPort = async (): Promise<string> => {
+    const startedMs = Date.now();
+    const { exitCode, out, err } = await domherd(['vm', 'run', 'web-1', '--', 'echo $SSH_CONNECTION'], {}, runtime);
+    t.equal(exitCode, 0, err);
+    t.ok(Date.now() - startedMs < 40_000, 'it does not wait for the end of the connection, a minute later');
+    return out.split(' ')[1] ?? '';
+  };
+  const port = await clientPort();
+  t.match(port, /^\d+$/);
+  t.equal(await clientPort(), port);
+  t.equal(statSync(sockets).mode & 0o777, 0o700);
+  const { said, attach } = attached();
+  await domherd(['vm', 'ssh', 'web-1', '--', 'echo $SSH_CONNECTION'], { attach }, runtime);
+  t.equal(said[0]?.split(' ')[1], port, 'vm ssh has the same');
 });
 
 t.test('each VM has its own end', async (t) => {
