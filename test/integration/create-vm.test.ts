@@ -129,6 +129,20 @@ t.test('one failure leaves the others, and nothing of itself', async (t) => {
   t.equal(world.allLeases().filter(({ state }) => state === 'bound').length, 6, 'and no lease that nobody has');
 });
 
+t.test('a host copies one disk at a time, and has four VMs in the making at most', async (t) => {
+  const copiesWhile = async (kept: string): Promise<readonly number[]> => {
+    const { world, agents } = await FleetWorld.ofImage(2);
+    for (const agent of agents) {
+      agent.behave = (order, itself) => (order.action.kind === kept ? 'silent' : obey(order, itself));
+    }
+    void resultsOf(world.creator.create({ ...WEB, count: 24 }, ADMIN, never));
+    await settle();
+    return agents.map(({ received }) => received.filter(({ action }) => action.kind === 'copy').length);
+  };
+  t.strictSame(await copiesWhile('copy'), [1, 1]);
+  t.strictSame(await copiesWhile('configure'), [4, 4]);
+});
+
 t.test('a client that leaves: the making goes on', async (t) => {
   const { world, agents } = await FleetWorld.ofImage(1);
   const abort = new AbortController();
