@@ -92,6 +92,33 @@ t.test('the controller is killed at each step of a create', async (t) => {
   }
 });
 
+t.test('the controller is killed while VMs are made that start at once, and with their hosts', async (t) => {
+  const two = { ...FOUR, count: 2, isStarted: true, isAutostarted: true };
+  // Each is copied, addressed, set to start, started.
+  for (const step of [1, 2, 3, 4, 5, 6, 7, 8]) {
+    for (const when of ['before', 'after'] as const) {
+      const { world, agents } = await FleetWorld.ofImage(2);
+      atOrder(agents, step, when, () => world.die());
+      collect(world.creator.create(two, ANN, never)).catch(() => []);
+      await settle(60);
+      const next = world.restart();
+      next.creator.resume();
+      await connectAll(agents);
+      const where = `${when} order ${String(step)}`;
+      checkWhole(t, next, agents, 2);
+      t.strictSame(
+        ['web-1', 'web-2'].map((name) => [next.vm(name).state, next.vm(name).isAutostarted]),
+        [
+          ['running', true],
+          ['running', true],
+        ],
+        where,
+      );
+      t.strictSame([ran(agents, 'copy'), ran(agents, 'start')], [2, 2], `nothing twice, ${where}`);
+    }
+  }
+});
+
 const SITE: CreateRequest = {
   ...{ ...FOUR, name: 'site', count: 2, shape: { extraVifs: ['br0'] } },
   source: { kind: 'installer', installer: 'xen-tools', dist: 'bookworm' },
