@@ -62,10 +62,10 @@ export class LeaseNews {
   }
 
   private hostsOf({ kind, host, vmId }: Event): readonly string[] | typeof ALL {
-    const { fleet } = this.options;
-    const hosts = host === undefined ? [] : [host];
     // It was another host's before.
     if (kind === 'vm.migrated') return ALL;
+    const { fleet } = this.options;
+    const hosts = host === undefined ? [] : [host];
     if (vmId === undefined) return hosts.length === 0 ? ALL : hosts;
     const vm = fleet.vms.byId(vmId);
     return vm ? [...hosts, fleet.hostName(vm.hostId)] : ALL;

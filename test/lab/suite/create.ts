@@ -4,7 +4,18 @@ import { domherd, hostsAreBack, vms, waitForHosts } from './cli.js';
 import { domains, GUEST_MS, isPinged } from './guest.js';
 import type { Group } from './group.js';
 import { join } from './join.js';
-import { consoleLog, find, imageSums, leaseStates, logIn, makeKey, startAndReach, vmFiles } from './made-vms.js';
+import {
+  consoleLog,
+  find,
+  imageSums,
+  leaseStates,
+  logIn,
+  makeKey,
+  startAndReach,
+  vmFiles,
+  waitForImageVms,
+  waitForVm,
+} from './made-vms.js';
 
 const NAMES = ['web-1', 'web-2', 'web-3', 'web-4'];
 const WEB = NAMES.join(' ');
@@ -132,8 +143,7 @@ export const create: Group = {
           // Emulated processors have enough to do.
           await domherd(lab, `vm shutdown ${WEB} --timeout 3m --then destroy`);
           await lab.must('dom0-2', MAKE_GOLDEN, { limitMs: 120_000 });
-          const isSeen = async (): Promise<boolean> => (await vms(lab)).some(({ name }) => name === 'golden');
-          await waitFor('golden', isSeen, 60_000, 1000);
+          await waitForVm(lab, 'golden');
           match(await domherd(lab, 'disk list --host dom0-2'), /^dom0-2 +lab +/m);
           const tooMany = 'vm create many --count 8 --like golden@dom0-2 --memory 16'.split(' ');
           const { exitCode, stderr } = await lab.frontend.domherd(tooMany);
@@ -196,8 +206,7 @@ export const create: Group = {
           equal((await lab.must('dom0-2', 'lvs --noheadings -o lv_name lab')).trim(), 'golden-disk');
           await lab.must('dom0-2', REMOVE_GOLDEN);
           deepEqual(await vmFiles(lab), before);
-          const isAlone = async (): Promise<boolean> => (await vms(lab)).length === 2;
-          await waitFor('the end of golden', isAlone, 60_000, 1000);
+          await waitForImageVms(lab);
           deepEqual(await leaseStates(lab), ['quarantined']);
         },
       ],

@@ -2,11 +2,21 @@ import { deepEqual, equal, match } from 'node:assert/strict';
 import { truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { waitFor, type Lab } from '../lab.js';
-import { domherd, hostsAreBack, vms } from './cli.js';
+import { domherd, hostsAreBack } from './cli.js';
 import { GUEST_MS, waitForGuest } from './guest.js';
 import type { Group } from './group.js';
 import { join as joined } from './join.js';
-import { consoleLog, find, leaseStates, logIn, makeKey, startAndReach, vmFiles } from './made-vms.js';
+import {
+  consoleLog,
+  find,
+  leaseStates,
+  logIn,
+  makeKey,
+  startAndReach,
+  vmFiles,
+  waitForImageVms,
+  waitForVm,
+} from './made-vms.js';
 
 const SHARED = '/dev/vdb';
 /** On a device that both dom0s see. */
@@ -82,8 +92,7 @@ export const images: Group = {
         async () => {
           await plugShared(lab);
           await lab.must('dom0-1', MAKE_ROAMER, { limitMs: 120_000 });
-          const isSeen = async (): Promise<boolean> => (await vms(lab)).some(({ name }) => name === 'roamer');
-          await waitFor('roamer', isSeen, 60_000, 1000);
+          await waitForVm(lab, 'roamer');
           await domherd(lab, 'vm address roamer');
           await domherd(lab, 'vm start seeded');
           await startAndReach(lab, 'pic layered inst roamer');
@@ -123,8 +132,7 @@ export const images: Group = {
           const address = (await find(lab, 'roamer')).vifs[0]?.lease?.address ?? '';
           await lab.must('dom0-1', 'rm /etc/xen/roamer.cfg');
           deepEqual(await vmFiles(lab), before);
-          const isAlone = async (): Promise<boolean> => (await vms(lab)).length === 2;
-          await waitFor('the end of roamer', isAlone, 60_000, 1000);
+          await waitForImageVms(lab);
           // Whoever released this one, at the end all rest.
           await lab.frontend.domherd(['lease', 'release', address, '--yes']);
           deepEqual(await leaseStates(lab), ['quarantined']);

@@ -1,11 +1,21 @@
 import { existsSync } from 'node:fs';
-import type { Lab } from '../lab.js';
+import { waitFor, type Lab } from '../lab.js';
 import { domherd, vms, type VmJson } from './cli.js';
 
 export async function find(lab: Lab, name: string): Promise<VmJson> {
   const vm = (await vms(lab)).find((each) => each.name === name);
   if (!vm) throw new Error(`there is no ${name}`);
   return vm;
+}
+
+/** Until it is known: its cfg was put there by hand. */
+export async function waitForVm(lab: Lab, name: string): Promise<void> {
+  await waitFor(name, async () => (await vms(lab)).some((vm) => vm.name === name), 60_000, 1000);
+}
+
+/** Until only the image's own domUs are known, one a dom0: other cfgs were taken away by hand. */
+export async function waitForImageVms(lab: Lab): Promise<void> {
+  await waitFor('the end of other VMs', async () => (await vms(lab)).length === lab.hosts.length, 60_000, 1000);
 }
 
 /** On the frontend; NAME.pub beside it. @returns its path */
@@ -24,6 +34,7 @@ export async function logIn(lab: Lab, name: string, key = 'user'): Promise<strin
   return stdout.trim();
 }
 
+/** @param names as a command has them, or --all */
 export async function startAndReach(lab: Lab, names: string): Promise<void> {
   await domherd(lab, `vm start ${names}`);
   await domherd(lab, `vm wait ${names} --for=ping --timeout 5m`);

@@ -3,60 +3,53 @@ import { addresses, domherd, hostsAreBack } from './cli.js';
 import { domains, inGuest, isPinged, waitForGuest } from './guest.js';
 import type { Group } from './group.js';
 import { join } from './join.js';
-
-const CFG = '/etc/xen/domU.cfg';
+import { imageSums, startAndReach } from './made-vms.js';
 
 /** The tutorial's way on to a file of addresses. */
 export const spine: Group = {
   name: 'spine',
   after: join,
-  steps: (lab) => {
-    const sums = (): Promise<readonly string[]> =>
-      Promise.all(lab.hosts.map((host) => lab.must(host, `sha256sum ${CFG} /opt/xen/domU/*.img`)));
-    return [
-      hostsAreBack(lab),
-      [
-        'vm address --dry-run writes nothing, vm address gives each its own',
-        async () => {
-          const before = await sums();
-          await domherd(lab, 'vm address --all --dry-run');
-          deepEqual(await sums(), before);
-          await domherd(lab, 'vm address --all');
-          const given = [...(await addresses(lab)).values()];
-          equal(new Set(given.map(({ address }) => address)).size, 2);
-          equal(new Set(given.map(({ mac }) => mac)).size, 2);
-          equal(await domherd(lab, 'conflict list -o json'), '[]\n');
-          for (const host of lab.hosts) await lab.must(host, 'e2fsck -fn /opt/xen/domU/disk.img');
-        },
-      ],
-      [
-        'both start, and wait sees them answer ping and ssh',
-        async () => {
-          await domherd(lab, 'vm start --all');
-          await domherd(lab, 'vm wait --all --for=ping --timeout 5m');
-          await domherd(lab, 'vm wait --all --for=ssh --timeout 5m');
-          for (const host of lab.hosts) deepEqual(await domains(lab, host), ['domU']);
-        },
-      ],
-      [
-        'the file of addresses is right: each answers ping and ssh, with the MAC of its lease',
-        async () => {
-          const given = await addresses(lab);
-          const file = (await domherd(lab, 'vm list -o ips')).trim().split('\n');
-          deepEqual(
-            file,
-            [...given.values()].map(({ address }) => address),
-          );
-          for (const { address, mac } of given.values()) {
-            equal(await isPinged(lab, address), true);
-            await waitForGuest(lab, address);
-            match((await inGuest(lab, address, 'cat /sys/class/net/eth0/address')) ?? '', new RegExp(mac, 'i'));
-            match((await inGuest(lab, address, 'cat /etc/resolv.conf')) ?? '', /nameserver 172\.16\.16\.247/);
-            const { stdout } = await lab.frontend.run(['ip', 'neigh', 'show', address]);
-            match(stdout, new RegExp(mac, 'i'));
-          }
-        },
-      ],
-    ];
-  },
+  steps: (lab) => [
+    hostsAreBack(lab),
+    [
+      'vm address --dry-run writes nothing, vm address gives each its own',
+      async () => {
+        const before = await imageSums(lab);
+        await domherd(lab, 'vm address --all --dry-run');
+        deepEqual(await imageSums(lab), before);
+        await domherd(lab, 'vm address --all');
+        const given = [...(await addresses(lab)).values()];
+        equal(new Set(given.map(({ address }) => address)).size, 2);
+        equal(new Set(given.map(({ mac }) => mac)).size, 2);
+        equal(await domherd(lab, 'conflict list -o json'), '[]\n');
+        for (const host of lab.hosts) await lab.must(host, 'e2fsck -fn /opt/xen/domU/disk.img');
+      },
+    ],
+    [
+      'both start, and wait sees them answer ping and ssh',
+      async () => {
+        await startAndReach(lab, '--all');
+        for (const host of lab.hosts) deepEqual(await domains(lab, host), ['domU']);
+      },
+    ],
+    [
+      'the file of addresses is right: each answers ping and ssh, with the MAC of its lease',
+      async () => {
+        const given = await addresses(lab);
+        const file = (await domherd(lab, 'vm list -o ips')).trim().split('\n');
+        deepEqual(
+          file,
+          [...given.values()].map(({ address }) => address),
+        );
+        for (const { address, mac } of given.values()) {
+          equal(await isPinged(lab, address), true);
+          await waitForGuest(lab, address);
+          match((await inGuest(lab, address, 'cat /sys/class/net/eth0/address')) ?? '', new RegExp(mac, 'i'));
+          match((await inGuest(lab, address, 'cat /etc/resolv.conf')) ?? '', /nameserver 172\.16\.16\.247/);
+          const { stdout } = await lab.frontend.run(['ip', 'neigh', 'show', address]);
+          match(stdout, new RegExp(mac, 'i'));
+        }
+      },
+    ],
+  ],
 };
