@@ -47,6 +47,8 @@ export class Session {
   readonly #channel: SessionChannel;
   readonly #parts: SessionParts;
   #sentVms: readonly ObservedVm[] = [];
+  /** By key, what results told since the last observation began: that may have seen the VM before. */
+  readonly #toldSince = new Map<string, ObservedVm>();
   #sentBridges: HostBridges | undefined;
   #sentStores: readonly HostStore[] | undefined;
   #observedAtMs = 0;
@@ -93,7 +95,10 @@ export class Session {
   /** A result stays in the outbox until it arrived. */
   sendResult(result: OrderResult): void {
     const { vm } = result;
-    if (vm !== undefined) this.#sentVms = [...this.#sentVms.filter(({ key }) => key !== vm.key), vm];
+    if (vm !== undefined) {
+      this.#toldSince.set(vm.key, vm);
+      this.#sentVms = this.#newest(this.#sentVms);
+    }
     this.#post(result, vm);
   }
 
@@ -114,10 +119,11 @@ export class Session {
   }
 
   async #sendFullState(): Promise<void> {
-    this.#sentVms = await this.#observe();
+    const observed = await this.#observe();
     this.#sentBridges = await this.#readBridges();
     this.#parts.storeWatch.markStale();
     this.#sentStores = await this.#parts.storeWatch.read();
+    this.#sentVms = this.#newest(observed);
     const [vms, bridges, stores] = [this.#sentVms, this.#sentBridges, this.#sentStores];
     await this.#channel.send({ kind: 'fullState', vms, bridges, stores });
     for (const result of this.#parts.outbox.reopen()) this.sendAgain(result);
@@ -146,16 +152,18 @@ export class Session {
       await this.#dirty(signal);
       if (!(await sleep(this.#parts.clock, COALESCE_MS, signal))) return;
       this.#isDirty = false;
-      const vms = await this.#observe();
+      const observed = await this.#observe();
       const bridges = await this.#readBridges();
       const stores = await this.#parts.storeWatch.read();
+      const vms = this.#newest(observed);
       const withoutStores = withBridges(diffState(this.#sentVms, vms), this.#sentBridges, bridges);
       const change = withStores(withoutStores, this.#sentStores, stores);
       if (change === undefined) continue;
-      await this.#channel.send({ kind: 'change', change });
+      // Before: what results tell while it is sent comes on top.
       this.#sentVms = vms;
       this.#sentBridges = bridges ?? this.#sentBridges;
       this.#sentStores = stores ?? this.#sentStores;
+      await this.#channel.send({ kind: 'change', change });
     }
   }
 
@@ -217,6 +225,12 @@ export class Session {
 
   async #observe(): Promise<readonly ObservedVm[]> {
     this.#observedAtMs = this.#parts.clock.nowMs();
+    this.#toldSince.clear();
     return this.#parts.observer.observe();
+  }
+
+  /** Whoever was told of a result looks again after it: what this keeps back is not lost. */
+  #newest(vms: readonly ObservedVm[]): readonly ObservedVm[] {
+    return [...vms.filter(({ key }) => !this.#toldSince.has(key)), ...this.#toldSince.values()];
   }
 }

@@ -507,6 +507,50 @@ t.test('the session', async (t) => {
     t.match(channels[0]?.sent.at(-1), { kind: 'change', change: { changed: [{ key, state: 'running' }] } });
   });
 
+  t.test('what was seen before a result is not told after it', async (t) => {
+    const { host, channels, clock, keeper } = makeKeeper(t);
+    const key = host.addVm('domU');
+    const [stopped] = await observed(host);
+    await host.create(key);
+    await clock.advance(0);
+    const [channel] = channels;
+    assert(channel !== undefined && stopped !== undefined);
+    const domain = host.domains.get('domU');
+    assert(domain !== undefined);
+    const states = (): readonly (string | undefined)[] =>
+      channel.sent.flatMap((message) => {
+        if (message.kind === 'change') return message.change.changed.map(({ state }) => state);
+        return message.kind === 'result' ? [message.result.vm?.state] : [];
+      });
+
+    const look = host.readBridges.bind(host);
+    let goOn = (): void => undefined;
+    host.readBridges = () => new Promise((resolve) => (goOn = () => resolve(look())));
+    host.domains.set('domU', { ...domain, state: 'stopping' });
+    keeper.stateChanged();
+    await clock.advance(1000);
+    host.domains.delete('domU');
+    keeper.finished({ orderId: 'shutdown', failure: undefined, vm: stopped });
+    host.readBridges = look;
+    goOn();
+    await clock.advance(1000);
+    t.strictSame(states(), ['stopped']);
+
+    const send = channel.send.bind(channel);
+    channel.send = async (message) => {
+      await send(message);
+      if (message.kind === 'change') await new Promise<void>((resolve) => (goOn = resolve));
+    };
+    host.domains.set('domU', { ...domain, state: 'stopping' });
+    keeper.stateChanged();
+    await clock.advance(1000);
+    keeper.finished({ orderId: 'destroy', failure: undefined, vm: stopped });
+    channel.send = send;
+    goOn();
+    await clock.advance(1000);
+    t.strictSame(states(), ['stopped', 'stopping', 'stopped', 'stopping'], 'the host has the last word');
+  });
+
   t.test('ends for good when it is told to', async (t) => {
     const { channels, clock, abort, running, hellos } = makeKeeper(t);
     await clock.advance(0);
