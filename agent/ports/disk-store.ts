@@ -6,6 +6,7 @@ import type { StorageFacts } from '../domain/storage-choice.js';
 export interface Room {
   /** Equal for two places that share it. */
   readonly store: string;
+  /** For disks: less what is to stay free. */
   readonly freeBytes: number;
 }
 

@@ -24,9 +24,6 @@ export interface VmMakerParts {
   readonly log: Logger;
 }
 
-/** Left free where disks are: a dom0 whose root is full does no good to anybody. */
-const RESERVE_BYTES = 256 * 1024 * 1024;
-
 /**
  * Makes VMs of a plan, and takes away what it made: all of one, or nothing.
  *
@@ -307,7 +304,7 @@ export class VmMaker {
     for (const disk of disks) {
       const found = await this.#sourceOf(disk);
       const room = await this.#parts.disks.roomFor(disk.place);
-      const { bytes, path } = needs.get(room.store) ?? { bytes: RESERVE_BYTES, path: disk.place.path };
+      const { bytes, path } = needs.get(room.store) ?? { bytes: 0, path: disk.place.path };
       needs.set(room.store, { room, path, bytes: bytes + neededBytes(disk, found) });
     }
     for (const { room, path, bytes } of needs.values()) {

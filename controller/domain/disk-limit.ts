@@ -6,6 +6,9 @@ const MIB = 1024 * 1024;
 /** As the agents count: what shares blocks needs this to begin with, and a file system keeps that. */
 const SHARED_BYTES = 64 * MIB;
 const RESERVE_BYTES = 256 * MIB;
+/** A snapshot holds all of its origin, should all of it be written, and which block is which, in extents of LVM's usual size. */
+const SNAPSHOT_FACTOR = 1.01;
+const EXTENT_BYTES = 4 * MIB;
 /** Where the agents keep disks on a host that has no VM yet. */
 const DEFAULT_FOLDER = '/opt/xen/domains';
 
@@ -90,14 +93,17 @@ function needOf(
   const sizeBytes = Math.max(sourceBytes, diskMib * MIB);
   if (isFile && storage === 'lvm-snapshot')
     return { store: roomiest(stores, 'volume-group') ?? store, bytes: sizeBytes };
-  if (isFile && storage === 'lvm-thin') return { store: roomiest(stores, 'thin-pool') ?? store, bytes: usedBytes };
+  if (isFile && storage === 'lvm-thin')
+    return { store: roomiest(stores, 'thin-pool') ?? store, bytes: SHARED_BYTES + usedBytes };
   if (isFile) {
     const isShared = storage === 'qcow2' || storage === 'reflink' || (storage === undefined && store.sharesBlocks);
     return { store, bytes: isShared ? SHARED_BYTES : usedBytes };
   }
   if (store.kind === 'thin-pool' && storage !== 'copy') return { store, bytes: SHARED_BYTES };
   const group = stores.find(({ kind, name }) => kind === 'volume-group' && name === store.name.split('/')[0]);
-  return { store: group ?? store, bytes: sizeBytes };
+  const isSnapshot = storage !== 'copy' && sizeBytes === sourceBytes;
+  const bytes = isSnapshot ? Math.ceil(sizeBytes * SNAPSHOT_FACTOR) + EXTENT_BYTES : sizeBytes;
+  return { store: group ?? store, bytes };
 }
 
 function roomiest(stores: readonly HostStore[], kind: HostStore['kind']): HostStore | undefined {

@@ -288,6 +288,10 @@ t.test('what cannot be made is refused, with nothing left', async (t) => {
   await refuses(copy(maker(), { ...source, state: 'running' }), { code: 'wrong_state' });
   const full = override(disks, { roomFor: () => Promise.resolve({ store: '/', freeBytes: 1000 }) });
   await refuses(copy(maker({ disks: full })), { code: 'exhausted', message: /needs \d+ MiB, 1 MiB are free/ });
+  const needed = await copy(maker({ disks: full })).catch((error: AppError) => Number(error.details['needed']));
+  const tight = override(disks, { roomFor: () => Promise.resolve({ store: '/', freeBytes: Number(needed) - 1 }) });
+  await refuses(copy(maker({ disks: tight })), { code: 'exhausted' });
+  t.ok(Number(needed) < 100 * MIB, 'of a store that keeps nothing free no more is asked than is taken');
   mkdirSync(join(root, 'domains', 'web-1'));
   writeFileSync(image, 'of somebody else');
   await t.rejects(copy(), { code: 'already_exists', message: /web-1\/disk\.img/ });

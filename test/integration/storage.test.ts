@@ -197,6 +197,9 @@ t.test('logical volumes', async (t) => {
   ]);
   t.strictSame(await store.roomFor({ path: '/dev/vg0/x', storage: 'lvm' }), { store: 'vg0', freeBytes: 512 * MIB });
   t.strictSame(await store.roomFor({ path: '/dev/vg0/x', ...inPool }), { store: 'vg0/pool', freeBytes: 75 * MIB });
+  const { bavail, bsize } = statfsSync(root);
+  const { freeBytes } = await store.roomFor({ path: join(root, 'x/y.img'), storage: 'copy' });
+  t.ok(Math.abs(bavail * bsize - 256 * MIB - freeBytes) < 200 * MIB, 'a file system keeps 256 MiB');
   const facts = await store.survey({ disks: [{ path: '/dev/vg0/thin', format: 'raw' }], wanted: 'lvm-thin' });
   t.strictSame(facts.disks.get('/dev/vg0/thin'), { kind: 'volume', group: 'vg0', name: 'thin', pool: 'pool' });
   t.strictSame(facts.groups, [{ name: 'vg0', freeBytes: 512 * MIB, pools: [{ name: 'pool', freeBytes: 75 * MIB }] }]);

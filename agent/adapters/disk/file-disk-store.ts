@@ -32,6 +32,8 @@ const HEAD_MS = 60_000;
 /** st_blocks(3type) counts in these, whatever the file system's blocks are. */
 const BLOCK_BYTES = 512;
 
+/** Left free: a dom0 whose root is full does no good to anybody. */
+const RESERVE_BYTES = 256 * 1024 * 1024;
 /** Nobody makes as many on purpose. */
 const MAX_CHAIN = 64;
 
@@ -77,7 +79,7 @@ export class FileDiskStore {
     const folder = await guard(path, () => folderOf(path));
     return guard(folder, async () => {
       const [{ dev }, { bavail, bsize }] = await Promise.all([stat(folder), statfs(folder)]);
-      return { store: `file system ${dev}`, freeBytes: bavail * bsize };
+      return { store: `file system ${dev}`, freeBytes: Math.max(0, bavail * bsize - RESERVE_BYTES) };
     });
   }
 

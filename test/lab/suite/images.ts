@@ -1,49 +1,34 @@
 import { deepEqual, equal, match } from 'node:assert/strict';
-import { truncateSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
-import { waitFor, type Lab } from '../lab.js';
+import { waitFor } from '../lab.js';
 import { domherd, hostsAreBack } from './cli.js';
 import { GUEST_MS, waitForGuest } from './guest.js';
 import type { Group } from './group.js';
-import { join as joined } from './join.js';
+import { join } from './join.js';
 import {
   consoleLog,
   find,
   leaseStates,
   logIn,
   makeKey,
+  plugShared,
+  SHARED_DEVICE,
   startAndReach,
   vmFiles,
   waitForImageVms,
   waitForVm,
 } from './made-vms.js';
 
-const SHARED = '/dev/vdb';
 /** On a device that both dom0s see. */
 const MAKE_ROAMER = `set -e
-dd if=/opt/xen/domU/disk.img of=${SHARED} bs=1M conv=fsync status=none
-sed -e "s/'domU'/'roamer'/" -e "/swap.img/d" -e "s|file:/opt/xen/domU/disk.img|phy:${SHARED}|" \\
+dd if=/opt/xen/domU/disk.img of=${SHARED_DEVICE} bs=1M conv=fsync status=none
+sed -e "s/'domU'/'roamer'/" -e "/swap.img/d" -e "s|file:/opt/xen/domU/disk.img|phy:${SHARED_DEVICE}|" \\
   /etc/xen/domU.cfg > /tmp/roamer.cfg
 mv /tmp/roamer.cfg /etc/xen/`;
-
-/** As a SAN does. A dom0 that was not told of it looks again. */
-async function plugShared(lab: Lab): Promise<void> {
-  const file = join(lab.folder, 'shared.raw');
-  const bytes = Number(await lab.must('dom0-1', 'stat -c %s /opt/xen/domU/disk.img'));
-  writeFileSync(file, '');
-  truncateSync(file, Math.ceil(bytes / 2 ** 20) * 2 ** 20);
-  for (const host of lab.hosts) {
-    await lab.machine(host).plugShared(file, 'domherd-lab-shared-1');
-    const isThere = async (): Promise<boolean> =>
-      (await lab.ssh(host, ['sh', '-c', `echo 1 > /sys/bus/pci/rescan; test -b ${SHARED}`])).exitCode === 0;
-    await waitFor(`${SHARED} of ${host}`, isThere, 60_000, 1000);
-  }
-}
 
 /** VMs of every other make: whole disks, overlays, what an installer makes; and one on a device that both dom0s see. */
 export const images: Group = {
   name: 'images',
-  after: joined,
+  after: join,
   unnamed: 'never',
   steps: (lab) => {
     let before: readonly string[] = [];

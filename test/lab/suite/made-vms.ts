@@ -1,4 +1,5 @@
-import { existsSync } from 'node:fs';
+import { existsSync, truncateSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { waitFor, type Lab } from '../lab.js';
 import { domherd, vms, type VmJson } from './cli.js';
 
@@ -61,4 +62,21 @@ export function vmFiles(lab: Lab): Promise<readonly string[]> {
 export async function leaseStates(lab: Lab): Promise<readonly string[]> {
   const leases = JSON.parse(await domherd(lab, 'lease list -o json')) as readonly { readonly state: string }[];
   return [...new Set(leases.map(({ state }) => state))];
+}
+
+/** As both dom0s call what {@link plugShared} plugs. */
+export const SHARED_DEVICE = '/dev/vdb';
+
+/** As a SAN does. A dom0 that was not told of it looks again. */
+export async function plugShared(lab: Lab): Promise<void> {
+  const file = join(lab.folder, 'shared.raw');
+  const bytes = Number(await lab.must('dom0-1', 'stat -c %s /opt/xen/domU/disk.img'));
+  writeFileSync(file, '');
+  truncateSync(file, Math.ceil(bytes / 2 ** 20) * 2 ** 20);
+  for (const host of lab.hosts) {
+    await lab.machine(host).plugShared(file, 'domherd-lab-shared-1');
+    const isThere = async (): Promise<boolean> =>
+      (await lab.ssh(host, ['sh', '-c', `echo 1 > /sys/bus/pci/rescan; test -b ${SHARED_DEVICE}`])).exitCode === 0;
+    await waitFor(`${SHARED_DEVICE} of ${host}`, isThere, 60_000, 1000);
+  }
 }

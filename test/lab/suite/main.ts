@@ -4,6 +4,7 @@ import { findLab, labPlace, minutesSince, openLab, type Lab } from '../lab.js';
 import { endOnSignal, lockLab } from '../lock.js';
 import { baseline } from './baseline.js';
 import { agent } from './agent.js';
+import { change } from './change.js';
 import { create } from './create.js';
 import { edit } from './edit.js';
 import { images } from './images.js';
@@ -15,7 +16,20 @@ import { replay } from './replay.js';
 import { spine } from './spine.js';
 import type { Group, Step } from './group.js';
 
-const GROUPS: readonly Group[] = [baseline, join, edit, kill, create, images, remove, spine, agent, replay, reboot];
+const GROUPS: readonly Group[] = [
+  baseline,
+  join,
+  edit,
+  kill,
+  create,
+  images,
+  change,
+  remove,
+  spine,
+  agent,
+  replay,
+  reboot,
+];
 
 interface Counts {
   passed: number;
