@@ -137,7 +137,7 @@ export class AgentApp {
       openStream: (consoleId, note) => this.#keeper.openConsole(consoleId, note),
     });
     const { toolstack, bridges } = parts;
-    const copier = new VmCopier(parts.cfgFolder, parts.disks, this.#maker);
+    const copier = new VmCopier({ ...parts, maker: this.#maker });
     const sender = new VmSender({ ...parts, observer });
     const receiver = new VmReceiver({ ...parts, maker: this.#maker });
     const makers = { copier, imager: this.#imager, maker: this.#maker, sender, receiver };

@@ -58,6 +58,7 @@ export function planCopy(source: ObservedVm, cfg: XlCfg, settings: CopySettings,
     })),
     isRenewed: true,
     authorizedKeys: shape.authorizedKeys,
+    userData: shape.userData,
   };
 }
 

@@ -62,7 +62,7 @@ export type OrderAction =
   /** Whether the host starts it when it boots. */
   | { readonly kind: 'setAutostart'; readonly isOn: boolean }
   /** Sends cfg and disks; `isMoved`: to be taken away here afterwards. */
-  | { readonly kind: 'send'; readonly transferId: string; readonly isMoved: boolean }
+  | ({ readonly kind: 'send'; readonly isMoved: boolean } & SendOrder)
   /** Makes the VM of what another host sends. */
   | ({ readonly kind: 'receive' } & ReceiveOrder)
   /** Takes away a VM that another host has now. */
@@ -90,6 +90,12 @@ export type OrderAction =
   | ({ readonly kind: 'openConsole' } & ConsoleOrder)
   /** Tells of its cfg, disks and console. */
   | { readonly kind: 'look' };
+
+export interface SendOrder {
+  readonly transferId: string;
+  /** Its copy is given user data, which goes into a seed for cloud-init. */
+  readonly needsSeed?: boolean;
+}
 
 export interface ReceiveOrder {
   readonly transferId: string;

@@ -16,6 +16,8 @@ export interface VmPlan {
   readonly isMoved?: boolean;
   /** Of those who may log in as its root. */
   readonly authorizedKeys?: readonly string[] | undefined;
+  /** For cloud-init, in the place of its source's. */
+  readonly userData?: string | undefined;
 }
 
 /** The disk that was made longer than its source; `isRoot`: its guest's root may be on it, and is to be as long. */
@@ -34,8 +36,8 @@ function mayBeRoot(cfg: XlCfg, path: string): boolean {
 }
 
 /** What its guest is told, besides what makes it a machine of its own. */
-export function renewSettingsOf({ cfg, disks, authorizedKeys }: VmPlan): RenewSettings {
+export function renewSettingsOf({ cfg, disks, authorizedKeys, userData }: VmPlan): RenewSettings {
   const swap = disks.find(({ source }) => source.kind === 'swap');
   const disk = swap && listDisks(cfg).find(({ target }) => target === swap.place.path);
-  return { authorizedKeys, swapDevice: disk && `/dev/${disk.vdev}` };
+  return { authorizedKeys, userData, swapDevice: disk && `/dev/${disk.vdev}` };
 }

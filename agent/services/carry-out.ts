@@ -142,7 +142,7 @@ async function act({ action, vmKey }: ActOrder, vm: ObservedVm, means: Means): P
       return means.consoles.open(vm.name, action);
     case 'send':
       if (action.isMoved) await means.maker.refuseShared(vm);
-      return means.sender.send(vm, action.transferId, progress, signal);
+      return means.sender.send(vm, action, progress, signal);
     case 'handOver':
       return means.live.handOver(vm, action.migrationId, action.offer, action.admission, progress, signal);
     case 'leave':

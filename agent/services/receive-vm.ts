@@ -7,10 +7,12 @@ import { filesNeeded, pathsForMoved, planMoved, planReceivedCopy, type ReceivedV
 import type { VmPlan } from '../domain/vm-plan.js';
 import { diskFolder } from '../domain/image/image-plan.js';
 import { parseXlCfg } from '../domain/xl-cfg/xl-cfg.js';
+import type { BootFiles } from '../ports/boot-files.js';
 import type { CfgFolder } from '../ports/cfg-folder.js';
 import type { DiskStore } from '../ports/disk-store.js';
 import type { HostFiles } from '../ports/host-files.js';
 import type { IncomingTransfer, TransferLink } from '../ports/transfer-link.js';
+import { bootAsAsked } from './asked-boot.js';
 import type { ReportProgress } from './order-runner.js';
 import { readCfgs } from './read-cfgs.js';
 import type { VmMaker } from './vm-maker.js';
@@ -19,6 +21,7 @@ export interface VmReceiverParts {
   readonly cfgFolder: CfgFolder;
   readonly disks: DiskStore;
   readonly hostFiles: HostFiles;
+  readonly bootFiles: BootFiles;
   readonly transfers: TransferLink;
   readonly maker: VmMaker;
 }
@@ -34,7 +37,7 @@ export class VmReceiver {
   /**
    * @param cfgPath of the new VM
    * @returns warnings, for people
-   * @throws {AppError} as {@link VmMaker.make}; `not_found` (a file that its cfg names is not here); `invalid`, `exhausted` (its disks cannot
+   * @throws {AppError} as {@link VmMaker.make} and {@link bootAsAsked}; `not_found` (a file that its cfg names is not here); `invalid`, `exhausted` (its disks cannot
    *   be kept as is asked for); what ended the transfer
    */
   async receive(
@@ -63,7 +66,8 @@ export class VmReceiver {
     progress: ReportProgress,
   ): Promise<VmPlan> {
     if (head.cfgText === undefined) throw invalid('What came is no VM: it has no cfg');
-    const cfg = parseXlCfg(head.cfgText);
+    // First: what the source boots with need not be here.
+    const cfg = await bootAsAsked(parseXlCfg(head.cfgText), copy?.shape.boot, this.#parts.bootFiles, progress);
     for (const path of filesNeeded(cfg)) {
       if (!(await this.#parts.hostFiles.exists(path))) throw missing(path);
     }

@@ -1,15 +1,18 @@
 import type { FilePiece, TransferFile } from '../../shared/domain/transfer.js';
 import { AppError, notFound, wrongState } from '../../shared/errors.js';
 import type { DiskImage } from '../domain/new-disk.js';
+import type { SendOrder } from '../domain/order.js';
 import { disksToSend } from '../domain/received-vm.js';
 import type { ObservedVm } from '../domain/vm.js';
 import { parseXlCfg } from '../domain/xl-cfg/xl-cfg.js';
 import type { CfgFolder } from '../ports/cfg-folder.js';
 import type { DiskContent } from '../ports/disk-content.js';
 import type { DiskStore } from '../ports/disk-store.js';
+import type { SeedReader } from '../ports/seed-maker.js';
 import type { TransferLink } from '../ports/transfer-link.js';
 import type { Observer } from './observe.js';
 import type { ReportProgress } from './order-runner.js';
+import { refuseSeedless } from './source-seed.js';
 
 export interface VmSenderParts {
   readonly observer: Observer;
@@ -17,6 +20,7 @@ export interface VmSenderParts {
   readonly disks: DiskStore;
   readonly diskContent: DiskContent;
   readonly transfers: TransferLink;
+  readonly seeds: SeedReader;
 }
 
 /**
@@ -33,14 +37,21 @@ export class VmSender {
 
   /**
    * @param vm as it was observed just now
-   * @throws {AppError} `wrong_state` (not stopped, no cfg), `invalid` (a disk whose bytes cannot be told), `not_found` (a disk),
+   * @throws {AppError} `wrong_state` (not stopped, no cfg, no seed where it needs one), `invalid` (a disk whose bytes cannot be told), `not_found` (a disk),
    *   `raced` (it was started meanwhile), what ended the transfer
    */
-  async send(vm: ObservedVm, transferId: string, progress: ReportProgress, signal: AbortSignal): Promise<void> {
-    const { cfgFolder, transfers } = this.#parts;
+  async send(
+    vm: ObservedVm,
+    { transferId, needsSeed = false }: SendOrder,
+    progress: ReportProgress,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const { cfgFolder, transfers, seeds } = this.#parts;
     if (vm.cfgPath === undefined) throw wrongState(`${vm.name} has no cfg file: it cannot go to another host`);
     const cfgText = await cfgFolder.read(vm.cfgPath);
-    const disks = disksToSend(vm, parseXlCfg(cfgText));
+    const cfg = parseXlCfg(cfgText);
+    const disks = disksToSend(vm, cfg);
+    if (needsSeed) await refuseSeedless(vm.name, cfg, disks, seeds, signal);
     const files = await Promise.all(disks.map((disk) => this.#fileOf(disk)));
     progress(`send ${files.map(({ name }) => name).join(', ') || 'its cfg'}`);
     await transfers.send(transferId, { files, cfgText }, this.#pieces(vm, disks, signal), signal);

@@ -1,8 +1,8 @@
 import { bridgeError, chooseBridge } from '../../shared/domain/bridge.js';
-import { invalid, wrongState } from '../../shared/errors.js';
+import { invalid } from '../../shared/errors.js';
 import { installerText, type InstallerSource } from '../../shared/domain/installer.js';
 import type { ImageSource } from '../../shared/domain/make-source.js';
-import { bootFiles as namedFiles, chooseBoot, type BootFacts } from '../domain/image/boot-choice.js';
+import { chooseBoot, type BootFacts } from '../domain/image/boot-choice.js';
 import {
   chooseCloud,
   diskFolder,
@@ -23,6 +23,7 @@ import type { DiskStore } from '../ports/disk-store.js';
 import type { HostImages, UnpackedImage } from '../ports/host-images.js';
 import type { Installer } from '../ports/installer.js';
 import type { SeedMaker } from '../ports/seed-maker.js';
+import { refuseMissing } from './asked-boot.js';
 import type { ReportProgress } from './order-runner.js';
 import { readCfgs } from './read-cfgs.js';
 import type { VmMaker } from './vm-maker.js';
@@ -175,10 +176,7 @@ export class VmImager {
   /** @throws {AppError} `wrong_state` for a file that was named and is not there */
   async #bootFacts({ shape }: MakeSettings, cfgs: readonly XlCfg[]): Promise<BootFacts> {
     const { bootFiles } = this.#parts;
-    for (const file of namedFiles(shape.boot)) {
-      if (await bootFiles.exists(file)) continue;
-      throw wrongState(`The host has no ${file}`, { path: file, hint: 'ls /boot, on the host' });
-    }
+    await refuseMissing(shape.boot, bootFiles);
     const { running, hasPygrub, pvgrub } = await bootFiles.find();
     for (const kernel of kernelsOf(cfgs)) {
       const files = [kernel.kernel, ...(kernel.ramdisk === undefined ? [] : [kernel.ramdisk])];

@@ -16,7 +16,10 @@ export function refuseSource(options: CreateOptions): void {
   if (two !== undefined) {
     throw invalid(`${one} and ${two} are two sources: VMs are made of one`, { hint: 'leave one of them out' });
   }
-  const ofImages = { '--sha256': sha256, '--cloud-init': cloudInit, '--user-data': userData };
+  if (installer !== undefined && userData !== undefined) {
+    throw invalid('--user-data is for VMs of an --image, and for copies of those: what is installed has no cloud-init');
+  }
+  const ofImages = { '--sha256': sha256, '--cloud-init': cloudInit };
   const [alone] = Object.entries(ofImages).find(([, value]) => value !== undefined) ?? [];
   if (image === undefined && alone !== undefined) throw invalid(`${alone} is for VMs of an --image`);
   if (cloudInit === false && userData !== undefined) {
@@ -36,11 +39,7 @@ export function installerOf({ installer, dist, mirror, tarball }: CreateOptions)
 }
 
 /** @throws {AppError} `invalid` */
-export function bootOf({ like, kernel, ramdisk, cmdline, bootloader }: CreateOptions): BootMethod | undefined {
-  const isAsked = kernel !== undefined || bootloader !== undefined;
-  if (like !== undefined && isAsked) {
-    throw invalid('a copy boots as its source: --kernel and --bootloader are for VMs of an --image or an --installer');
-  }
+export function bootOf({ kernel, ramdisk, cmdline, bootloader }: CreateOptions): BootMethod | undefined {
   if (kernel !== undefined && bootloader !== undefined) {
     throw invalid('--kernel and --bootloader are two ways to boot: a VM has one');
   }

@@ -145,7 +145,10 @@ export async function cloneVms(
   );
   if (vm === undefined) throw notFound(`the controller told nothing of VM ${source}`);
   const like = vmName(vm);
-  const clone = (): Promise<number> => createVms(call, [name], { ...options, like });
+  const { notes, note } = takeNotes();
+  // Nothing is shut down for what is refused here.
+  const request = await createRequest(call, name, { ...options, like }, note);
+  const clone = (): Promise<number> => followCreate(call, request, notes);
   const isUp = vm.state !== VmState.STOPPED;
   return options.stopSource && isUp && !options.dryRun ? whileStopped(call, like, clone) : clone();
 }

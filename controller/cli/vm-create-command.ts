@@ -62,15 +62,21 @@ function makeOptions(): readonly Option[] {
   ];
 }
 
-function imageOptions(): readonly Option[] {
+function cloudOptions(): readonly Option[] {
   return [
     option('--cloud-init', 'give them a seed for cloud-init; else where it is in the image'),
     option('--no-cloud-init', 'give them none').conflicts('userData'),
+  ];
+}
+
+/** Of what they boot with and what cloud-init is told: of copies too, in the place of what their source has. */
+function bootOptions(): readonly Option[] {
+  return [
     option('--user-data <file>', 'for cloud-init, as it is'),
     option('--kernel <path>', 'boot this kernel, a file of the dom0').conflicts('bootloader'),
     option('--ramdisk <path>', 'with this initrd, a file of the dom0'),
     option('--cmdline <text>', 'what the kernel is told'),
-    option('--bootloader <name>', 'boot what is in the image').choices([...BOOTLOADERS]),
+    option('--bootloader <name>', 'boot what is in their disk').choices([...BOOTLOADERS]),
   ];
 }
 
@@ -166,11 +172,12 @@ export const createVerb = verb({
   args: '<name>',
   about: 'make VMs, addressed: copies of a stopped one on its host, of an image, or installed',
   formats: ADDRESSED,
-  options: [...placeOptions(), ...imageOptions(), ...makeOptions()],
+  options: [...placeOptions(), ...cloudOptions(), ...bootOptions(), ...makeOptions()],
   examples: [
     'domherd vm create web --count 40 --like domU --memory 256 --vcpus 1 --spread',
     'domherd vm create web --count 40 --like domU --pack --dry-run',
     'domherd vm create db --like domU@dom0-1 --memory 1024 --storage lvm-thin --disk 4096',
+    'domherd vm create new --like domU --kernel /boot/vmlinuz-6.1.0-18-amd64 --ramdisk /boot/initrd.img-6.1.0-18-amd64',
     'domherd vm create web --count 4 --image debian-12-generic-amd64.qcow2 --memory 1024',
     'domherd vm create fresh --count 2 --installer debootstrap --disk 4096',
     'domherd vm create site --installer xen-tools --dist bullseye --disk 4096 --swap 512',
@@ -195,12 +202,14 @@ export const cloneVerb = verb({
     listOption('--on <hosts>', 'on these hosts, as many on each; cfg and disks are sent there. Else on its own'),
     option('--stop-source', 'shut the VM down if it runs, and start it again when it is copied'),
     listOption('--label <key=value>', 'give each this label'),
+    ...bootOptions(),
     ...makeOptions(),
   ],
   examples: [
     'domherd vm clone web-7 db --count 2',
     'domherd vm clone domU@dom0-1 gateway --on dom0-2 --memory 128',
     'domherd vm clone web-7 web-8 --stop-source',
+    'domherd vm clone cloud-1 cloud-2 --user-data setup.yaml',
   ],
   run: async (call, args, options: CloneOptions) =>
     (await import('./vm-create-action.js')).cloneVms(call, args, options),

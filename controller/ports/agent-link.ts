@@ -54,7 +54,8 @@ export type OrderAction =
   /** Tells what disks are kept in, whatever VM is named. */
   | { readonly kind: 'readStores' }
   /** Sends cfg and disks as a transfer. */
-  | { readonly kind: 'send'; readonly transferId: string; readonly isMoved: boolean }
+  /** `needsSeed`: its copy is given user data. */
+  | { readonly kind: 'send'; readonly transferId: string; readonly isMoved: boolean; readonly needsSeed: boolean }
   /** Makes the VM of what comes as a transfer. */
   | {
       readonly kind: 'receive';

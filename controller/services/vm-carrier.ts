@@ -65,7 +65,9 @@ export class VmCarrier {
     const transfer = transfers.open(from, to);
     const done = new AbortController();
     const stop = AbortSignal.any([signal, done.signal]);
-    const send = { kind: 'send', transferId: transfer.id, isMoved: wanted.copy === undefined } as const;
+    const needsSeed = wanted.copy?.shape.userData !== undefined;
+    const isMoved = wanted.copy === undefined;
+    const send = { kind: 'send', transferId: transfer.id, isMoved, needsSeed } as const;
     const receive = { kind: 'receive', transferId: transfer.id, ...wanted } as const;
     let first: OrderAnswer | undefined;
     const ended = (answer: OrderAnswer): OrderAnswer => {

@@ -37,11 +37,12 @@ export interface VmShape {
   readonly storage?: Storage | undefined;
   /** Lines of an authorized_keys file, for root. */
   readonly authorizedKeys?: readonly string[] | undefined;
-  /** For cloud-init. */
+  /** For cloud-init; at most 1 MiB. */
   readonly userData?: string | undefined;
   /** Bridges of further NICs. */
   readonly extraVifs?: readonly string[] | undefined;
   /** Further disks, empty, MiB each. */
   readonly extraDisksMib?: readonly number[] | undefined;
+  /** `undefined`: as its source, or as what is in an image tells. */
   readonly boot?: BootMethod | undefined;
 }

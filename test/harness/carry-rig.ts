@@ -9,8 +9,12 @@ import { HostDiskStore } from '../../agent/adapters/disk/host-disk-store.js';
 import { RecordCopyLog } from '../../agent/adapters/disk/record-copy-log.js';
 import { RecordFormerCfgs } from '../../agent/adapters/disk/record-former-cfgs.js';
 import { KernelDiskUse } from '../../agent/adapters/guest/disk-use.js';
+import { SeedGuestDisk } from '../../agent/adapters/guest/seed-guest-disk.js';
+import { SeedTools } from '../../agent/adapters/guest/seed-tools.js';
+import { Dom0BootFiles } from '../../agent/adapters/xl/dom0-boot-files.js';
 import { DiskViews } from '../../agent/adapters/guest/disk-view.js';
 import type { Domain } from '../../agent/domain/vm.js';
+import type { GuestDisk } from '../../agent/ports/guest-disk.js';
 import type { Toolstack } from '../../agent/ports/toolstack.js';
 import type { TransferLink } from '../../agent/ports/transfer-link.js';
 import { Observer } from '../../agent/services/observe.js';
@@ -46,7 +50,7 @@ export interface CarryDom0 {
 /** One of two dom0s that send VMs to each other: everything below `root` is its own. */
 export function makeCarryDom0(root: string, transfers: TransferLink, exec: Exec = createExec(process.env)): CarryDom0 {
   for (const folder of ['xen', 'domains']) mkdirSync(join(root, folder), { recursive: true });
-  const rig = makeConfigureRig(root, exec);
+  const rig = makeConfigureRig(root, exec, undefined, seedGuestDisk(root, exec));
   const views = new DiskViews({ exec, use: new KernelDiskUse(), workFolder: join(root, 'views') });
   const disks = new HostDiskStore(exec, views, []);
   const domains: Domain[] = [];
@@ -59,7 +63,9 @@ export function makeCarryDom0(root: string, transfers: TransferLink, exec: Exec 
     copies: new RecordCopyLog(new DirRecordStore(join(root, 'copies'))),
   };
   const files = { diskContent: new Dom0DiskContent(views), hostFiles: dom0Files };
-  const parts = { observer, cfgFolder: rig.cfgFolder, disks, transfers, ...files };
+  const seeds = new SeedTools(exec, join(root, 'work'));
+  const bootFiles = new Dom0BootFiles('/', '6.1.0');
+  const parts = { observer, cfgFolder: rig.cfgFolder, disks, transfers, seeds, bootFiles, ...files };
   const maker = (change: Partial<VmMakerParts> = {}): VmMaker => new VmMaker({ ...makerParts, ...change });
   return {
     ...{ root, domains, observer, makerParts, maker },
@@ -71,6 +77,16 @@ export function makeCarryDom0(root: string, transfers: TransferLink, exec: Exec 
         existsSync(join(root, folder)) ? readdirSync(join(root, folder), { recursive: true }).map(String).sort() : [],
       ),
   };
+}
+
+/** What a dom0 reads and writes guests with: those that have a seed by that. */
+export function seedGuestDisk(root: string, exec: Exec): (files: GuestDisk) => GuestDisk {
+  return (files) =>
+    new SeedGuestDisk({
+      ...{ files, tools: new SeedTools(exec, join(root, 'work')), use: new KernelDiskUse() },
+      changes: new DirRecordStore(join(root, 'seed-changes')),
+      originals: new DirRecordStore(join(root, 'seed-originals')),
+    });
 }
 
 /** The tutorial's domU, with a root disk and a swap disk of zeros. @returns its cfg */

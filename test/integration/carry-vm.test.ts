@@ -19,6 +19,7 @@ import { FakeLvm } from '../fakes/fake-lvm.js';
 import { settle } from '../fakes/manual-timer.js';
 import { addDomU, makeCarryDom0 } from '../harness/carry-rig.js';
 import { readInImage } from '../harness/guest-image.js';
+import { makeSeed, readSeed } from '../harness/seed-image.js';
 import { openTransferRig, sha256Of } from '../harness/transfer-rig.js';
 
 const CREATE: Omit<CreateRequest, 'name' | 'hosts' | 'source'> = {
@@ -60,8 +61,10 @@ async function makeWorld(t: Test, hasLvm = false) {
       first ??= { reason };
       transfer.close(reason instanceof AppError ? reason : new AppError('unavailable', String(reason)));
     };
-    const sent = from.sender.send(await source(), transfer.id, SILENT, sendSignal).catch(failed);
-    const { isMove, shape } = options;
+    const { isMove, shape, needsSeed = shape?.userData !== undefined } = options;
+    const sent = from.sender
+      .send(await source(), { transferId: transfer.id, needsSeed }, SILENT, sendSignal)
+      .catch(failed);
     const wanted = isMove
       ? { copy: undefined, storage: shape?.storage }
       : { copy: { ...WEB, shape: { ...WEB.shape, ...shape } } };
@@ -161,6 +164,8 @@ interface CarryOptions {
   readonly signal?: AbortSignal;
   readonly isMove?: boolean;
   readonly shape?: VmShape;
+  /** As the controller does, unless it is said here. */
+  readonly needsSeed?: boolean;
 }
 
 t.test('a copy on another host is a machine of its own, and the source is as it was', async (t) => {
@@ -236,6 +241,53 @@ t.test('what cannot be copied there is refused, with nothing left', async (t) =>
   writeFileSync(cfgPath, "name='hand made'\n");
   await t.rejects(carry(), { code: 'already_exists' });
   t.equal(readFileSync(cfgPath, 'latin1'), "name='hand made'\n");
+});
+
+t.test('a copy on another host boots by what it is given there, and cloud-init is told something else', async (t) => {
+  const { from, to, carry, cfgPath, cfg } = await makeWorld(t);
+  const folder = join(from.root, 'domains', 'domU');
+  const before = from.files();
+  const refuses = async (options: CarryOptions, error: Refusal): Promise<void> => {
+    await t.rejects(carry(options), error);
+    t.notOk(existsSync(join(to.root, 'copies')), 'nothing was begun');
+    t.strictSame(from.files(), before);
+  };
+  const userData = '#cloud-config\nruncmd: [[touch, /tmp/x]]\n';
+  const seedless = { code: 'wrong_state', message: /domU has no seed/, details: { hint: /leave --user-data out/ } };
+  await refuses({ shape: { userData } }, seedless);
+  const kernel = join(from.root, 'vmlinuz');
+  rmSync(kernel);
+  await refuses({}, { code: 'not_found', details: { path: kernel } });
+  const none = join(to.root, 'none');
+  await refuses(
+    { shape: { boot: { kind: 'direct', kernel: none } } },
+    { code: 'wrong_state', details: { path: none } },
+  );
+  await refuses(
+    { shape: { boot: { kind: 'bootloader', bootloader: 'pvgrub' } } },
+    { code: 'wrong_state', details: { hint: /grub-xen-host/ } },
+  );
+
+  await makeSeed(join(folder, 'seed.img'), join(from.root, 'work'));
+  const seeded = cfg.replace("xvda1,w'", `xvda1,w','file:${join(folder, 'seed.img')},xvdz,w'`);
+  writeFileSync(from.cfgOf('domU'), seeded);
+  const mine = join(to.root, 'vmlinuz-mine');
+  writeFileSync(mine, 'a kernel');
+  await carry({ shape: { userData, boot: { kind: 'direct', kernel: mine, cmdline: 'quiet' } } });
+  const made = readFileSync(cfgPath, 'latin1');
+  t.match(made, new RegExp(`^kernel='${mine}'$`, 'm'), 'and that of its source is not looked for');
+  t.match(made, /^root='\/dev\/xvda2 ro'\n[^]*^extra = 'quiet'\n$/m);
+  const seed = join(from.root, 'domains', 'web-1', 'seed.img');
+  t.match(await readSeed(seed, join(to.root, 'work')), { metaData: /"domherd-web-1-2"/, userData });
+  const copy = await to.observer.find(cfgPath);
+  if (copy) await to.maker().remove(copy);
+
+  writeFileSync(from.cfgOf('domU'), cfg);
+  writeFileSync(kernel, 'a kernel');
+  await t.rejects(carry({ shape: { userData }, needsSeed: false }), {
+    ...{ code: 'wrong_state', message: /web-1, a copy, has no seed/ },
+  });
+  t.strictSame(to.files(), [], 'a sender that does not look: undone');
 });
 
 t.test('volumes and qcow2 images go as what their guest sees, into what is asked for', async (t) => {
@@ -505,6 +557,7 @@ t.test('the controller: copies where there is no such VM are sent there', async 
     [one, two].map(({ ran }) => ran.map(({ action }) => action.kind)),
     [['send'], ['receive', 'configure']],
   );
+  t.match(one.ran[0]?.action, { needsSeed: false });
   t.match(world.allEvents('vm.created')[0]?.message, 'VM far@dom0-2 was made, a copy of db@dom0-1');
   const both = await create('near', 'db', ['dom0-1', 'dom0-2']).then((all) =>
     all.filter((each) => each.kind === 'result'),

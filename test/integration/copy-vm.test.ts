@@ -14,11 +14,11 @@ import type { DiskKind, StorageFacts } from '../../agent/domain/storage-choice.j
 import type { ObservedVm } from '../../agent/domain/vm.js';
 import { listDisks, setDiskTarget } from '../../agent/domain/xl-cfg/disk.js';
 import { parseXlCfg } from '../../agent/domain/xl-cfg/xl-cfg.js';
-import { VmCopier } from '../../agent/services/copy-vm.js';
 import { VmMaker } from '../../agent/services/vm-maker.js';
 import { AppError } from '../../shared/errors.js';
 import { createExec } from '../../shared/exec.js';
 import { makeConfigureRig, settingsOf, stoppedVm } from '../harness/configure-rig.js';
+import { makeCopier } from '../harness/copier.js';
 import { DEBIAN, makeImage, ownershipInImage, readInImage } from '../harness/guest-image.js';
 
 const LOG = pino({ level: 'silent' });
@@ -204,7 +204,7 @@ function makeDom0(t: Test) {
   const maker = (change: Partial<typeof parts & { disks: HostDiskStore }> = {}) =>
     new VmMaker({ ...parts, disks, ...change });
   const copy = (by = maker(), from = source, tell: (message: string) => void = () => undefined, signal = NEVER) =>
-    new VmCopier(rig.cfgFolder, disks, by).copy(from, path, WEB, tell, signal);
+    makeCopier(root, { cfgFolder: rig.cfgFolder, disks, maker: by }).copy(from, path, WEB, tell, signal);
   const source: ObservedVm = stoppedVm(cfgPath);
   return { autostart, root, rig, disks, parts, records, path, image, files, maker, copy, source };
 }
@@ -264,8 +264,8 @@ t.test('a copy is a machine of its own, and goes without a trace', async (t) => 
 });
 
 t.test('a larger disk has a larger file system, and swap space is in fstab', async (t) => {
-  const { maker, disks, rig, source, path, image } = makeDom0(t);
-  const copier = new VmCopier(rig.cfgFolder, disks, maker());
+  const { root, maker, disks, rig, source, path, image } = makeDom0(t);
+  const copier = makeCopier(root, { cfgFolder: rig.cfgFolder, disks, maker: maker() });
   const said: string[] = [];
   const shape = { diskMib: 200, swapMib: 8 };
   await copier.copy(source, path, { ...WEB, shape }, (message) => said.push(message), NEVER);

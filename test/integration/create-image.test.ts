@@ -127,6 +127,26 @@ t.test('by the command line, over simulated hosts', async (t) => {
   await fleet.ok('vm delete cloud --yes');
   t.notOk(existsSync(join(fleet.fleet.folder, 'dom0-1/sim/xen/cloud.cfg')));
 
+  // A copy boots by what it is given, on its host and on another one.
+  const like = `--kernel /boot/vmlinuz-new --ramdisk /boot/new.img --cmdline quiet`;
+  await fleet.ok(`vm create own --like domU@dom0-1 ${like}`);
+  t.match(cfgOf('own'), /^kernel += '\/boot\/vmlinuz-new'\nramdisk += '\/boot\/new.img'$/m);
+  t.match(cfgOf('own'), /^extra = 'quiet'$/m);
+  t.match(await fleet.run(`vm clone domU@dom0-2 own-2 --on dom0-1 --bootloader pvgrub`), {
+    ...{ exitCode: 0, err: /boots by pvgrub, as asked for/ },
+  });
+  t.match(cfgOf('own-2'), /^kernel += '\/usr\/lib\/grub-xen\/grub-x86_64-xen.bin'$/m);
+  t.notMatch(cfgOf('own-2'), /^(ramdisk|root) /m, 'which GRUB finds by itself');
+  await fleet.ok(`vm create cloud --image ${disk} --user-data ${folder}/user-data --memory 64 --on dom0-1`);
+  await fleet.ok(`vm clone cloud cloud-2 --user-data ${folder}/user-data`);
+  await fleet.ok(`vm clone cloud cloud-3 --on dom0-2 --user-data ${folder}/user-data`);
+  const group = `like: cloud, user-data: user-data, kernel: /boot/vmlinuz-new, cmdline: quiet, on: dom0-1`;
+  writeFileSync(join(folder, 'lab.yaml'), `vms:\n  - {name: of-file, ${group}}\n`);
+  await fleet.ok(`vm apply -f ${folder}/lab.yaml`);
+  t.match(cfgOf('of-file'), /^kernel += '\/boot\/vmlinuz-new'$[^]*^extra = 'quiet'$/m);
+  t.match(await fleet.run(`vm apply -f ${folder}/lab.yaml`), { exitCode: 0, err: /everything is as the file says/ });
+  await fleet.ok('vm delete own own-2 cloud cloud-2 cloud-3 of-file --yes');
+
   const install = 'vm create new --installer debootstrap';
   const create = `vm create new --image ${root}`;
   for (const [args, exitCode, err] of [
@@ -134,9 +154,18 @@ t.test('by the command line, over simulated hosts', async (t) => {
     [`${create} --like domU`, 2, /--like/],
     ['vm create new --like domU --sha256 00', 2, /--sha256 is for VMs of an --image/],
     ['vm create new --like domU --cloud-init', 2, /--cloud-init is for VMs of an --image/],
-    [`vm create new --like domU --user-data ${folder}/user-data`, 2, /--user-data is for VMs of an --image/],
-    ['vm create new --like domU --kernel /boot/vmlinuz', 2, /a copy boots as its source/],
-    ['vm create new --like domU --bootloader pygrub', 2, /a copy boots as its source/],
+    ['vm create new --like domU --no-cloud-init', 2, /--cloud-init is for VMs of an --image/],
+    [`vm create new --like domU --user-data ${folder}/user-data`, 5, /domU has no seed.*\n.*--user-data/],
+    [`vm clone domU@dom0-1 new --on dom0-2 --user-data ${folder}/user-data`, 5, /domU has no seed.*\n.*--user-data/],
+    [`vm clone domU@dom0-1 new --user-data ${folder}/none`, 3, /the user data cannot be read/],
+    [`vm clone domU@dom0-1 new --user-data ${folder}/big`, 2, /larger than 1 MiB/],
+    ['vm create new --like domU --kernel /boot/missing', 5, /The host has no \/boot\/missing.*\n.*ls \/boot/],
+    ['vm clone domU@dom0-1 new --kernel /boot/a --ramdisk /boot/missing', 5, /The host has no \/boot\/missing/],
+    ['vm clone domU@dom0-1 new --on dom0-2 --kernel /boot/missing', 5, /The host has no \/boot\/missing/],
+    ['vm clone domU@dom0-1 new --kernel /boot/a --bootloader pygrub', 2, /--kernel/],
+    ['vm clone domU@dom0-1 new --ramdisk /boot/initrd', 2, /--ramdisk goes with --kernel/],
+    ['vm clone domU@dom0-1 new --cmdline quiet', 2, /--cmdline goes with --kernel/],
+    ['vm clone domU@dom0-1 new --kernel vmlinuz', 2, /no absolute path of the dom0/],
     [`${create} --sha256 zz`, 2, /is no SHA-256/],
     [`${create}-none`, 3, /there is no image/],
     [`${create} --user-data ${folder}/none`, 3, /the user data cannot be read/],

@@ -64,7 +64,7 @@ function makeDom0(t: Test, exec: Exec, installRoot?: string) {
       images: { acquire: nothing, clear: () => Promise.resolve() },
       installer: new HostInstaller({ exec, log: LOG, folder: join(root, 'installs'), root: installRoot ?? root }),
       bootFiles: new Dom0BootFiles(root, '6.1.0'),
-      seeds: { draft: nothing },
+      seeds: { draft: nothing, read: nothing },
       bridges: rig.bridges,
     },
     maker,

@@ -18,6 +18,7 @@ const FAR = '10.99.99.99';
 /** Never fetched: a dry run takes its word. */
 const IMAGE = 'web --dry-run --image https://images.example.org/debian.img';
 const INSTALL = 'web --installer debootstrap';
+const CLONE = 'domU@dom0-1 web --kernel /vmlinuz';
 const LONG = 'x'.repeat(300);
 const COUNT = /--\S+ <\S+>' argument '0' is invalid. It must be a whole number/;
 const DURATION = /argument '0s' is invalid. It must be a duration of/;
@@ -81,6 +82,12 @@ const REFUSED: Readonly<Record<string, Refusal>> = {
   '--kernel': { value: 'vmlinuz', says: /vmlinuz is no absolute path of the dom0/, args: IMAGE },
   '--ramdisk': { value: 'initrd', says: /initrd is no absolute path of the dom0/, args: `${IMAGE} --kernel /vmlinuz` },
   '--cmdline': { value: 'x'.repeat(2_049), says: /--cmdline has more than 2048/, args: `${IMAGE} --kernel /vmlinuz` },
+  'vm clone --user-data': {
+    ...{ value: '/nonexistent/seed', says: /user data cannot be read.*\/nonexistent\/seed/ },
+  },
+  'vm clone --kernel': { value: 'vmlinuz', says: /vmlinuz is no absolute path of the dom0/ },
+  'vm clone --ramdisk': { value: 'initrd', says: /initrd is no absolute path of the dom0/, args: CLONE },
+  'vm clone --cmdline': { value: 'x'.repeat(2_049), says: /--cmdline has more than 2048/, args: CLONE },
   '--resolve': { value: '-x', says: /"-x" is no name to resolve/ },
   '--output': { value: 'nope', says: /output format "nope" makes no sense/ },
   '--socket': { value: '/nonexistent/socket', says: /no controller answers at \/nonexistent\/socket/ },

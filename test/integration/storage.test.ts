@@ -17,12 +17,12 @@ import { chooseStorage, type DiskKind, type StorageFacts } from '../../agent/dom
 import { listDisks } from '../../agent/domain/xl-cfg/disk.js';
 import { parseXlCfg } from '../../agent/domain/xl-cfg/xl-cfg.js';
 import type { GuestDisk } from '../../agent/ports/guest-disk.js';
-import { VmCopier } from '../../agent/services/copy-vm.js';
 import { VmMaker } from '../../agent/services/vm-maker.js';
 import type { Storage } from '../../shared/domain/vm-shape.js';
 import { createExec } from '../../shared/exec.js';
 import { FakeLvm } from '../fakes/fake-lvm.js';
 import { makeConfigureRig, settingsOf, stoppedVm } from '../harness/configure-rig.js';
+import { makeCopier } from '../harness/copier.js';
 import { DEBIAN, isClean, makeImage, readInImage } from '../harness/guest-image.js';
 
 const MIB = 1024 * 1024;
@@ -433,7 +433,7 @@ function makeDom0(t: Test) {
   const path = join(root, 'xen', 'web-1.cfg');
   const source = stoppedVm(cfgPath);
   const copy = (shape: { readonly storage: Storage; readonly diskMib?: number }) =>
-    new VmCopier(rig.cfgFolder, store, maker).copy(
+    makeCopier(root, { cfgFolder: rig.cfgFolder, disks: store, maker }).copy(
       source,
       path,
       { name: 'web-1', uuid: 'u', shape },
@@ -484,7 +484,7 @@ t.test('what has overlays of its own is not deleted', async (t) => {
   const { maker, path, copy, cfgFolder, root } = makeDom0(t);
   await copy({ storage: 'copy' });
   const store = new HostDiskStore(EXEC, undefined, []);
-  const copier = new VmCopier(cfgFolder, store, maker);
+  const copier = makeCopier(root, { cfgFolder, disks: store, maker });
   const web1 = { ...stoppedVm(path), name: 'web-1' };
   const web2 = join(root, 'xen', 'web-2.cfg');
   await copier.copy(web1, web2, { name: 'web-2', uuid: 'u', shape: { storage: 'qcow2' } }, () => undefined, NEVER);
@@ -516,7 +516,7 @@ t.test('an overlay is a machine of its own, with a longer file system, and its s
   });
   const path = join(root, 'xen', 'web-1.cfg');
   const shape = { storage: 'qcow2', diskMib: 48 } as const;
-  const copier = new VmCopier(cfgFolder, store, maker);
+  const copier = makeCopier(root, { cfgFolder, disks: store, maker });
   await copier.copy(stoppedVm(cfgPath), path, { name: 'web-1', uuid: 'u', shape }, () => undefined, NEVER);
   const guest = { name: 'web-1', cfgPath: path, cfg: parseXlCfg(readFileSync(path, 'latin1')) };
   await (await guestDisk.write(guest, settingsOf(7), NEVER)).keep();

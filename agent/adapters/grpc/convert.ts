@@ -179,7 +179,7 @@ function parseAction(action: wire.Order['action']): OrderAction {
     case 'look':
       return { kind: 'look' };
     case 'send':
-      return { kind: 'send', transferId: action.value.transferId, isMoved: action.value.moved };
+      return parseSend(action.value);
     case 'receive':
       return { kind: 'receive', ...parseReceive(action.value) };
     case 'leave':
@@ -251,6 +251,10 @@ function parseSource(source: wire.MakeVm['source']): MakeSettings['source'] {
         hint: 'upgrade the agent',
       });
   }
+}
+
+function parseSend({ transferId, moved, needsSeed }: wire.SendVm): OrderAction {
+  return { kind: 'send', transferId, isMoved: moved, needsSeed };
 }
 
 function parseReceive({ transferId, name, uuid, shape, moved }: wire.ReceiveVm): ReceiveOrder {

@@ -10,15 +10,8 @@ import { dirname } from 'node:path';
 import { gunzipSync, gzipSync } from 'node:zlib';
 import * as v from 'valibot';
 import type { RenewSettings } from '../../domain/guest/renew-plan.js';
-import {
-  addressSeed,
-  isOwnSeed,
-  readSeed,
-  renewSeed,
-  SEED_VDEV,
-  type SeedFiles,
-} from '../../domain/seed/seed-files.js';
-import { listDisks } from '../../domain/xl-cfg/disk.js';
+import { addressSeed, isOwnSeed, readSeed, renewSeed, type SeedFiles } from '../../domain/seed/seed-files.js';
+import { noSeed, seedPath } from '../../domain/seed/seed-disk.js';
 import { AppError, messageOf, toAppError, wrongState } from '../../../shared/errors.js';
 import type { GuestSettings } from '../../domain/order.js';
 import type { Guest, GuestChange, GuestDisk, GuestNetwork } from '../../ports/guest-disk.js';
@@ -66,7 +59,7 @@ export class SeedGuestDisk implements GuestDisk {
   }
 
   async read(guest: Guest): Promise<GuestNetwork | undefined> {
-    const path = seedPath(guest);
+    const path = seedPath(guest.cfg);
     if (path === undefined) return this.#parts.files.read(guest);
     const network = await this.#readSeed(path).catch(() => undefined);
     return network ?? this.#parts.files.read(guest);
@@ -97,9 +90,13 @@ export class SeedGuestDisk implements GuestDisk {
   async renew(guest: Guest, settings: RenewSettings, signal: AbortSignal): Promise<readonly string[]> {
     const { files, tools } = this.#parts;
     const seed = await this.#find(guest, signal);
-    if (seed === undefined) return files.renew(guest, settings, signal);
+    const { authorizedKeys = [], userData } = settings;
+    if (seed === undefined) {
+      if (userData !== undefined) throw noSeed(`${guest.name}, a copy,`);
+      return files.renew(guest, settings, signal);
+    }
     await this.#refuseInUse(seed.path);
-    const draft = await tools.draft(renewSeed(seed.files, guest.name, settings.authorizedKeys ?? []), signal);
+    const draft = await tools.draft(renewSeed(seed.files, { name: guest.name, authorizedKeys, userData }), signal);
     try {
       await replaceFile(seed.path, await readFile(draft.path));
     } finally {
@@ -140,7 +137,7 @@ export class SeedGuestDisk implements GuestDisk {
   }
 
   async #find(guest: Guest, signal: AbortSignal): Promise<Seed | undefined> {
-    const path = seedPath(guest);
+    const path = seedPath(guest.cfg);
     const files = path === undefined ? undefined : await this.#parts.tools.read(path, signal);
     return path === undefined || files === undefined || !isOwnSeed(files) ? undefined : { path, files };
   }
@@ -225,17 +222,6 @@ const NOTHING_DONE: GuestChange = { warnings: [], undo: () => Promise.resolve(),
 /** A disk that cannot be written from outside is no failure where cloud-init does it from inside. */
 function refuseUnlessClosed(error: unknown): void {
   if (toAppError(error).code !== 'invalid') throw error;
-}
-
-/** Only a file of the guest's own can be one. */
-function seedPath({ cfg }: Guest): string | undefined {
-  try {
-    const seed = listDisks(cfg).find(({ vdev }) => vdev === SEED_VDEV);
-    const isFile = seed?.format === 'raw' && seed.script === undefined && /^\/(?!dev\/)/.test(seed.target);
-    return isFile ? seed.target : undefined;
-  } catch {
-    return undefined;
-  }
 }
 
 async function replaceFile(path: string, bytes: Buffer): Promise<void> {

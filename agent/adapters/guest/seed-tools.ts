@@ -45,7 +45,6 @@ export class SeedTools implements SeedMaker {
     }
   }
 
-  /** @returns `undefined` if the disk is no seed */
   async read(path: string, signal: AbortSignal): Promise<SeedFiles | undefined> {
     if (!(await hasLabel(path))) return undefined;
     const work = await this.#makeWork();

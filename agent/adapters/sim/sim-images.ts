@@ -1,6 +1,7 @@
 import { IMAGE_HEAD_BYTES, imageContent, imageFormat } from '../../../shared/domain/image-format.js';
 import { formatIpv4 } from '../../../shared/domain/ipv4.js';
 import { notFound } from '../../../shared/errors.js';
+import { newSeed } from '../../domain/seed/seed-files.js';
 import type { BootFiles } from '../../ports/boot-files.js';
 import type { HostImages, UnpackedImage, WantedImage } from '../../ports/host-images.js';
 import type { ImageFeed } from '../../ports/image-feed.js';
@@ -49,8 +50,9 @@ export const simBootFiles: BootFiles = {
   find: () => Promise.resolve({ running: undefined, hasPygrub: true, pvgrub: '/usr/lib/grub-xen/grub-x86_64-xen.bin' }),
 };
 
-/** A simulated guest keeps its addresses in no disk. */
+/** A simulated guest keeps its addresses in no disk: whatever a cfg has as a seed is one. */
 export const simSeeds: SeedMaker = {
+  read: (path) => Promise.resolve(newSeed({ name: path, authorizedKeys: [], userData: undefined })),
   draft: () =>
     Promise.resolve({ path: `${SIM_IMAGE_FOLDER}/seed.img`, remove: () => Promise.resolve() } satisfies SeedDraft),
 };

@@ -17,6 +17,8 @@ export interface RenewSettings {
   readonly authorizedKeys?: readonly string[] | undefined;
   /** Such as "/dev/xvda3": swap space that the guest's fstab is to have. */
   readonly swapDevice?: string | undefined;
+  /** For cloud-init, in the place of the source's. */
+  readonly userData?: string | undefined;
 }
 
 export interface RenewPlan {

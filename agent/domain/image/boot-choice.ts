@@ -20,6 +20,8 @@ export interface BootFacts {
   readonly pvgrub: string | undefined;
 }
 
+type BootloaderFacts = Pick<BootFacts, 'hasPygrub' | 'pvgrub'>;
+
 /** What the cfg is to say. */
 export type Boot =
   | {
@@ -37,6 +39,11 @@ export interface BootChoice {
   readonly reason: string;
 }
 
+/** Whether a cfg's kernel is a bootloader that is built as one. */
+export function isGrub(kernel: string): boolean {
+  return /grub/i.test(kernel);
+}
+
 const PVGRUB_HINT = 'apt-get install grub-xen-host, on the host';
 const PYGRUB_HINT = 'install xen-utils on the host, or take --bootloader pvgrub';
 
@@ -48,15 +55,21 @@ const PYGRUB_HINT = 'install xen-utils on the host, or take --bootloader pvgrub'
  * @throws {AppError} `wrong_state` if the host has nothing to do it with
  */
 export function chooseBoot(content: ImageContent, asked: BootMethod | undefined, facts: BootFacts): BootChoice {
-  if (asked?.kind === 'direct') {
-    const { kernel, ramdisk, cmdline } = asked;
-    return { boot: { kind: 'direct', kernel, ramdisk, cmdline }, reason: `kernel ${kernel}, as asked for` };
-  }
-  if (asked?.kind === 'bootloader') return byBootloader(asked.bootloader, facts);
+  if (asked !== undefined) return chooseAsked(asked, facts);
   return content.kind === 'disk' ? diskDefault(facts) : fileSystemDefault(facts);
 }
 
-function byBootloader(bootloader: Bootloader, { pvgrub, hasPygrub }: BootFacts): BootChoice {
+/**
+ * @param asked its files are known to exist
+ * @throws {AppError} `wrong_state` if the host has not that bootloader
+ */
+export function chooseAsked(asked: BootMethod, facts: BootloaderFacts): BootChoice {
+  if (asked.kind === 'bootloader') return byBootloader(asked.bootloader, facts);
+  const { kernel, ramdisk, cmdline } = asked;
+  return { boot: { kind: 'direct', kernel, ramdisk, cmdline }, reason: `kernel ${kernel}, as asked for` };
+}
+
+function byBootloader(bootloader: Bootloader, { pvgrub, hasPygrub }: BootloaderFacts): BootChoice {
   const reason = `${bootloader}, as asked for`;
   if (bootloader === 'pygrub') {
     if (hasPygrub) return { boot: { kind: 'pygrub' }, reason };

@@ -2,6 +2,7 @@ import { encodeString } from '../xl-cfg/string-literal.js';
 import type { XlCfg } from '../xl-cfg/syntax.js';
 import { parseXlCfg } from '../xl-cfg/xl-cfg.js';
 import type { Boot } from './boot-choice.js';
+import { bootKeys } from './boot-keys.js';
 import type { ImageContent } from '../../../shared/domain/image-format.js';
 
 export interface CfgDisk {
@@ -48,7 +49,7 @@ export function makeCfg(vm: NewCfg): XlCfg {
     assign('type', text('pv')),
     assign('memory', `${vm.memoryMib}`),
     assign('vcpus', `${vm.vcpus}`),
-    ...bootLines(vm.boot, vm.rootDevice),
+    ...bootKeys(vm.boot, `${vm.rootDevice} ro`).map(([key, value]) => assign(key, text(value))),
     ...list('disk', vm.disks.map(diskSpec)),
     ...list('vif', vm.bridges.map(vifSpec)),
     assign('on_poweroff', text('destroy')),
@@ -56,25 +57,6 @@ export function makeCfg(vm: NewCfg): XlCfg {
     assign('on_crash', text('restart')),
   ];
   return parseXlCfg(`${lines.join('\n')}\n`);
-}
-
-function bootLines(boot: Boot, root: string): readonly string[] {
-  switch (boot.kind) {
-    case 'pygrub':
-      return [assign('bootloader', text('pygrub'))];
-    case 'pvgrub':
-      return [assign('kernel', text(boot.kernel))];
-    case 'direct': {
-      const { kernel, ramdisk, cmdline } = boot;
-      const isRooted = /(^|\s)root=/.test(cmdline ?? '');
-      return [
-        assign('kernel', text(kernel)),
-        ...(ramdisk === undefined ? [] : [assign('ramdisk', text(ramdisk))]),
-        ...(isRooted ? [] : [assign('root', text(`${root} ro`))]),
-        ...(cmdline === undefined ? [] : [assign('extra', text(cmdline))]),
-      ];
-    }
-  }
 }
 
 function diskSpec({ vdev, target }: CfgDisk): string {

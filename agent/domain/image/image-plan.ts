@@ -10,7 +10,7 @@ import type { VmPlan } from '../vm-plan.js';
 import { listDisks } from '../xl-cfg/disk.js';
 import type { XlCfg } from '../xl-cfg/syntax.js';
 import { getString } from '../xl-cfg/xl-cfg.js';
-import type { BootChoice, HostKernel } from './boot-choice.js';
+import { isGrub, type BootChoice, type HostKernel } from './boot-choice.js';
 import { makeCfg, rootDevice, rootVdev, type CfgDisk } from './image-cfg.js';
 
 export interface MakeSettings {
@@ -109,7 +109,7 @@ export function kernelsOf(cfgs: readonly XlCfg[]): readonly HostKernel[] {
   for (const cfg of cfgs) {
     const [kernel, ramdisk, name] = ['kernel', 'ramdisk', 'name'].map((key) => getString(cfg, key));
     // A bootloader that is built as a kernel is none for a file system.
-    if (kernel?.startsWith('/') !== true || /grub/i.test(kernel)) continue;
+    if (kernel?.startsWith('/') !== true || isGrub(kernel)) continue;
     const key = `${kernel}\n${ramdisk ?? ''}`;
     const known = counts.get(key) ?? {
       kernel: { kernel, ramdisk, why: `is what ${name ?? 'another VM'} boots with` },

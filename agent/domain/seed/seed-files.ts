@@ -89,14 +89,15 @@ export function addressSeed(seed: SeedFiles, name: string, { vifs, hostname }: G
 /**
  * The seed of a copy: another instance, without the source's addresses.
  *
- * @param authorizedKeys lines of an authorized_keys file, besides those that the source has
+ * @param copy its keys come besides those that the source has; its user data, if there is any, in the place of the source's
  */
-export function renewSeed(seed: SeedFiles, name: string, authorizedKeys: readonly string[]): SeedFiles {
+export function renewSeed(seed: SeedFiles, copy: NewSeed): SeedFiles {
+  const { name, authorizedKeys, userData = seed.userData } = copy;
   const before = metaOf(seed);
   const keys = [...new Set([...(before['public-keys'] ?? []), ...authorizedKeys])];
   const named = { ...before, 'local-hostname': name, ...(keys.length > 0 && { 'public-keys': keys }) };
   const meta = withNextId(named, name);
-  return { ...seed, metaData: format(meta), networkConfig: undefined };
+  return { ...seed, userData, metaData: format(meta), networkConfig: undefined };
 }
 
 /** Whether domherd made it, and nobody has made it another since. */

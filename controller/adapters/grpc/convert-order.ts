@@ -85,8 +85,10 @@ function actionToWire(action: OrderAction): WireOrder['action'] {
         value: { consoleId, log: log && { lines: log.lines, follow: log.isFollowed } },
       };
     }
-    case 'send':
-      return { $case: 'send', value: { transferId: action.transferId, moved: action.isMoved } };
+    case 'send': {
+      const { transferId, isMoved, needsSeed } = action;
+      return { $case: 'send', value: { transferId, moved: isMoved, needsSeed } };
+    }
     case 'receive': {
       const { transferId, copy, storage } = action;
       const shape = shapeToWire(copy?.shape ?? { storage });

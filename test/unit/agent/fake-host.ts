@@ -38,6 +38,7 @@ import type { CfgFile, CfgFolder } from '../../../agent/ports/cfg-folder.js';
 import type { DiskSize, NewDisk, StoredDisk } from '../../../agent/domain/new-disk.js';
 import type { DiskKind, StorageFacts } from '../../../agent/domain/storage-choice.js';
 import type { DiskQuestion, DiskStore, Room } from '../../../agent/ports/disk-store.js';
+import type { SeedMaker } from '../../../agent/ports/seed-maker.js';
 import type { BootFiles } from '../../../agent/ports/boot-files.js';
 import type { HostImages } from '../../../agent/ports/host-images.js';
 import type { Installer } from '../../../agent/ports/installer.js';
@@ -397,6 +398,7 @@ const nothing = (): never => {
 };
 const noImages: HostImages = { acquire: nothing, clear: () => Promise.resolve() };
 const noInstaller: Installer = { install: nothing, clear: () => Promise.resolve() };
+const noSeeds: SeedMaker = { draft: nothing, read: nothing };
 const noBootFiles: BootFiles = { exists: nothing, find: nothing };
 const NO_PIECES: AsyncIterable<never> = {
   [Symbol.asyncIterator]: () => ({ next: () => Promise.resolve({ done: true, value: undefined }) }),
@@ -428,16 +430,20 @@ export function carryOutOf(
   const imager = new VmImager(
     {
       ...{ cfgFolder: host, disks, images: noImages, installer: noInstaller, bootFiles: noBootFiles },
-      ...{ seeds: { draft: nothing }, bridges: host },
+      ...{ seeds: noSeeds, bridges: host },
     },
     maker,
   );
   const setter = new VmSetter({ cfgFolder: host, toolstack: host, autostart: host.autostart, configurer });
   const observer = new Observer(host, host, host, host.autostart);
   const files = { exists: () => Promise.resolve(true), read: () => NO_PIECES };
-  const parts = { observer, cfgFolder: host, disks, diskContent: files, hostFiles: files, transfers: NO_TRANSFERS };
-  const transferring = { sender: new VmSender(parts), receiver: new VmReceiver({ ...parts, maker }) };
-  const means = { toolstack: host, configurer, copier: new VmCopier(host, disks, maker), maker, imager, bridges: host };
+  const parts = {
+    ...{ observer, cfgFolder: host, disks, diskContent: files, hostFiles: files, transfers: NO_TRANSFERS },
+    ...{ bootFiles: noBootFiles, seeds: noSeeds, maker },
+  };
+  const transferring = { sender: new VmSender(parts), receiver: new VmReceiver(parts) };
+  const copier = new VmCopier(parts);
+  const means = { toolstack: host, configurer, copier, maker, imager, bridges: host };
   const openLog = async (): Promise<AsyncIterable<Uint8Array>> => {
     if (host.consoleLog instanceof AppError) throw host.consoleLog;
     return Readable.from([host.consoleLog]);

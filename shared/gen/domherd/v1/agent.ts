@@ -323,8 +323,10 @@ export interface RestoreFiles {
 
 /**
  * Makes the VM of vm_key, a cfg path that is not there yet, as a copy of a stopped one: cfg, disks, ssh host keys and machine
- * id of its own, no MAC. Errors: FAILED_PRECONDITION (source not stopped), ALREADY_EXISTS (a file that is to be made),
- * INVALID_ARGUMENT (a disk that is no raw image file), RESOURCE_EXHAUSTED (no room: details `needed`, `free`, in bytes).
+ * id of its own, no MAC. Errors: FAILED_PRECONDITION (source not stopped; user data, and it has no seed for cloud-init; a
+ * kernel, ramdisk or bootloader that the host has not), ALREADY_EXISTS (a file that is to be made), INVALID_ARGUMENT (a disk
+ * that is no raw image file; a bootloader that cannot boot such a domain), RESOURCE_EXHAUSTED (no room: details `needed`,
+ * `free`, in bytes).
  */
 export interface CopyVm {
   sourceKey: string;
@@ -397,6 +399,8 @@ export interface SendVm {
   transferId: string;
   /** It is to be taken away afterwards: FAILED_PRECONDITION if other VMs do not live without its disks. */
   moved: boolean;
+  /** Its copy is given user data: FAILED_PRECONDITION unless it has a seed for cloud-init. */
+  needsSeed: boolean;
 }
 
 /**
@@ -4044,7 +4048,7 @@ export const RenameVm: MessageFns<RenameVm> = {
 };
 
 function createBaseSendVm(): SendVm {
-  return { transferId: "", moved: false };
+  return { transferId: "", moved: false, needsSeed: false };
 }
 
 export const SendVm: MessageFns<SendVm> = {
@@ -4054,6 +4058,9 @@ export const SendVm: MessageFns<SendVm> = {
     }
     if (message.moved !== false) {
       writer.uint32(248).bool(message.moved);
+    }
+    if (message.needsSeed !== false) {
+      writer.uint32(256).bool(message.needsSeed);
     }
     return writer;
   },
@@ -4087,6 +4094,14 @@ export const SendVm: MessageFns<SendVm> = {
             message.moved = reader.bool();
             continue;
           }
+          case 32: {
+            if (tag !== 256) {
+              break;
+            }
+
+            message.needsSeed = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -4106,6 +4121,7 @@ export const SendVm: MessageFns<SendVm> = {
     const message = createBaseSendVm();
     message.transferId = object.transferId ?? "";
     message.moved = object.moved ?? false;
+    message.needsSeed = object.needsSeed ?? false;
     return message;
   },
 };

@@ -43,6 +43,20 @@ t.test('a fleet file', (t) => {
   });
   t.match(files('https://images.example.org/a'), { image: 'https://images.example.org/a' });
 
+  const copy = 'like: domU, user-data: u.yaml, kernel: /boot/vmlinuz, ramdisk: /boot/initrd, cmdline: quiet';
+  t.match(parseFleetFile(`vms:\n  - {name: web, ${copy}}\n`, '/home/me/f.yaml').groups[0]?.options, {
+    ...{
+      like: 'domU',
+      userData: '/home/me/u.yaml',
+      kernel: '/boot/vmlinuz',
+      ramdisk: '/boot/initrd',
+      cmdline: 'quiet',
+    },
+  });
+  t.match(parseFleetFile('vms:\n  - {name: web, like: domU, bootloader: pygrub}\n', 'f.yaml').groups[0]?.options, {
+    bootloader: 'pygrub',
+  });
+
   const group = (keys: string): string => `vms:\n  - name: web\n    like: domU\n    ${keys}\n`;
   for (const [content, message] of [
     [group('memroy: 1'), /^f\.yaml:4:5: unknown key "memroy", did you mean "memory"\?$/],
@@ -73,8 +87,10 @@ t.test('a fleet file', (t) => {
     [group('cloud-init: false'), /f\.yaml:2:5: cloud-init is for VMs of an image/],
     [group('cloud-init: maybe'), /f\.yaml:4:17: it must be true or false/],
     [group('cloud_init: true'), /f\.yaml:4:5: unknown key "cloud_init", did you mean "cloud-init"/],
-    [group('user-data: u.yaml'), /f\.yaml:2:5: user-data is for VMs of an image/],
-    [group('kernel: /boot/vmlinuz'), /f\.yaml:2:5: a copy boots as its source/],
+    [group('kernel: vmlinuz'), /f\.yaml:2:5: vmlinuz is no absolute path of the dom0/],
+    [group('ramdisk: /boot/initrd'), /f\.yaml:2:5: ramdisk goes with kernel/],
+    [group('cmdline: quiet'), /f\.yaml:2:5: cmdline goes with kernel/],
+    [group('kernel: /boot/vmlinuz\n    bootloader: pygrub'), /f\.yaml:2:5: kernel and bootloader are two ways/],
     [group('bootloader: grub'), /f\.yaml:4:17: it must be one of pygrub, pvgrub/],
     ['vms:\n  - {name: web, image: a, kernel: boot/vmlinuz}\n', /f\.yaml:2:5: boot\/vmlinuz is no absolute path/],
     ['vms:\n  - {name: web, image: a, cmdline: quiet}\n', /f\.yaml:2:5: cmdline goes with kernel/],
@@ -84,6 +100,10 @@ t.test('a fleet file', (t) => {
     [
       'vms:\n  - name: web\n',
       /f\.yaml:2:5: there is nothing to make VMs of \(give like VM, image FILE or URL, or installer/,
+    ],
+    [
+      'vms:\n  - {name: web, installer: debootstrap, user-data: u.yaml}\n',
+      /f\.yaml:2:5: user-data is for VMs of an image, and for copies of those/,
     ],
     ['vms:\n  - {name: web, installer: anaconda}\n', /f\.yaml:2:28: it must be one of debootstrap, xen-tools/],
     ['vms:\n  - {name: web, installer: debootstrap, dist: A b}\n', /f\.yaml:2:5: "A b" is no name of a distribution/],
