@@ -15,6 +15,14 @@ export interface CfgFolder {
   list(): Promise<readonly CfgFile[]>;
 
   /**
+   * The same for whoever only tells of them, often: a file that is as it was by its stat is not read again. What acts on a
+   * file reads it. @throws {AppError} `unavailable`
+   *
+   * @returns for a file that is as it was by its bytes, the same object as the last time
+   */
+  survey(): Promise<readonly CfgFile[]>;
+
+  /**
    * @param path one that {@link list} gave
    * @throws {AppError} `not_found`, `wrong_state` (unreadable), `invalid` (outside the folder), `unavailable`
    */

@@ -10,24 +10,42 @@ import type { CfgFile, CfgFolder } from '../ports/cfg-folder.js';
 import type { GuestDisk } from '../ports/guest-disk.js';
 import type { Toolstack } from '../ports/toolstack.js';
 
-type Seen =
-  | { readonly kind: 'known'; readonly domains: readonly Domain[] }
-  | { readonly kind: 'unknown'; readonly problem: string };
+type KnownFile =
+  | { readonly kind: 'parsed'; readonly path: string; readonly cfg: XlCfg }
+  | { readonly kind: 'broken'; readonly path: string; readonly problem: string };
+
+interface Gathered {
+  readonly files: readonly KnownFile[];
+  readonly domains: readonly Domain[];
+  /** The toolstack does not answer: why. The domains are then those that it told of last. */
+  readonly problem: string | undefined;
+  /** cfg paths; `undefined`: not told. */
+  readonly started: ReadonlySet<string> | undefined;
+}
 
 const NO_ADDRESSES: ReadonlyMap<number, Ipv4> = new Map();
 
 /** What there is on this host: cfg files, domains, guests. */
 export class Observer {
   readonly #toolstack: Toolstack;
-  readonly #cfgFolder: CfgFolder;
-  readonly #guestDisk: GuestDisk;
+  readonly #cfgFolder: Pick<CfgFolder, 'survey'>;
+  readonly #guestDisk: Pick<GuestDisk, 'read'>;
   readonly #autostart: Pick<Autostart, 'list'> | undefined;
   #lastDomains: readonly Domain[] = [];
   /** By path: every order has all files read, and hardly ever does one have another text than before. */
   #parsed: ReadonlyMap<string, XlCfg> = new Map();
+  /** The gathering under way; never rejected. */
+  #present: Promise<unknown> = Promise.resolve();
+  /** The one after it. */
+  #next: Promise<Gathered> | undefined;
 
   /** @param autostart `undefined`: what the host starts when it boots is not told */
-  constructor(toolstack: Toolstack, cfgFolder: CfgFolder, guestDisk: GuestDisk, autostart?: Pick<Autostart, 'list'>) {
+  constructor(
+    toolstack: Toolstack,
+    cfgFolder: Pick<CfgFolder, 'survey'>,
+    guestDisk: Pick<GuestDisk, 'read'>,
+    autostart?: Pick<Autostart, 'list'>,
+  ) {
     this.#autostart = autostart;
     this.#toolstack = toolstack;
     this.#cfgFolder = cfgFolder;
@@ -41,58 +59,93 @@ export class Observer {
    * @throws {AppError} `unavailable` if the folder does not answer
    */
   async observe(): Promise<readonly ObservedVm[]> {
-    const [vms, started] = await Promise.all([this.#observeVms(), this.#autostart?.list()]);
-    if (started === undefined) return vms;
-    return vms.map((vm) => ({ ...vm, isAutostarted: vm.cfgPath !== undefined && started.has(vm.cfgPath) }));
+    const gathered = await this.#gather();
+    return describe(gathered, await Promise.all(gathered.files.map((file) => this.#readGuest(file))));
   }
 
-  async #observeVms(): Promise<readonly ObservedVm[]> {
-    const [files, seen] = await Promise.all([this.#cfgFolder.list(), this.#listDomains()]);
+  /** Of the guests only its is read. @throws {AppError} as {@link observe} */
+  async find(key: string): Promise<ObservedVm | undefined> {
+    const gathered = await this.#gather();
+    const facts = gathered.files.map(async (file) => (file.path === key ? this.#readGuest(file) : withoutGuest(file)));
+    return describe(gathered, await Promise.all(facts)).find((vm) => vm.key === key);
+  }
+
+  /** Many orders at a time share one: what has not begun is as new as what each would gather by itself. */
+  #gather(): Promise<Gathered> {
+    this.#next ??= this.#present.then(() => {
+      this.#next = undefined;
+      const gathered = this.#gatherNow();
+      this.#present = gathered.catch(() => undefined);
+      return gathered;
+    });
+    return this.#next;
+  }
+
+  async #gatherNow(): Promise<Gathered> {
+    const [files, problem, started] = await Promise.all([
+      this.#cfgFolder.survey(),
+      this.#listDomains(),
+      this.#autostart?.list(),
+    ]);
     const parsed = new Map<string, XlCfg>();
-    const facts = await Promise.all(files.map((file) => this.#readFile(file, parsed)));
+    const known = files.map((file) => this.#parse(file, parsed));
     this.#parsed = parsed;
-    if (seen.kind === 'known') return describeVms(facts, seen.domains);
-    const { problem } = seen;
-    // Those without a cfg are remembered: they may run on.
-    const forgotten = this.#lastDomains.map((domain) => ({ ...domain, state: 'unknown' }) as const);
-    return describeVms(facts, forgotten).map((vm) => ({ ...vm, state: 'unknown', problem: vm.problem ?? problem }));
+    return { files: known, domains: this.#lastDomains, problem, started };
   }
 
-  async #listDomains(): Promise<Seen> {
+  /** @returns why they are not known, if so */
+  async #listDomains(): Promise<string | undefined> {
     try {
       this.#lastDomains = await this.#toolstack.listDomains();
-      return { kind: 'known', domains: this.#lastDomains };
+      return undefined;
     } catch (error) {
       const { code, message } = toAppError(error);
       if (code !== 'unavailable') throw error;
-      return { kind: 'unknown', problem: `the toolstack does not answer: ${message}` };
+      return `the toolstack does not answer: ${message}`;
     }
   }
 
-  /** @throws {AppError} as {@link observe} */
-  async find(key: string): Promise<ObservedVm | undefined> {
-    return (await this.observe()).find((vm) => vm.key === key);
-  }
-
   /** @param parsed gets what is to be known the next time */
-  async #readFile(file: CfgFile, parsed: Map<string, XlCfg>): Promise<CfgFact> {
+  #parse(file: CfgFile, parsed: Map<string, XlCfg>): KnownFile {
     const { path } = file;
     if (file.kind === 'unreadable') return { kind: 'broken', path, problem: file.problem };
     try {
       const last = this.#parsed.get(path);
       const cfg = last?.text === file.text ? last : parse(file.text);
       parsed.set(path, cfg);
-      const guest = { name: cfgName(cfg) ?? '', cfgPath: path, cfg };
-      // A guest that cannot be read is no problem of the cfg: its address is not known, that is all.
-      const network = await this.#guestDisk.read(guest).catch(() => undefined);
-      return {
-        ...{ kind: 'parsed', path, cfg },
-        ...{ addresses: network?.addresses ?? NO_ADDRESSES, hostKeys: network?.hostKeys },
-      };
+      return { kind: 'parsed', path, cfg };
     } catch (error) {
       return { kind: 'broken', path, problem: problemOf(path, error) };
     }
   }
+
+  async #readGuest(file: KnownFile): Promise<CfgFact> {
+    if (file.kind === 'broken') return file;
+    const { path, cfg } = file;
+    // A guest that cannot be read is no problem of the cfg: its address is not known, that is all.
+    const network = await this.#guestDisk.read({ name: cfgName(cfg) ?? '', cfgPath: path, cfg }).catch(() => undefined);
+    return { ...file, addresses: network?.addresses ?? NO_ADDRESSES, hostKeys: network?.hostKeys };
+  }
+}
+
+function withoutGuest(file: KnownFile): CfgFact {
+  return file.kind === 'broken' ? file : { ...file, addresses: NO_ADDRESSES };
+}
+
+function describe({ domains, problem, started }: Gathered, facts: readonly CfgFact[]): readonly ObservedVm[] {
+  const vms = problem === undefined ? describeVms(facts, domains) : describeUnknown(facts, domains, problem);
+  if (started === undefined) return vms;
+  return vms.map((vm) => ({ ...vm, isAutostarted: vm.cfgPath !== undefined && started.has(vm.cfgPath) }));
+}
+
+/** Those without a cfg are remembered: they may run on. */
+function describeUnknown(
+  facts: readonly CfgFact[],
+  domains: readonly Domain[],
+  problem: string,
+): readonly ObservedVm[] {
+  const forgotten = domains.map((domain) => ({ ...domain, state: 'unknown' }) as const);
+  return describeVms(facts, forgotten).map((vm) => ({ ...vm, state: 'unknown', problem: vm.problem ?? problem }));
 }
 
 /** @throws {AppError} also for vifs that cannot be read */

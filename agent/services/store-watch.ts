@@ -19,6 +19,7 @@ export class StoreWatch {
   readonly #cfgFolder: CfgFolder;
   readonly #stores: HostStores;
   readonly #log: Logger;
+  readonly #disks = new WeakMap<CfgFile, readonly DiskOfVm[]>();
   #isStale = true;
 
   constructor({ cfgFolder, stores, log }: { cfgFolder: CfgFolder; stores: HostStores; log: Logger }) {
@@ -52,12 +53,20 @@ export class StoreWatch {
     const isFresh = this.#isStale;
     this.#isStale = false;
     try {
-      const disks = (await this.#cfgFolder.list()).flatMap(disksOf);
+      const disks = (await this.#cfgFolder.survey()).flatMap((file) => this.#disksOf(file));
       return await this.#stores.readStores(disks, isFresh);
     } catch (error) {
       this.#log.warn({ reason: messageOf(error) }, 'stores not read');
       return undefined;
     }
+  }
+
+  #disksOf(file: CfgFile): readonly DiskOfVm[] {
+    const known = this.#disks.get(file);
+    if (known !== undefined) return known;
+    const disks = disksOf(file);
+    this.#disks.set(file, disks);
+    return disks;
   }
 }
 

@@ -11,7 +11,7 @@ import { openSimParts } from '../../agent/sim-parts.js';
 import { AppError } from '../../shared/errors.js';
 
 // Many simulated agents in one process, each with a certificate and a session of its own: FOLDER COUNT, the token on stdin.
-// Says "ready" when all run, and ends with its stdin's sender: SIGTERM.
+// Says "ready" and its process id when all run, and ends with its stdin's sender: SIGTERM.
 
 const [folder = '', countText = ''] = process.argv.slice(2);
 const count = Number(countText);
@@ -54,7 +54,7 @@ async function main(): Promise<void> {
     for (const n of rest) await startOne(n, token);
   };
   await Promise.all(Array.from({ length: 8 }, worker));
-  console.log('ready');
+  console.log(`ready ${String(process.pid)}`);
   await new Promise((resolve) => process.once('SIGTERM', resolve));
 }
 

@@ -55,6 +55,7 @@ const rig = makeConfigureRig(root, createExec(process.env), ({ cfgFolder, intent
   cfgFolder: {
     path: cfgFolder.path,
     list: () => cfgFolder.list(),
+    survey: () => cfgFolder.survey(),
     read: (path) => cfgFolder.read(path),
     watch: (onChange) => cfgFolder.watch(onChange),
     add: (path, text) => cfgFolder.add(path, text),

@@ -9,6 +9,7 @@ import { AppError, invalid, messageOf, notFound, wrongState } from '../../../sha
 import type { CfgFile, CfgFolder, CfgText } from '../../ports/cfg-folder.js';
 import type { Clock } from '../../ports/clock.js';
 import { errnoOf, fileError, syncFolder, unlessMissing, writeFileAtomically } from './atomic-file.js';
+import { SeenCfgs } from './seen-cfgs.js';
 
 const MAX_BYTES = 1024 * 1024;
 /** Of each file, the newest. */
@@ -22,6 +23,7 @@ export class DirCfgFolder implements CfgFolder {
   readonly #folder: string;
   readonly #backupFolder: string;
   readonly #clock: Clock;
+  readonly #seen: SeenCfgs;
 
   /** @param folder absolute. @param backupFolder absolute; made when first needed, readable by its owner only */
   constructor(folder: string, backupFolder: string, clock: Clock) {
@@ -29,17 +31,17 @@ export class DirCfgFolder implements CfgFolder {
     this.#folder = folder;
     this.#backupFolder = backupFolder;
     this.#clock = clock;
+    this.#seen = new SeenCfgs(clock);
   }
 
   async list(): Promise<readonly CfgFile[]> {
-    try {
-      const names = (await unlessMissing(readdir(this.#folder))) ?? [];
-      const paths = names.filter((name) => name.endsWith('.cfg') && !name.startsWith('.')).sort();
-      const files = await Promise.all(paths.map((name) => this.#readOne(join(this.#folder, name))));
-      return files.filter((file) => file !== undefined);
-    } catch (error) {
-      throw fileError(`${this.#folder} cannot be read`, error);
-    }
+    return this.#readAll(await this.#paths(), (path) => this.#readOne(path));
+  }
+
+  async survey(): Promise<readonly CfgFile[]> {
+    const paths = await this.#paths();
+    this.#seen.keep(paths);
+    return this.#readAll(paths, (path) => this.#seen.look(path, () => this.#readOne(path)));
   }
 
   async read(path: string): Promise<CfgText> {
@@ -141,6 +143,23 @@ export class DirCfgFolder implements CfgFolder {
       queueMicrotask(onLost);
       return () => undefined;
     }
+  }
+
+  async #paths(): Promise<readonly string[]> {
+    try {
+      const names = (await unlessMissing(readdir(this.#folder))) ?? [];
+      const ours = names.filter((name) => name.endsWith('.cfg') && !name.startsWith('.')).sort();
+      return ours.map((name) => join(this.#folder, name));
+    } catch (error) {
+      throw fileError(`${this.#folder} cannot be read`, error);
+    }
+  }
+
+  async #readAll(
+    paths: readonly string[],
+    read: (path: string) => Promise<CfgFile | undefined>,
+  ): Promise<readonly CfgFile[]> {
+    return (await Promise.all(paths.map(read))).filter((file) => file !== undefined);
   }
 
   async #readOne(path: string): Promise<CfgFile | undefined> {

@@ -185,6 +185,10 @@ export class FakeHost implements Toolstack, CfgFolder, GuestDisk, WireProbe, Hos
     return [...this.files].map(([path, text]) => ({ kind: 'text', path, text }));
   }
 
+  survey(): Promise<readonly CfgFile[]> {
+    return this.list();
+  }
+
   // CfgFolder and GuestDisk both have a read(): a path is a file, anything else a guest.
   read(path: string): Promise<string>;
   read(guest: Guest): Promise<GuestNetwork | undefined>;

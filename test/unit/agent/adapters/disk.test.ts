@@ -12,6 +12,7 @@ import {
   rmSync,
   statSync,
   symlinkSync,
+  utimesSync,
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
@@ -26,12 +27,16 @@ import { DirCfgFolder } from '../../../../agent/adapters/disk/dir-cfg-folder.js'
 import { DirIdentityStore } from '../../../../agent/adapters/disk/dir-identity-store.js';
 import { FileAgentRecord } from '../../../../agent/adapters/disk/file-agent-record.js';
 import { FileOrderJournal } from '../../../../agent/adapters/disk/file-order-journal.js';
+import { SeenCfgs } from '../../../../agent/adapters/disk/seen-cfgs.js';
 import { lockStateFolder } from '../../../../agent/adapters/disk/state-lock.js';
 import { nodeKeyMaker } from '../../../../agent/adapters/system/node-key-maker.js';
 import { SystemHostReport } from '../../../../agent/adapters/system/system-host-report.js';
 import type { Identity } from '../../../../agent/domain/identity.js';
+import type { CfgFile } from '../../../../agent/ports/cfg-folder.js';
 import type { OrderResult } from '../../../../agent/domain/order.js';
 import { ManualClock } from '../manual-clock.js';
+
+const LONG_AGO_S = 1_700_000_000;
 
 t.test('a folder of cfg files', (t) => {
   const makeFolder = (t: Test, files: Record<string, string>) => {
@@ -65,10 +70,117 @@ t.test('a folder of cfg files', (t) => {
     }
   });
 
+  t.test('a survey has what a list has, whatever became of a file since the last one', async (t) => {
+    const { root, folder, clock, path } = makeFolder(t, { 'a.cfg': 'one', 'b.cfg': 'b', 'c.cfg': 'c' });
+    symlinkSync(path('b.cfg'), path('link.cfg'));
+    utimesSync(path('a.cfg'), LONG_AGO_S, LONG_AGO_S);
+    const settle = async (): Promise<readonly CfgFile[]> => {
+      await folder.survey();
+      await clock.advance(3_000);
+      return folder.survey();
+    };
+    const changes: Readonly<Record<string, () => void>> = {
+      nothing: () => undefined,
+      'as many bytes, the time of change put back': () => {
+        writeFileSync(path('a.cfg'), 'two');
+        utimesSync(path('a.cfg'), LONG_AGO_S, LONG_AGO_S);
+      },
+      'another file in its place': () => {
+        writeFileSync(path('a.new'), 'six');
+        renameSync(path('a.new'), path('a.cfg'));
+      },
+      'what a link leads to': () => writeFileSync(path('b.cfg'), 'B'),
+      'a link in its place': () => {
+        rmSync(path('a.cfg'));
+        symlinkSync(join(root, 'other', 'far.cfg'), path('a.cfg'));
+      },
+      gone: () => rmSync(path('b.cfg')),
+      'too long': () => writeFileSync(path('c.cfg'), Buffer.alloc(1024 * 1024 + 1)),
+      'short again': () => writeFileSync(path('c.cfg'), 'c'),
+    };
+    for (const [what, change] of Object.entries(changes)) {
+      const before = await settle();
+      change();
+      t.strictSame(await folder.survey(), await folder.list(), what);
+      if (what !== 'nothing') continue;
+      const plain = (files: readonly CfgFile[]) => files.filter((file) => file.path !== path('link.cfg'));
+      const after = plain(await folder.survey());
+      t.ok(
+        plain(before).every((file, n) => file === after[n]),
+        'the same objects',
+      );
+    }
+  });
+
+  t.test('a file is read again while its stat may hide a change, and no longer', async (t) => {
+    const path = join(t.testdir({ 'a.cfg': '' }), 'a.cfg');
+    const clock = new ManualClock();
+    const seen = new SeenCfgs(clock);
+    // Its bytes change and its stat does not, as of two writes within one tick of the file system.
+    let bytes = 'one';
+    const look = async (): Promise<string | undefined> => {
+      const file = await seen.look(path, () => Promise.resolve({ kind: 'text', path, text: bytes }));
+      return file?.kind === 'text' ? file.text : undefined;
+    };
+    t.equal(await look(), 'one');
+    bytes = 'two';
+    t.equal(await look(), 'two', 'at once');
+    await clock.advance(2_999);
+    bytes = 'three';
+    t.equal(await look(), 'three', 'just before');
+    await clock.advance(1);
+    bytes = 'four';
+    t.equal(await look(), 'four', 'the first look after it');
+    bytes = 'unseen';
+    t.equal(await look(), 'four', 'as of now its stat is believed');
+
+    appendFileSync(path, 'x');
+    bytes = 'five';
+    t.equal(await look(), 'five', 'another stat');
+    await clock.advance(60_000);
+    bytes = 'six';
+    t.equal(await look(), 'six', 'which has to settle as well');
+    seen.keep([]);
+    bytes = 'seven';
+    t.equal(await look(), 'seven', 'forgotten');
+  });
+
+  t.test('what cannot be read is tried at each look, and one that is gone is not there', async (t) => {
+    const path = join(t.testdir({ 'a.cfg': '' }), 'a.cfg');
+    const clock = new ManualClock();
+    const seen = new SeenCfgs(clock);
+    const answers: (CfgFile | undefined)[] = [
+      { kind: 'text', path, text: 'a' },
+      { kind: 'text', path, text: 'a' },
+      { kind: 'unreadable', path, problem: 'EIO' },
+      { kind: 'unreadable', path, problem: 'EIO' },
+      { kind: 'text', path, text: 'a' },
+      undefined,
+    ];
+    const kinds: unknown[] = [];
+    for (const answer of answers) {
+      // Another stat for each: what was read before is not to be told in its place.
+      appendFileSync(path, 'x');
+      await clock.advance(3_000);
+      kinds.push((await seen.look(path, () => Promise.resolve(answer)))?.kind);
+    }
+    t.strictSame(
+      kinds,
+      answers.map((answer) => answer?.kind),
+    );
+    await seen.look(path, () => Promise.resolve({ kind: 'unreadable', path, problem: 'EIO' }));
+    await clock.advance(3_000);
+    const found = await seen.look(path, () => Promise.resolve({ kind: 'text', path, text: 'a' }));
+    t.equal(found?.kind, 'text', 'though its stat is the same');
+    rmSync(path);
+    t.equal(await seen.look(path, () => Promise.resolve(undefined)), undefined);
+  });
+
   t.test('a folder that does not exist is empty', async (t) => {
     const { root, folder } = makeFolder(t, {});
     rmSync(join(root, 'xen'), { recursive: true });
     t.strictSame(await folder.list(), []);
+    t.strictSame(await folder.survey(), []);
     folder.watch(() => undefined)();
   });
 

@@ -8,7 +8,9 @@ import { parseMac } from '../../../../shared/domain/mac.js';
 import type { Order, OrderAction, OrderProgress, OrderResult } from '../../../../agent/domain/order.js';
 import { RecordFormerCfgs } from '../../../../agent/adapters/disk/record-former-cfgs.js';
 import { RecordIntentLog } from '../../../../agent/adapters/disk/record-intent-log.js';
+import type { Guest } from '../../../../agent/ports/guest-disk.js';
 import { VmConfigurer } from '../../../../agent/services/configure-vm.js';
+import { Observer } from '../../../../agent/services/observe.js';
 import { OrderRunner, type CarryOut } from '../../../../agent/services/order-runner.js';
 import { ResultOutbox } from '../../../../agent/services/result-outbox.js';
 import { sleep } from '../../../../agent/services/sleep.js';
@@ -396,6 +398,58 @@ t.test('no domain is made of a cfg that leaves its bridge to chance', async (t) 
   t.match(await start(key), { state: 'running' });
   host.bridges = bridgesOf();
   t.match(await start(host.addVm('routed', 'script=vif-route')), { state: 'running' });
+});
+
+t.test('who looks at the same time shares a look, but none that began before', async (t) => {
+  const host = new FakeHost();
+  const keys = ['one', 'two'].map((name) => host.addVm(name));
+  const read: string[] = [];
+  const guestDisk = { read: async (guest: Guest) => (read.push(guest.cfgPath), host.read(guest)) };
+  const looks: (() => void)[] = [];
+  const cfgFolder = {
+    survey: async () => {
+      const files = await host.survey();
+      await new Promise<void>((resolve) => looks.push(resolve));
+      return files;
+    },
+  };
+  const observer = new Observer(host, cfgFolder, guestDisk);
+  const nextLook = async (): Promise<void> => {
+    await settle();
+    looks.shift()?.();
+    await settle();
+  };
+
+  const before = observer.observe();
+  await settle();
+  const third = host.addVm('three');
+  const after = [observer.observe(), observer.observe()];
+  const found = observer.find(third);
+  await nextLook();
+  t.strictSame(
+    (await before).map(({ key }) => key),
+    keys,
+    'it had begun',
+  );
+  await nextLook();
+  for (const vms of await Promise.all(after)) {
+    t.strictSame(
+      vms.map(({ key }) => key),
+      [...keys, third],
+    );
+  }
+  t.match(await found, { key: third });
+  t.equal(looks.length, 0, 'one look for three');
+
+  read.length = 0;
+  const alone = observer.find(third);
+  await nextLook();
+  await alone;
+  t.strictSame(read, [third], 'the others keep their disks to themselves');
+
+  host.survey = async () => Promise.reject(new AppError('unavailable', 'gone'));
+  await t.rejects(observer.observe(), { code: 'unavailable' });
+  await t.rejects(observer.find(third), { code: 'unavailable' }, 'a look that failed holds up no other');
 });
 
 t.test('the order runner', async (t) => {
