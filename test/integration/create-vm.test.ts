@@ -237,9 +237,13 @@ t.test('by the command line, over simulated hosts', async (t) => {
   t.match(JSON.parse(copied.out), [{ vm: 'twin@dom0-1', errorCode: null }], 'data is of the copy alone');
   t.match(copied.err, /live@dom0-1 is shut down to be copied[^]*live@dom0-1 is started again\n$/);
   t.match(await fleet.rows('vm list live'), [{ state: /starting|running/ }]);
-  const refused = await fleet.run('vm clone live twin --stop-source');
+  const again = 'vm clone live twin --stop-source --request-id twin-of-live';
+  const refused = await fleet.run(again);
   t.match(refused, { exitCode: 4, err: /live@dom0-1 is shut down to be copied[^]*live@dom0-1 is started again/ });
   t.match(await fleet.rows('vm list live'), [{ state: /starting|running/ }], 'also when the copy was refused');
+  await fleet.ok('vm wait live --for=running');
+  await fleet.ok('vm delete twin --yes');
+  t.match(await fleet.run(again), { exitCode: 0 }, 'repeated: it is shut down again');
   await fleet.ok('vm wait live --for=running');
   const [stays] = await fleet.rows('vm list live');
   const to = stays?.['host'] === 'dom0-1' ? 'dom0-2' : 'dom0-1';
