@@ -33,6 +33,7 @@ import type { KeyMaker } from './ports/key-maker.js';
 import type { LiveMover } from './ports/live-mover.js';
 import type { OrderJournal } from './ports/order-journal.js';
 import type { RenameLog } from './ports/rename-log.js';
+import type { RestartLog } from './ports/restart-log.js';
 import type { SeedMaker } from './ports/seed-maker.js';
 import type { Toolstack } from './ports/toolstack.js';
 import type { TransferLink } from './ports/transfer-link.js';
@@ -102,6 +103,7 @@ export interface AgentParts {
   readonly intents: IntentLog;
   readonly formerCfgs: FormerCfgs;
   readonly renames: RenameLog;
+  readonly restarts: RestartLog;
   /** 0 (included) to 1 (excluded). */
   readonly random: () => number;
   readonly pid: number;
@@ -136,12 +138,12 @@ export class AgentApp {
       ...parts,
       openStream: (consoleId, note) => this.#keeper.openConsole(consoleId, note),
     });
-    const { toolstack, bridges } = parts;
+    const { toolstack, bridges, restarts } = parts;
     const copier = new VmCopier({ ...parts, maker: this.#maker });
     const sender = new VmSender({ ...parts, observer });
     const receiver = new VmReceiver({ ...parts, maker: this.#maker });
     const makers = { copier, imager: this.#imager, maker: this.#maker, sender, receiver };
-    const means = { toolstack, bridges, configurer: this.#configurer, ...makers };
+    const means = { toolstack, bridges, restarts, configurer: this.#configurer, ...makers };
     const setter = new VmSetter({ ...parts, configurer: this.#configurer });
     this.#renamer = new VmRenamer({ ...parts, configurer: this.#configurer });
     const storeWatch = new StoreWatch(parts);

@@ -13,6 +13,7 @@ import { RecordFormerCfgs } from './adapters/disk/record-former-cfgs.js';
 import { RecordCopyLog } from './adapters/disk/record-copy-log.js';
 import { RecordIntentLog } from './adapters/disk/record-intent-log.js';
 import { RecordRenameLog } from './adapters/disk/record-rename-log.js';
+import { RecordRestartLog } from './adapters/disk/record-restart-log.js';
 import { GrpcControllerLink } from './adapters/grpc/grpc-controller-link.js';
 import { GrpcImageFeed } from './adapters/grpc/grpc-image-feed.js';
 import { GrpcJoiner } from './adapters/grpc/grpc-joiner.js';
@@ -84,6 +85,7 @@ export async function openSimParts(options: SimAgentOptions): Promise<AgentParts
     record: new FileAgentRecord(stateDir),
     intents: new RecordIntentLog(new DirRecordStore(join(stateDir, 'intents')), log),
     renames: new RecordRenameLog(new DirRecordStore(join(stateDir, 'renames'))),
+    restarts: new RecordRestartLog(new DirRecordStore(join(stateDir, 'restarts'))),
     formerCfgs: new RecordFormerCfgs(new DirRecordStore(join(stateDir, 'cfg-originals'))),
     random: Math.random,
     pid: process.pid,

@@ -47,6 +47,8 @@ export type OrderAction =
   | { readonly kind: 'destroy' }
   /** `timeoutSeconds`: 1 to 3,600. */
   | { readonly kind: 'reboot'; readonly timeoutSeconds: number }
+  /** Shut down as above, if it is not stopped, then started. */
+  | { readonly kind: 'restart'; readonly timeoutSeconds: number; readonly isDestroyedAfter: boolean }
   | { readonly kind: 'pause' }
   | { readonly kind: 'unpause' }
   /** Cfg and guest get the files that they had before domherd wrote them. */
@@ -141,7 +143,7 @@ export interface CopyOrder extends CopySettings {
 export interface Order {
   readonly orderId: string;
   readonly vmKey: string;
-  /** Milliseconds from receipt; 1,000 to 3,600,000. */
+  /** Milliseconds from receipt; 1,000 to 7,200,000. */
   readonly timeoutMs: number;
   readonly action: OrderAction;
 }
@@ -157,6 +159,8 @@ export interface OrderResult {
   readonly orderId: string;
   /** `undefined`: done. */
   readonly failure: OrderFailure | undefined;
+  /** It was known before: the order came again, or it was told in a session that is over. */
+  readonly isAgain?: boolean | undefined;
   /** As it is after the order; `undefined` if it is gone or cannot be looked at. */
   readonly vm: ObservedVm | undefined;
   /** For people: what is dangerous in this VM and was left as it is. */

@@ -14,6 +14,13 @@ export interface Toolstack {
   /** No Xen is behind it: every listing and metric says so. */
   readonly isSimulated: boolean;
 
+  /**
+   * The number of the domain, which none has had before it since the host booted: one that is made anew has another.
+   *
+   * @throws {AppError} `wrong_state` (no such domain)
+   */
+  domidOf(name: string): Promise<number>;
+
   /** All domains that exist now. Cheap enough to be asked at each change: forks nothing. */
   listDomains(): Promise<readonly Domain[]>;
 

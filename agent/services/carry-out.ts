@@ -3,6 +3,7 @@ import { AppError, notFound, wrongState } from '../../shared/errors.js';
 import type { Order, OrderAction, RenameOrder } from '../domain/order.js';
 import type { ObservedVif, ObservedVm } from '../domain/vm.js';
 import type { Bridges } from '../ports/bridges.js';
+import type { RestartLog } from '../ports/restart-log.js';
 import type { Toolstack } from '../ports/toolstack.js';
 import type { VmConfigurer } from './configure-vm.js';
 import type { ConsoleServer } from './console-server.js';
@@ -32,6 +33,7 @@ export interface CarryOutParts {
   readonly setter: VmSetter;
   readonly looker: VmLooker;
   readonly renamer: VmRenamer;
+  readonly restarts: RestartLog;
   readonly live: LiveMigrator;
 }
 
@@ -76,6 +78,10 @@ export function makeCarryOut({ observer, ...parts }: CarryOutParts): CarryOut {
       progress('look at its disks');
       return { vm, warnings: [], offer: await parts.live.offer(vm, action.migrationId, signal) };
     }
+    if (action.kind === 'restart') {
+      await restartVm(order.orderId, action, vm, observer, { ...parts, progress, signal });
+      return { vm: await observer.find(order.vmKey), warnings: [] };
+    }
     const warnings: string[] = [];
     await act({ ...order, action }, vm, { ...parts, progress, signal, warnings });
     return { vm: await observer.find(order.vmKey), warnings };
@@ -108,10 +114,11 @@ interface Means extends Omit<CarryOutParts, 'observer'> {
 type ActOrder = Omit<Order, 'action'> & {
   readonly action: Exclude<
     OrderAction,
-    { kind: 'make' | 'receive' | 'look' | 'rename' | 'offer' | 'admit' | 'settleArrival' | 'settleDeparture' }
+    | { kind: 'make' | 'receive' | 'look' | 'rename' | 'restart' }
+    | { kind: 'offer' | 'admit' | 'settleArrival' | 'settleDeparture' }
   >;
 };
-type ShutdownAction = Extract<OrderAction, { kind: 'shutdown' }>;
+type ShutdownAction = Extract<OrderAction, { kind: 'shutdown' | 'restart' }>;
 
 async function act({ action, vmKey }: ActOrder, vm: ObservedVm, means: Means): Promise<void> {
   const { toolstack, progress, signal } = means;
@@ -173,7 +180,7 @@ async function act({ action, vmKey }: ActOrder, vm: ObservedVm, means: Means): P
   }
 }
 
-async function shutDownVm(vm: ObservedVm, action: ShutdownAction, means: Means): Promise<void> {
+async function shutDownVm(vm: ObservedVm, action: ShutdownAction, means: Omit<Means, 'warnings'>): Promise<void> {
   const { toolstack, progress, signal } = means;
   if (vm.state === 'paused' && !action.isDestroyedAfter) {
     const hint = `domherd vm unpause ${vm.name}`;
@@ -190,6 +197,27 @@ async function shutDownVm(vm: ObservedVm, action: ShutdownAction, means: Means):
   }
 }
 
+/** The domain that there is when the order comes first is to end, none that is made after it. */
+async function restartVm(
+  orderId: string,
+  action: ShutdownAction,
+  vm: ObservedVm,
+  observer: Observer,
+  means: Omit<Means, 'warnings'>,
+): Promise<void> {
+  const { toolstack, restarts } = means;
+  const cfgPath = await refuseUnstartable(vm, means);
+  const domid = hasDomain(vm) ? await toolstack.domidOf(vm.name) : undefined;
+  const begun = await restarts.find(cfgPath);
+  const isBegun = begun?.orderId === orderId;
+  if (!isBegun) await restarts.begin(cfgPath, { orderId, domid });
+  if (domid === undefined || (isBegun && begun.domid !== domid)) return startVm(vm, means);
+  await shutDownVm(vm, action, means);
+  const ended = await observer.find(vm.key);
+  if (ended === undefined) throw notFound(`${cfgPath} is gone since ${vm.name} was shut down`, { vmKey: vm.key });
+  await startVm(ended, means);
+}
+
 /** A guest that is still booting hears a request when it is up. */
 function refuseUnlessAwake(vm: ObservedVm, verb: string): void {
   if (vm.state === 'running' || vm.state === 'starting') return;
@@ -197,20 +225,28 @@ function refuseUnlessAwake(vm: ObservedVm, verb: string): void {
   throw wrongState(`${vm.name} cannot be ${verb}: ${why}`, { state: vm.state });
 }
 
-async function startVm(
-  vm: ObservedVm,
-  { toolstack, configurer, maker, bridges, progress, signal }: Means,
-): Promise<void> {
+async function startVm(vm: ObservedVm, means: Omit<Means, 'warnings'>): Promise<void> {
+  const { toolstack, configurer, progress, signal } = means;
   if (vm.state === 'starting' || vm.state === 'running') return;
-  if (vm.state !== 'stopped' || vm.cfgPath === undefined || vm.problem !== undefined) {
-    throw wrongState(`${vm.name} cannot be started: ${vm.problem ?? `it is ${vm.state}`}`, { state: vm.state });
-  }
+  if (vm.state !== 'stopped') throw unstartable(vm, `it is ${vm.state}`);
+  const cfgPath = await refuseUnstartable(vm, means);
+  await configurer.settle(cfgPath);
+  progress('create');
+  await toolstack.create(cfgPath, signal);
+}
+
+/** @returns the path of its cfg @throws {AppError} what keeps a domain from being made of it, were it stopped */
+async function refuseUnstartable(vm: ObservedVm, { maker, bridges }: Omit<Means, 'warnings'>): Promise<string> {
+  if (vm.problem !== undefined) throw unstartable(vm, vm.problem);
+  if (vm.cfgPath === undefined) throw unstartable(vm, 'it has no cfg');
   const refusal = refuseCreate(vm.name, vm.vifs.map(bridgeOfVif), await bridges.readBridges());
   if (refusal) throw refusal;
   await maker.refuseBacking(vm, 'started');
-  await configurer.settle(vm.cfgPath);
-  progress('create');
-  await toolstack.create(vm.cfgPath, signal);
+  return vm.cfgPath;
+}
+
+function unstartable({ name, problem, state }: ObservedVm, why: string): AppError {
+  return wrongState(`${name} cannot be started: ${problem ?? why}`, { state });
 }
 
 function bridgeOfVif({ index, bridge, script }: ObservedVif): Parameters<typeof refuseCreate>[1][number] {

@@ -104,15 +104,13 @@ export class Session {
 
   /** The VM lived on since the order ended: as it was then it would take back what the controller was told later. */
   sendAgain(result: OrderResult): void {
-    this.#post(
-      result,
-      this.#sentVms.find(({ key }) => key === result.vm?.key),
-    );
+    const vm = this.#sentVms.find(({ key }) => key === result.vm?.key);
+    this.#post(result, vm, true);
   }
 
-  #post(result: OrderResult, vm: ObservedVm | undefined): void {
+  #post(result: OrderResult, vm: ObservedVm | undefined, isAgain = false): void {
     const { clock, outbox } = this.#parts;
-    this.#channel.send({ kind: 'result', result: { ...result, vm } }).then(
+    this.#channel.send({ kind: 'result', result: { ...result, vm, isAgain } }).then(
       () => outbox.markSent(result, clock.nowMs()),
       () => undefined,
     );

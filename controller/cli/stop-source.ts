@@ -11,7 +11,9 @@ import { shutdownVms, startVms } from './vm-order-action.js';
  * @returns the exit code: the work's, or, where that is 0, of the source's start
  */
 export async function whileStopped(call: Invocation, vm: string, work: () => Promise<number>): Promise<number> {
-  const aside = { ...call, world: { ...call.world, stdout: { write: () => undefined } } };
+  const quiet = { ...call.world, stdout: { write: () => undefined } };
+  // An intent of its own: a source that runs again is shut down again when the command is repeated with its id.
+  const aside = { ...call, world: quiet, requestId: call.world.newId() };
   const stopped = await shutdownVms(aside, [vm], {}).catch((error: unknown) => {
     tell(call, `${vm} may be shutting down all the same; to start it again: domherd vm start ${vm}`);
     throw error;

@@ -17,6 +17,8 @@ export type OrderAction =
   | { readonly kind: 'shutdown'; readonly timeoutSeconds: number; readonly isDestroyedAfter: boolean }
   | { readonly kind: 'destroy' }
   | { readonly kind: 'reboot'; readonly timeoutSeconds: number }
+  /** Shut down, if it is not stopped, and started: carried out whether the controller lives or not. */
+  | { readonly kind: 'restart'; readonly timeoutSeconds: number; readonly isDestroyedAfter: boolean }
   | { readonly kind: 'pause' }
   | { readonly kind: 'unpause' }
   /** Cfg and guest get the files that they had before they were configured. */
@@ -122,7 +124,7 @@ export interface Order {
   /** An order repeated with its id is not run twice. */
   readonly orderId: string;
   readonly vmKey: string;
-  /** 1,000 to 3,600,000. */
+  /** 1,000 to 7,200,000. */
   readonly timeoutMs: number;
   readonly action: OrderAction;
 }
@@ -131,6 +133,8 @@ export type OrderOutcome =
   | {
       readonly kind: 'done';
       readonly vm: ObservedVm | undefined;
+      /** It was known before: the order came again, or it was told in a session that is over. */
+      readonly isAgain?: boolean | undefined;
       /** For people: what is dangerous in this VM and was left as it is. */
       readonly warnings?: readonly string[];
       /** Of `readStores`. */
@@ -149,6 +153,8 @@ export type OrderOutcome =
       readonly message: string;
       readonly details: ErrorDetails;
       readonly vm: ObservedVm | undefined;
+      /** As of one that is done. */
+      readonly isAgain?: boolean | undefined;
     };
 
 /** The lease of a vif, as its host remembers it for a boot without the controller. */

@@ -19,6 +19,8 @@ export interface OrderOptions {
   readonly turnWithinMs?: number | undefined;
   /** That it had before the controller was restarted; a fresh one unless told. */
   readonly orderId?: string | undefined;
+  /** Nobody takes it back once it is sent. */
+  readonly isFinal?: boolean | undefined;
 }
 
 /** `unsent`: the agent never saw it. `unknown`: it may have run, run in part, or be running still. */
@@ -42,6 +44,8 @@ interface Entry {
   readonly options: OrderOptions;
   readonly settle: (answer: OrderAnswer) => void;
   isSent: boolean;
+  /** Sent again: an answer that was known before may be to this very order. */
+  isResent: boolean;
   isCancelled: boolean;
   forgetTimer: () => void;
 }
@@ -91,6 +95,7 @@ export class OrderBook {
           resolve(answer);
         },
         isSent: false,
+        isResent: false,
         isCancelled: false,
         forgetTimer: () => undefined,
       };
@@ -107,7 +112,10 @@ export class OrderBook {
   attach(hostId: HostId, link: AgentLink): void {
     const queue = this.queueOf(hostId);
     queue.link = link;
-    for (const entry of queue.active.values()) if (!entry.isCancelled) send(link, entry);
+    for (const entry of queue.active.values()) {
+      entry.isResent = entry.isSent;
+      if (!entry.isCancelled) send(link, entry);
+    }
     this.pump(hostId, queue);
   }
 
@@ -134,7 +142,7 @@ export class OrderBook {
   /** @returns whether anybody waited for it: an answer may come twice, or too late */
   finish(hostId: HostId, orderId: string, outcome: OrderOutcome): boolean {
     const entry = this.queues.get(hostId)?.active.get(orderId);
-    if (entry) this.end(hostId, entry, outcome);
+    if (entry) this.end(hostId, entry, entry.isResent ? { ...outcome, isAgain: false } : outcome);
     return entry !== undefined;
   }
 
@@ -172,6 +180,7 @@ export class OrderBook {
     const at = queue.waiting.indexOf(entry);
     if (at >= 0) queue.waiting.splice(at, 1);
     if (!entry.isSent) return this.end(hostId, entry, cancelled());
+    if (entry.options.isFinal === true) return;
     entry.isCancelled = true;
     queue.link?.cancelOrder(entry.order.orderId);
     entry.forgetTimer();

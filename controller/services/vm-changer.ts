@@ -3,17 +3,16 @@ import { wrongState, type AppError } from '../../shared/errors.js';
 import type { PlannedStep } from '../domain/address-plan.js';
 import type { Caller } from '../domain/caller.js';
 import type { Vm } from '../domain/vm.js';
-import type { OrderAction } from '../ports/agent-link.js';
 import type { Clock } from '../ports/environment.js';
 import type { Stores } from '../ports/store.js';
 import type { Fleet } from './fleet.js';
 import type { Journal } from './journal.js';
 import type { KeyedQueue } from './keyed-queue.js';
-import { orderError, type VmOperator } from './vm-operator.js';
+import { expectDone, type VmOperator } from './vm-operator.js';
 import { runEach, type Tell, type VmProgress, type VmResult } from './vm-progress.js';
 import type { VmQuery } from './vm-query.js';
 import type { VerbRequest } from './vm-service.js';
-import type { VmStarter } from './vm-starter.js';
+import type { RestartHow, VmStarter } from './vm-starter.js';
 
 export interface VmChangerOptions {
   readonly fleet: Fleet;
@@ -31,17 +30,10 @@ export interface SetRequest extends VerbRequest {
   readonly settings: readonly VmSetting[];
 }
 
-export interface RestartRequest extends VerbRequest {
-  /** 1 to 3,600. */
-  readonly timeoutSeconds: number;
-  readonly isDestroyedAfter: boolean;
-}
+export interface RestartRequest extends VerbRequest, RestartHow {}
 
 /** A file, and two hypercalls of 30 s at most. */
 const SET_MS = 120_000;
-/** For the agent to see that the guest is gone, and to destroy it, after its own patience. */
-const SHUTDOWN_MARGIN_MS = 150_000;
-const MAX_ORDER_MS = 3_600_000;
 const PARALLEL = 64;
 
 interface Change {
@@ -74,8 +66,9 @@ export class VmChanger {
       steps: (vm) => [operator.plan(vm, 'write cfg', text)],
       refusal: () => undefined,
       work: async (vm, by, tell, stop) => {
-        const warnings = await this.order(vm, { kind: 'set', memoryMib, vcpus, settings }, SET_MS, tell, stop);
-        await operator.recordDone(by, vm, 'vm.set', `set to ${text}`);
+        const action = { kind: 'set', memoryMib, vcpus, settings } as const;
+        const { warnings = [], isAgain } = expectDone(await operator.orderOnce(by, vm, action, SET_MS, stop, tell));
+        await operator.recordDone(by, vm, 'vm.set', `set to ${text}`, isAgain);
         return { ...operator.done(vm, text), warnings };
       },
     };
@@ -90,8 +83,9 @@ export class VmChanger {
       steps: (vm) => [operator.plan(vm, isOn ? 'start at boot' : 'no start at boot', vm.cfgPath ?? '')],
       refusal: (vm, stores) => (isOn ? this.refuseUnleased(vm, stores) : undefined),
       work: async (vm, by, tell, stop) => {
-        await this.order(vm, { kind: 'setAutostart', isOn }, SET_MS, tell, stop);
-        await operator.recordDone(by, vm, 'vm.autostart-set', `set to be ${verb}`);
+        const action = { kind: 'setAutostart', isOn } as const;
+        const { isAgain } = expectDone(await operator.orderOnce(by, vm, action, SET_MS, stop, tell));
+        await operator.recordDone(by, vm, 'vm.autostart-set', `set to be ${verb}`, isAgain);
         return operator.done(vm, verb);
       },
     };
@@ -108,7 +102,7 @@ export class VmChanger {
       ],
       // Asked first: a VM that may not start again is not shut down.
       refusal: (vm) => starter.objection(vm),
-      work: (vm, by, tell, stop) => this.restartOne(vm, request, by, tell, stop),
+      work: (vm, by, tell, stop) => starter.restartNow(vm, request, by, tell, stop),
     };
     return this.each(change, request, caller, signal);
   }
@@ -143,37 +137,6 @@ export class VmChanger {
         }),
       ),
     );
-  }
-
-  private async restartOne(
-    vm: Vm,
-    { timeoutSeconds, isDestroyedAfter }: RestartRequest,
-    caller: Caller,
-    tell: Tell,
-    signal: AbortSignal,
-  ): Promise<VmResult> {
-    const { operator, starter } = this.options;
-    if (vm.state !== 'stopped') {
-      const action = { kind: 'shutdown', timeoutSeconds, isDestroyedAfter } as const;
-      const limitMs = Math.min(timeoutSeconds * 1000 + SHUTDOWN_MARGIN_MS, MAX_ORDER_MS);
-      await this.order(vm, action, limitMs, tell, signal);
-      await operator.recordDone(caller, vm, 'vm.shut-down', 'shut down');
-    }
-    const result = await starter.startNow(vm, caller, tell, signal);
-    return result.code === undefined ? { ...result, message: 'restarted' } : result;
-  }
-
-  /** @returns the host's warnings @throws {AppError} what the host answered */
-  private async order(
-    vm: Vm,
-    action: OrderAction,
-    timeoutMs: number,
-    tell: Tell,
-    signal: AbortSignal,
-  ): Promise<readonly string[]> {
-    const answer = await this.options.operator.order(vm, action, timeoutMs, signal, tell);
-    if (answer.kind !== 'done') throw orderError(answer);
-    return answer.warnings ?? [];
   }
 
   private refuseUnleased(vm: Vm, stores: Stores): AppError | undefined {

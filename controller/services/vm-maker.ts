@@ -373,15 +373,11 @@ export class VmMaker {
 
   /** @returns why it does not run */
   private async start({ caller, abort, tell }: Making, { id }: Vm): Promise<VmResult | undefined> {
-    if (this.options.fleet.vms.byId(id)?.state !== 'stopped') return undefined;
-    const request = { selector: { names: [String(id)], all: false }, force: false, isDryRun: false };
-    for await (const each of this.options.starter.start(request, caller, abort.signal)) {
-      if (each.kind === 'step') tell(each);
-      if (each.kind === 'result') return each.code === undefined ? undefined : each;
-    }
-    const { operator, fleet } = this.options;
+    const { fleet, starter } = this.options;
     const vm = fleet.vms.byId(id);
-    return vm && operator.failure(vm, new AppError('unavailable', 'it was cancelled'));
+    if (vm?.state !== 'stopped') return undefined;
+    const result = await starter.startNow(vm, caller, tell, abort.signal);
+    return result.code === undefined ? undefined : result;
   }
 
   /** Whatever stopped it: the undoing is not to be stopped, and waits for its host. */

@@ -480,8 +480,7 @@ export class VmMigrator {
   }
 
   private start(vm: Vm, caller: Caller, tell: Tell): Promise<VmResult> {
-    const { operator, starter, turns } = this.options;
-    return operator.guard(caller, vm, 'start', () => turns.run(vm.id, () => starter.startNow(vm, caller, tell, NEVER)));
+    return this.options.starter.startNow(vm, caller, tell, NEVER);
   }
 
   /** @returns warnings */

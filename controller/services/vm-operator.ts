@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import type { Logger } from 'pino';
 import { AppError, ERROR_CODES, notFound, toAppError, wrongState, type ErrorDetails } from '../../shared/errors.js';
 import { refuseUnreachable, type PlannedStep } from '../domain/address-plan.js';
@@ -12,6 +13,7 @@ import type { Tx } from '../ports/store.js';
 import type { EventLog } from './event-log.js';
 import type { Fleet } from './fleet.js';
 import type { Journal } from './journal.js';
+import { KeyedQueue } from './keyed-queue.js';
 import type { OrderAnswer, OrderBook, OrderOptions } from './order-book.js';
 import type { Tell, VmResult, VmStep } from './vm-progress.js';
 import type { VmQuery } from './vm-query.js';
@@ -26,9 +28,14 @@ export interface VmOperatorOptions {
   readonly log: Logger;
 }
 
+/** As many of one kind and VM as are looked through for a request that came before. */
+const RECENT_EVENTS = 100;
+
 /** How one VM is told something and how what comes of it is told. */
 export class VmOperator {
   private readonly options: VmOperatorOptions;
+  /** By the id of the first try. */
+  private readonly requested = new KeyedQueue<string>();
 
   constructor(options: VmOperatorOptions) {
     this.options = options;
@@ -69,7 +76,7 @@ export class VmOperator {
   }
 
   /**
-   * @param timeoutMs the agent's own limit, 1,000 to 3,600,000
+   * @param timeoutMs the agent's own limit, 1,000 to 7,200,000
    * @param options how long it may wait behind the host's other orders, and its id if it is kept; without end, a fresh one
    */
   order(
@@ -78,12 +85,36 @@ export class VmOperator {
     timeoutMs: number,
     signal: AbortSignal,
     tell: Tell,
-    options: Pick<OrderOptions, 'turnWithinMs' | 'orderId'> = {},
+    options: Pick<OrderOptions, 'turnWithinMs' | 'orderId' | 'isFinal'> = {},
   ): Promise<OrderAnswer> {
     const onProgress = ({ message, percent }: { message: string; percent: number | undefined }): void =>
       tell(this.step(vm, message, percent));
     const request = { vmKey: vm.key, timeoutMs, action };
     return this.options.orders.run(vm.hostId, request, { ...options, signal, onProgress });
+  }
+
+  /**
+   * As {@link order}, once for a request that has an id: when it comes again, whichever controller is there then, its host
+   * answers from its journal. An order that failed is tried anew.
+   */
+  orderOnce(
+    caller: Caller,
+    vm: Vm,
+    action: OrderAction,
+    timeoutMs: number,
+    signal: AbortSignal,
+    tell: Tell,
+    options: Pick<OrderOptions, 'isFinal'> = {},
+  ): Promise<OrderAnswer> {
+    if (caller.requestId === undefined) return this.order(vm, action, timeoutMs, signal, tell, options);
+    return this.requested.run(orderIdOf(caller, vm, action, 0), async () => {
+      for (let tries = 0; ; tries++) {
+        const orderId = orderIdOf(caller, vm, action, tries);
+        const answer = await this.order(vm, action, timeoutMs, signal, tell, { ...options, orderId });
+        // A try that failed before keeps its id, which runs nothing any more: the next one has another.
+        if (answer.kind !== 'failed' || answer.isAgain !== true) return answer;
+      }
+    });
   }
 
   /** For an order that is kept before it is sent. */
@@ -156,10 +187,12 @@ export class VmOperator {
     });
   }
 
-  /** Keeps who had it done. */
-  async recordDone(caller: Caller, vm: Vm, kind: string, verb: string): Promise<void> {
+  /** Keeps who had it done. @param isAgain by an order that came again: once for a request that has an id */
+  async recordDone(caller: Caller, vm: Vm, kind: string, verb: string, isAgain = false): Promise<void> {
     const message = `VM ${this.options.fleet.label(vm)} was ${verb} by ${caller.actor}`;
-    await this.options.journal.submit((tx) => this.record(tx, caller, vm, { kind, message }));
+    await this.options.journal.submit((tx) => {
+      if (!isAgain || !isRecorded(tx, caller, vm, kind)) this.record(tx, caller, vm, { kind, message });
+    });
   }
 
   /** Never throws: whoever asked is told all the same. */
@@ -187,8 +220,21 @@ export class VmOperator {
 }
 
 /** @throws {AppError} what the agent answered, or that it did not */
-export function expectDone(answer: OrderAnswer): void {
+export function expectDone(answer: OrderAnswer): Extract<OrderAnswer, { kind: 'done' }> {
   if (answer.kind !== 'done') throw orderError(answer);
+  return answer;
+}
+
+/** The same request to the same VM has the same ids, whichever controller asks. @param tries that failed before */
+function orderIdOf({ requestId, fingerprint }: Caller, vm: Vm, { kind }: OrderAction, tries: number): string {
+  const parts = [requestId, fingerprint, vm.id, kind, tries];
+  return createHash('sha256').update(JSON.stringify(parts)).digest('hex').slice(0, 32);
+}
+
+function isRecorded(tx: Tx, { requestId }: Caller, vm: Vm, kind: string): boolean {
+  if (requestId === undefined) return false;
+  const recent = tx.events.list({ kinds: [kind], vmId: vm.id }, undefined, RECENT_EVENTS);
+  return recent.some((event) => event.requestId === requestId);
 }
 
 export function orderError(answer: Exclude<OrderAnswer, { kind: 'done' }>): AppError {

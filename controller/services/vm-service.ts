@@ -141,8 +141,9 @@ export class VmService {
     const refusal = this.refusal(vm, verb);
     if (refusal) throw refusal;
     if (vm.state === verb.doneState) return operator.done(vm, `already ${vm.state}`);
-    expectDone(await operator.order(vm, action, orderMs(action), signal, tell));
-    await operator.recordDone(caller, vm, verb.eventKind, verb.doneVerb);
+    const answer = await operator.orderOnce(caller, vm, action, orderMs(action), signal, tell);
+    const { isAgain } = expectDone(answer);
+    await operator.recordDone(caller, vm, verb.eventKind, verb.doneVerb, isAgain);
     return operator.done(vm, verb.doneVerb);
   }
 

@@ -12,6 +12,7 @@ import type { Journal } from './journal.js';
 import type { KeyedQueue } from './keyed-queue.js';
 import { expectDone, type VmOperator } from './vm-operator.js';
 import { runEach, type Tell, type VmProgress, type VmResult } from './vm-progress.js';
+import type { OrderAnswer } from './order-book.js';
 import type { VmQuery } from './vm-query.js';
 
 export interface StartRequest {
@@ -19,6 +20,12 @@ export interface StartRequest {
   /** Start although the gate says no. */
   readonly force: boolean;
   readonly isDryRun: boolean;
+}
+
+export interface RestartHow {
+  /** Until the guest has powered off: 1 to 3,600. */
+  readonly timeoutSeconds: number;
+  readonly isDestroyedAfter: boolean;
 }
 
 export interface VmStarterOptions {
@@ -32,7 +39,10 @@ export interface VmStarterOptions {
 
 /** xl's own limit for a create is 300 s (design: one lock per host); the rest is for waiting in its line. */
 const START_MS = 600_000;
+/** For the agent to see that the guest is gone, and to destroy it, after its own patience. */
+const SHUTDOWN_MARGIN_MS = 150_000;
 const PARALLEL = 64;
+const START = { kind: 'start' } as const;
 
 /**
  * Starts VMs through the gate.
@@ -56,9 +66,10 @@ export class VmStarter {
       yield* this.options.operator.foresee(vms, refusals);
       return;
     }
+    const { operator } = this.options;
     yield* runEach(vms, PARALLEL, signal, (vm, tell, stop) =>
-      this.options.operator.guard(caller, vm, 'start', () =>
-        this.options.turns.run(vm.id, () => this.startOne(vm, request.force, caller, tell, stop)),
+      this.startInTurn(vm, request.force, caller, tell, () =>
+        operator.orderOnce(caller, vm, START, START_MS, stop, tell),
       ),
     );
   }
@@ -69,9 +80,34 @@ export class VmStarter {
     return verdict.objections.length > 0 ? gateError(this.options.fleet.label(vm), verdict) : undefined;
   }
 
-  /** For one who has the VM's turn. @throws {AppError} what stands against it */
+  /** For one who does more with the VM than its caller's request says: what he undoes and does anew is started anew. */
   startNow(vm: Vm, caller: Caller, tell: Tell, signal: AbortSignal): Promise<VmResult> {
-    return this.startOne(vm, false, caller, tell, signal);
+    const send = (): Promise<OrderAnswer> => this.options.operator.order(vm, START, START_MS, signal, tell);
+    return this.startInTurn(vm, false, caller, tell, send);
+  }
+
+  /**
+   * Shuts it down, unless it is stopped, and starts it; for one who has the VM's turn. Once its host has been told, nobody
+   * takes it back.
+   *
+   * @throws {AppError} what stands against it, or came of it
+   */
+  async restartNow(
+    vm: Vm,
+    { timeoutSeconds, isDestroyedAfter }: RestartHow,
+    caller: Caller,
+    tell: Tell,
+    signal: AbortSignal,
+  ): Promise<VmResult> {
+    const { operator, fleet } = this.options;
+    if (vm.problem !== undefined) throw unmanageable(vm, `VM ${fleet.label(vm)}`);
+    const action = { kind: 'restart', timeoutSeconds, isDestroyedAfter } as const;
+    const limitMs = timeoutSeconds * 1000 + SHUTDOWN_MARGIN_MS + START_MS;
+    const send = (): Promise<OrderAnswer> =>
+      operator.orderOnce(caller, vm, action, limitMs, signal, tell, { isFinal: true });
+    const { isAgain } = await this.throughGate(vm, false, caller, tell, send);
+    await operator.recordDone(caller, vm, 'vm.restarted', 'restarted', isAgain);
+    return operator.done(vm, 'restarted');
   }
 
   /** @returns why each may not start, too */
@@ -104,12 +140,24 @@ export class VmStarter {
     return { plan: { kind: 'plan', steps, warnings }, refusals };
   }
 
+  private startInTurn(
+    vm: Vm,
+    force: boolean,
+    caller: Caller,
+    tell: Tell,
+    send: () => Promise<OrderAnswer>,
+  ): Promise<VmResult> {
+    const { operator, turns } = this.options;
+    const work = (): Promise<VmResult> => this.startOne(vm, force, caller, tell, send);
+    return operator.guard(caller, vm, 'start', () => turns.run(vm.id, work));
+  }
+
   private async startOne(
     selected: Vm,
     force: boolean,
     caller: Caller,
     tell: Tell,
-    signal: AbortSignal,
+    send: () => Promise<OrderAnswer>,
   ): Promise<VmResult> {
     const { operator, fleet } = this.options;
     const vm = operator.present(selected);
@@ -117,27 +165,36 @@ export class VmStarter {
     const refusal = operator.refusal(vm) ?? refuseState(vm, label);
     if (refusal) throw refusal;
     if (isUp(vm)) return operator.done(vm, `already ${vm.state}`);
+    const { isAgain } = await this.throughGate(vm, force, caller, tell, () => {
+      tell(operator.step(vm, 'starting'));
+      return send();
+    });
+    await operator.recordDone(caller, vm, 'vm.started', 'started', isAgain);
+    return operator.done(vm, 'started');
+  }
+
+  /** @param send the order that puts the VM on the wire @throws {AppError} what stands against it, or what came of it */
+  private async throughGate(
+    vm: Vm,
+    force: boolean,
+    caller: Caller,
+    tell: Tell,
+    send: () => Promise<OrderAnswer>,
+  ): Promise<Extract<OrderAnswer, { kind: 'done' }>> {
+    const { operator, fleet } = this.options;
     const { claims, verdict } = this.judge(vm, this.starting);
     if (verdict.objections.length > 0 && !force) throw gateError(fleet.label(vm), verdict);
     const release = this.claim(vm, claims);
     try {
       for (const warning of verdict.warnings) tell(operator.step(vm, `warning: ${warning}`));
       if (verdict.objections.length > 0) await this.recordForced(caller, vm, verdict);
-      return await this.orderStart(vm, caller, tell, signal);
+      const answer = await send();
+      // It may be on the wire: until its host says otherwise, nobody else may start with what it has.
+      if (answer.kind === 'unknown' || (answer.kind === 'done' && !answer.vm)) await fleet.distrust(vm);
+      return expectDone(answer);
     } finally {
       release();
     }
-  }
-
-  private async orderStart(vm: Vm, caller: Caller, tell: Tell, signal: AbortSignal): Promise<VmResult> {
-    const { operator, fleet } = this.options;
-    tell(operator.step(vm, 'starting'));
-    const answer = await operator.order(vm, { kind: 'start' }, START_MS, signal, tell);
-    // It may be on the wire: until its host says otherwise, nobody else may start with what it has.
-    if (answer.kind === 'unknown' || (answer.kind === 'done' && !answer.vm)) await fleet.distrust(vm);
-    expectDone(answer);
-    await operator.recordDone(caller, vm, 'vm.started', 'started');
-    return operator.done(vm, 'started');
   }
 
   private judge(
@@ -195,10 +252,14 @@ function claimKey(claim: WireClaim): string {
 }
 
 function refuseState(vm: Vm, label: string): AppError | undefined {
-  if (vm.problem !== undefined) return wrongState(`${label} cannot be managed: ${vm.problem}`, { vm: vm.name });
+  if (vm.problem !== undefined) return unmanageable(vm, label);
   if (isUp(vm) || vm.state === 'stopped') return undefined;
   const hint = vm.state === 'crashed' ? 'destroy it first' : 'wait until it is stopped';
   return wrongState(`${label} is ${vm.state}`, { vm: vm.name, state: vm.state, hint });
+}
+
+function unmanageable({ name, problem = '' }: Vm, label: string): AppError {
+  return wrongState(`${label} cannot be managed: ${problem}`, { vm: name });
 }
 
 /** There is nothing to start. */

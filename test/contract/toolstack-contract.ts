@@ -77,11 +77,14 @@ export function toolstackContract(t: Test, makeRig: (t: Test) => Promise<Toolsta
     await toolstack.shutdown(name, SHUTDOWN_SECONDS, never);
     await toolstack.create(cfgPath, never);
     await until(toolstack, async () => (await find(toolstack, name))?.state === 'running');
+    const domid = await toolstack.domidOf(name);
     const both = [1, 2].map(() => toolstack.shutdown(name, SHUTDOWN_SECONDS, never));
     await Promise.all(both);
     t.equal(await find(toolstack, name), undefined);
+    await t.rejects(toolstack.domidOf(name), { code: 'wrong_state' });
     await toolstack.create(cfgPath, never);
     t.ok(await find(toolstack, name), 'and may come again');
+    t.not(await toolstack.domidOf(name), domid, 'as another one');
   });
 
   t.test('a paused domain is there, and goes on', async (t) => {
@@ -101,8 +104,10 @@ export function toolstackContract(t: Test, makeRig: (t: Test) => Promise<Toolsta
     await t.rejects(toolstack.reboot(name, SHUTDOWN_SECONDS, never), { code: 'wrong_state' });
     await toolstack.create(cfgPath, never);
     await until(toolstack, async () => (await find(toolstack, name))?.state === 'running');
+    const domid = await toolstack.domidOf(name);
     await toolstack.reboot(name, SHUTDOWN_SECONDS, never);
     t.ok(await find(toolstack, name));
+    t.not(await toolstack.domidOf(name), domid);
     await until(toolstack, async () => (await find(toolstack, name))?.state === 'running');
   });
 

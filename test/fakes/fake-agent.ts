@@ -192,7 +192,7 @@ export class FakeAgent implements AgentLink {
   private async run(order: Order): Promise<void> {
     const former = this.#outcomes.get(order.orderId);
     // What it came to, and the VM as it is now.
-    const outcome = former ? { ...former, vm: this.vms.get(order.vmKey) } : this.runOnce(order);
+    const outcome = former ? { ...former, vm: this.vms.get(order.vmKey), isAgain: true } : this.runOnce(order);
     if (outcome === 'silent' || !this.answers) return;
     await this.session?.result(order.orderId, outcome).catch((error: unknown) => {
       // The controller died while it read.
@@ -281,6 +281,7 @@ const STATE_AFTER: Readonly<
   shutdown: 'stopped',
   destroy: 'stopped',
   reboot: 'running',
+  restart: 'running',
   pause: 'paused',
   unpause: 'running',
   restoreFiles: 'stopped',

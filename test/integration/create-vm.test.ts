@@ -237,12 +237,16 @@ t.test('by the command line, over simulated hosts', async (t) => {
   t.match(JSON.parse(copied.out), [{ vm: 'twin@dom0-1', errorCode: null }], 'data is of the copy alone');
   t.match(copied.err, /live@dom0-1 is shut down to be copied[^]*live@dom0-1 is started again\n$/);
   t.match(await fleet.rows('vm list live'), [{ state: /starting|running/ }]);
-  const refused = await fleet.run('vm clone live twin --stop-source');
+  const again = 'vm clone live twin --stop-source --request-id twin-of-live';
+  const refused = await fleet.run(again);
   t.match(refused, { exitCode: 4, err: /live@dom0-1 is shut down to be copied[^]*live@dom0-1 is started again/ });
   t.match(await fleet.rows('vm list live'), [{ state: /starting|running/ }], 'also when the copy was refused');
   const unread = await fleet.run('vm clone live twin-2 --stop-source --user-data /nonexistent/seed');
   t.match(unread, { exitCode: 3, err: /the user data cannot be read/ });
   t.notMatch(unread.err, /shut down/, 'not for what is refused at once');
+  await fleet.ok('vm wait live --for=running');
+  await fleet.ok('vm delete twin --yes');
+  t.match(await fleet.run(again), { exitCode: 0 }, 'repeated: it is shut down again');
   await fleet.ok('vm wait live --for=running');
   const [stays] = await fleet.rows('vm list live');
   const to = stays?.['host'] === 'dom0-1' ? 'dom0-2' : 'dom0-1';

@@ -244,3 +244,47 @@ t.test('the controller says what it will not serve', async (t) => {
   t.match(await cli.fleet.controller(['check-config', settings]), { exitCode: 0, stdout: /ok/ });
   t.match(await cli.fleet.controller(['--help']), { exitCode: 0, stdout: /Examples:\n/, stderr: '' });
 });
+
+t.test('a restart of a VM goes on whoever dies, and its request that comes again restarts nothing', async (t) => {
+  const [host, vm, slow] = ['dom0-3', 'domU@dom0-3', ['vms=1', 'boot-ms=6000']];
+  await cli.fleet.startAgent(host, 1, slow);
+  await cli.areOnline([host]);
+  await cli.ok(`vm start ${vm} --force`);
+  const world = join(cli.fleet.folder, host, 'sim', 'world.json');
+  const domain = () => (JSON.parse(readFileSync(world, 'utf8')) as { domains: SimDomain[] }).domains[0];
+  const restartController = async (): Promise<void> => {
+    await cli.fleet.startController();
+    await cli.areOnline([host]);
+  };
+  for (const [who, die, comeAgain] of [
+    ['controller, by SIGTERM', () => cli.fleet.stopController(), restartController],
+    ['controller, by SIGKILL', () => cli.fleet.killController(), restartController],
+    ['agent', () => cli.fleet.killAgent(host), () => cli.fleet.restartAgent(host, slow)],
+  ] as const) {
+    const request = `restart-${who.replaceAll(/\W/g, '')}`;
+    const command = `vm restart ${vm} --request-id ${request}`;
+    const before = domain()!.domid;
+    const cut = cli.run(command);
+    await until(() => domain()?.stopsAtMs !== undefined, 'the guest is asked to power off');
+    await die();
+    const isMadeAnew = (): boolean => (domain()?.domid ?? before) > before;
+    if (who !== 'agent') {
+      await until(isMadeAnew, `${who}: made anew while the controller is dead`);
+      t.equal((await cut).exitCode, 8, `${who}: the command knows of no end`);
+    }
+    await comeAgain();
+    await until(isMadeAnew, `${who}: made anew`);
+    if (who === 'agent') t.equal((await cut).exitCode, 0, 'the controller has told it again');
+    t.match(await cli.ok(command), /domU@dom0-3 +done .*restarted/);
+    t.equal(domain()?.domid, before + 1, `${who}: once`);
+    const told = (await cli.rows('event list --kind vm.restarted --limit 10')).filter(
+      ({ requestId }) => requestId === request,
+    );
+    t.equal(told.length, 1, `${who}: and told once`);
+  }
+});
+
+interface SimDomain {
+  readonly domid: number;
+  readonly stopsAtMs?: number;
+}

@@ -372,3 +372,190 @@ t.test('a renamed VM keeps what it has, however its host tells of it and wheneve
     checkVm(t, world, before, 'db');
   });
 });
+
+const RESTART = { timeoutSeconds: 60, isDestroyedAfter: false, isDryRun: false };
+const ANN = { ...ADMIN, requestId: 'restart-of-ann', fingerprint: 'restart web' };
+
+/** A VM "web" on one host and its twin of the same MAC, stopped, on another. */
+async function makeTwins() {
+  const world = new FleetWorld();
+  const vm = imageVm({ key: WEB, cfgPath: WEB, name: 'web', state: 'running' });
+  const [agent, other] = [
+    world.host('dom0-1', [vm]),
+    world.host('dom0-2', [{ ...vm, name: 'twin', state: 'stopped' }]),
+  ];
+  for (const each of [agent, other]) await each.connect();
+  const restart = (by = world, caller = ADMIN, signal = NEVER) =>
+    resultsOf(by.changer.restart({ ...RESTART, selector: selectorOf('web') }, caller, signal));
+  return { world, agent, other, restart };
+}
+
+const refusing: Behaviour = (order, agent) => {
+  const vm = agent.vms.get(order.vmKey);
+  return { kind: 'failed', code: 'timeout', message: 'web did not power off', details: {}, vm };
+};
+
+t.test('a restart is one order, and nobody else starts with what its VM has until it is answered', async (t) => {
+  const start = (world: FleetWorld) =>
+    resultsOf(world.starter.start({ selector: selectorOf('twin'), force: false, isDryRun: false }, ADMIN, NEVER));
+  await t.test('while the guest is down', async (t) => {
+    const { world, agent, restart } = await makeTwins();
+    agent.behave = () => 'silent';
+    const results = restart();
+    await settle();
+    await agent.set(WEB, { state: 'stopped' });
+    t.match(await start(world), [{ code: 'wrong_state', message: /is being started/ }]);
+    const { orderId } = agent.ran[0]!;
+    await agent.session!.result(orderId, { kind: 'done', vm: agent.change(WEB, { state: 'running' }) });
+    t.match(await results, [{ code: undefined, message: 'restarted' }]);
+    t.match(await start(world), [{ code: 'wrong_state', message: /web@dom0-1/ }], 'it runs');
+    t.strictSame(agent.ran.length, 1);
+    t.match(agent.ran[0]?.action, { kind: 'restart', timeoutSeconds: 60, isDestroyedAfter: false });
+    t.match(world.allEvents('vm.restarted'), [
+      { actor: 'admin:ann', message: 'VM web@dom0-1 was restarted by admin:ann' },
+    ]);
+  });
+  await t.test('nor after it, if nobody knows what came of it', async (t) => {
+    const { world, agent, restart } = await makeTwins();
+    agent.behave = () => 'silent';
+    const results = restart();
+    await settle();
+    await agent.set(WEB, { state: 'stopped' });
+    await world.timers.advance(60_000 + 750_000 + 10_000);
+    t.match(await results, [{ code: 'timeout' }]);
+    t.equal(world.vm('web').state, 'unknown');
+    t.match(await start(world), [{ code: 'wrong_state' }]);
+  });
+  await t.test('one that its guest ignored has changed nothing', async (t) => {
+    const { world, agent, restart } = await makeTwins();
+    agent.behave = refusing;
+    t.match(await restart(), [{ code: 'timeout', message: 'web did not power off' }]);
+    t.equal(world.vm('web').state, 'running');
+    t.equal(world.allEvents('vm.restarted').length, 0);
+  });
+  await t.test('whoever asked and leaves: it goes on', async (t) => {
+    const { world, agent, restart } = await makeTwins();
+    agent.behave = () => 'silent';
+    const leave = new AbortController();
+    const results = restart(world, ADMIN, leave.signal);
+    await settle();
+    leave.abort();
+    await settle();
+    t.strictSame(agent.cancelled, []);
+    await agent.session!.result(agent.ran[0]!.orderId, { kind: 'done', vm: agent.vms.get(WEB) });
+    t.match(await results, [{ code: undefined }]);
+    t.match(await restart(world, ADMIN, AbortSignal.abort()), []);
+    t.equal(agent.ran.length, 1);
+  });
+});
+
+t.test('a request that comes again with its id', async (t) => {
+  await t.test('restarts a VM once, whichever controller it comes to', async (t) => {
+    const { world, agent, restart } = await makeTwins();
+    const first = await restart(world, ANN);
+    t.match(first, [{ code: undefined, message: 'restarted' }]);
+    t.strictSame(await restart(world, ANN), first);
+    const next = world.restart();
+    await agent.connect();
+    t.match(await restart(next, ANN), [{ code: undefined, message: 'restarted' }]);
+    t.equal(agent.ran.length, 1);
+    t.equal(next.allEvents('vm.restarted').length, 1);
+    await restart(next, { ...ANN, fingerprint: 'restart web, and destroy it' });
+    t.equal(agent.ran.length, 2, 'another request with that id is another order');
+    await restart(next, { ...ANN, requestId: 'another' });
+    await restart(next);
+    await restart(next);
+    t.equal(agent.ran.length, 5);
+  });
+  await t.test('before the controller heard of the end: it is told, and kept', async (t) => {
+    const { world, agent, restart } = await makeTwins();
+    agent.behave = (order) => {
+      world.die();
+      return obey(order, agent);
+    };
+    restart(world, ANN).catch(() => []);
+    await settle();
+    const next = world.restart();
+    await agent.connect();
+    t.equal(next.allEvents('vm.restarted').length, 0);
+    t.match(await restart(next, ANN), [{ code: undefined, message: 'restarted' }]);
+    t.equal(agent.ran.length, 1);
+    t.equal(next.allEvents('vm.restarted').length, 1);
+  });
+  await t.test('twice at once: both hear the end', async (t) => {
+    const { world, agent, other } = await makeTwins();
+    agent.behave = () => 'silent';
+    const reboot = () =>
+      resultsOf(
+        world.service.tell(
+          { kind: 'reboot', timeoutSeconds: 9 },
+          { selector: selectorOf('web'), isDryRun: false },
+          ANN,
+          NEVER,
+        ),
+      );
+    const both = [reboot(), reboot()];
+    await settle();
+    t.equal(agent.received.length, 1);
+    agent.behave = obey;
+    agent.kill();
+    await agent.connect();
+    await agent.session!.result(agent.ran[0]!.orderId, { kind: 'done', vm: agent.vms.get(WEB) });
+    t.match(await Promise.all(both), [[{ message: 'rebooted' }], [{ message: 'rebooted' }]]);
+    t.equal(other.ran.length, 0);
+  });
+  await t.test('tries anew what failed, and once only', async (t) => {
+    const { world, agent, restart } = await makeTwins();
+    agent.behave = refusing;
+    for (const runs of [1, 2]) {
+      t.match(await restart(world, ANN), [{ code: 'timeout' }]);
+      t.equal(agent.ran.length, runs);
+    }
+    const next = world.restart();
+    await agent.connect();
+    agent.behave = obey;
+    t.match(await restart(next, ANN), [{ code: undefined }]);
+    t.match(await restart(next, ANN), [{ code: undefined }]);
+    t.equal(agent.ran.length, 3);
+    t.equal(new Set(agent.ran.map(({ orderId }) => orderId)).size, 3);
+    t.ok(agent.ran.every(({ orderId }) => /^[\da-f]{32}$/.test(orderId)));
+  });
+  await t.test('a failure whose answer was lost with the link is told, not run again', async (t) => {
+    const { world, agent, restart } = await makeTwins();
+    agent.behave = refusing;
+    agent.answers = false;
+    const results = restart(world, ANN);
+    await settle();
+    agent.answers = true;
+    agent.behave = obey;
+    agent.kill();
+    await agent.connect();
+    t.match(await results, [{ code: 'timeout' }]);
+    t.equal(agent.ran.length, 1);
+  });
+  await t.test('does not do any of the simple verbs a second time', async (t) => {
+    const { world, agent } = await makeTwins();
+    const each = { selector: selectorOf('web'), isDryRun: false };
+    const tell = (action: Parameters<typeof world.service.tell>[0]) => () =>
+      world.service.tell(action, each, ANN, NEVER);
+    const setting = { ...each, memoryMib: 256, vcpus: undefined, settings: [] };
+    // Each after what undoes the one before, so that there is something to do.
+    const verbs = [
+      [tell({ kind: 'reboot', timeoutSeconds: 9 }), 'running'],
+      [tell({ kind: 'pause' }), 'running'],
+      [tell({ kind: 'unpause' }), 'paused'],
+      [tell({ kind: 'shutdown', timeoutSeconds: 9, isDestroyedAfter: false }), 'running'],
+      [tell({ kind: 'destroy' }), 'running'],
+      [() => world.starter.start({ ...each, force: false }, ANN, NEVER), 'stopped'],
+      [() => world.changer.set(setting, ANN, NEVER), 'stopped'],
+      [() => world.changer.setAutostart(each, false, ANN, NEVER), 'stopped'],
+    ] as const;
+    for (const [n, [run, state]] of verbs.entries()) {
+      for (const time of ['first', 'second']) {
+        await agent.set(WEB, { state });
+        t.match(await resultsOf(run()), [{ code: undefined }], time);
+        t.equal(agent.ran.length, n + 1, `${agent.ran.at(-1)!.action.kind}, the ${time} time`);
+      }
+    }
+  });
+});

@@ -138,7 +138,7 @@ function orderFromWire(order: wire.Order): DownMessage {
 
 function parseOrder({ orderId, vmKey, timeoutMs, action }: wire.Order): Order {
   if (orderId === '' || vmKey === '') throw invalid('The order names no VM, or has no id');
-  if (timeoutMs < 1000 || timeoutMs > 3_600_000) throw invalid(`The order has a time limit of ${timeoutMs} ms`);
+  if (timeoutMs < 1000 || timeoutMs > 7_200_000) throw invalid(`The order has a time limit of ${timeoutMs} ms`);
   return { orderId, vmKey, timeoutMs, action: parseAction(action) };
 }
 
@@ -148,9 +148,10 @@ function parseAction(action: wire.Order['action']): OrderAction {
       return { kind: 'configure', ...parseGuestSettings(action.value) };
     case 'start':
       return { kind: 'start' };
-    case 'shutdown': {
+    case 'shutdown':
+    case 'restart': {
       const timeoutSeconds = parseTimeout(action.value.timeoutSeconds);
-      return { kind: 'shutdown', timeoutSeconds, isDestroyedAfter: action.value.destroyAfter };
+      return { kind: action.$case, timeoutSeconds, isDestroyedAfter: action.value.destroyAfter };
     }
     case 'destroy':
       return { kind: 'destroy' };
@@ -339,7 +340,7 @@ function resultToWire({ orderId, failure, vm, warnings = [], stores, look, ...to
   const seen = { vm: vm && vmToWire(vm), stores: stores && storesToWire(stores), look: look && lookToWire(look) };
   const offer = told.offer && offerToWire(told.offer);
   const admission = told.admission && admissionToWire(told.admission);
-  return { orderId, ...outcome, ...seen, warnings: [...warnings], offer, admission };
+  return { orderId, ...outcome, ...seen, warnings: [...warnings], offer, admission, again: told.isAgain ?? false };
 }
 
 function lookToWire({ cfg, disks, consoleTail, notKnown }: VmLook): WireLook {

@@ -63,7 +63,7 @@ export class SimLiveMover implements LiveMover {
     const text = await readFile(end, 'utf8');
     if (text !== '') {
       const { domain, guest } = v.parse(ParcelSchema, JSON.parse(text));
-      await this.#world.putDomain({ ...domain, cfgPath });
+      await this.#world.putDomain({ ...domain, cfgPath, domid: this.#world.nextDomid() });
       if (guest !== undefined) await this.#world.putGuest(cfgPath, guest);
       for (const path of disks) await this.#show(join(this.#disksFolder, path));
     }

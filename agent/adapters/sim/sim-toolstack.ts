@@ -37,14 +37,20 @@ export class SimToolstack implements Toolstack {
     return this.#world.onChange(onChange);
   }
 
+  domidOf(name: string): Promise<number> {
+    const domain = this.#find(name);
+    if (domain === undefined) return Promise.reject(wrongState(`There is no domain ${name}`));
+    return Promise.resolve(domain.domid);
+  }
+
   async create(cfgPath: string, signal: AbortSignal): Promise<void> {
-    const domain = describeNew(parseXlCfg(await this.#cfgFolder.read(cfgPath)), cfgPath, this.#world.clock.nowMs());
+    const described = describeNew(parseXlCfg(await this.#cfgFolder.read(cfgPath)), cfgPath, this.#world.clock.nowMs());
     signal.throwIfAborted();
-    this.#world.failOnRequest('start', domain.name);
-    if (this.#find(domain.name) !== undefined) {
-      throw new AppError('already_exists', `A domain ${domain.name} exists already`, { name: domain.name });
-    }
-    await this.#world.putDomain(domain);
+    const { name } = described;
+    this.#world.failOnRequest('start', name);
+    if (this.#find(name) !== undefined)
+      throw new AppError('already_exists', `A domain ${name} exists already`, { name });
+    await this.#world.putDomain({ ...described, domid: this.#world.nextDomid() });
   }
 
   async shutdown(name: string, timeoutSeconds: number, signal: AbortSignal): Promise<void> {
@@ -56,9 +62,14 @@ export class SimToolstack implements Toolstack {
     const isIgnored = options.ignoresShutdown.has(name);
     const stopsAtMs = domain.stopsAtMs ?? clock.nowMs() + Math.ceil(options.bootMs * STOP_SHARE);
     if (!isIgnored && domain.stopsAtMs === undefined) await this.#world.putDomain({ ...domain, stopsAtMs });
-    await sleep(clock, isIgnored ? timeoutMs : Math.min(timeoutMs, Math.max(0, stopsAtMs - clock.nowMs())), signal);
-    signal.throwIfAborted();
-    if (this.#find(name)?.uuid !== domain.uuid) return;
+    const deadlineMs = clock.nowMs() + timeoutMs;
+    const wakeAtMs = isIgnored ? deadlineMs : Math.min(deadlineMs, stopsAtMs);
+    // A timer may be early by a millisecond: then the domain is still there.
+    do {
+      await sleep(clock, Math.max(0, wakeAtMs - clock.nowMs()), signal);
+      signal.throwIfAborted();
+    } while (clock.nowMs() < wakeAtMs);
+    if (this.#find(name)?.domid !== domain.domid) return;
     const details = { hint: `domherd vm destroy ${name}` };
     throw new AppError('timeout', `${name} did not power off in ${timeoutSeconds} s`, details);
   }
@@ -79,7 +90,7 @@ export class SimToolstack implements Toolstack {
     if (!isIgnored && stopMs <= timeoutMs) {
       await sleep(clock, stopMs, signal);
       signal.throwIfAborted();
-      await this.#world.putDomain({ ...domain, createdAtMs: clock.nowMs() });
+      await this.#world.putDomain({ ...domain, domid: this.#world.nextDomid(), createdAtMs: clock.nowMs() });
       return;
     }
     await sleep(clock, timeoutMs, signal);
@@ -141,7 +152,7 @@ export class SimToolstack implements Toolstack {
 }
 
 /** @throws {AppError} `invalid` for what xl would refuse */
-function describeNew(cfg: XlCfg, cfgPath: string, createdAtMs: number): SimDomain {
+function describeNew(cfg: XlCfg, cfgPath: string, createdAtMs: number): Omit<SimDomain, 'domid'> {
   const name = cfgName(cfg);
   if (name === undefined) throw invalid(`${cfgPath} has no name`, { path: cfgPath });
   listDisks(cfg);

@@ -22,6 +22,8 @@ export const SimDomainSchema = v.object({
   maxVcpus: v.optional(v.number()),
   /** MACs in the order of vifs; empty for one that libxl would have invented. */
   macs: v.array(v.string()),
+  /** 0: of a world that had none yet. */
+  domid: v.optional(v.number(), 0),
   createdAtMs: v.number(),
   stopsAtMs: v.optional(v.number()),
   isPaused: v.optional(v.boolean()),
@@ -47,6 +49,8 @@ const SimStateSchema = v.object({
   /** Random, made with the world. */
   deploymentId: v.string(),
   domains: v.array(SimDomainSchema),
+  /** The last one given. */
+  domid: v.optional(v.number(), 0),
   /** By cfg path. */
   guests: v.record(v.string(), SimGuestSchema),
 });
@@ -63,6 +67,7 @@ export class SimWorld {
   #deploymentId = '';
   readonly #listeners = new Set<() => void>();
   #domains: readonly SimDomain[] = [];
+  #domid = 0;
   #guests: Readonly<Record<string, SimGuest>> = {};
   #writing: Promise<void> = Promise.resolve();
   #takeBackTimer: (() => void) | undefined;
@@ -104,6 +109,12 @@ export class SimWorld {
 
   guestOf(cfgPath: string): SimGuest | undefined {
     return Object.hasOwn(this.#guests, cfgPath) ? this.#guests[cfgPath] : undefined;
+  }
+
+  /** Of a domain that is made next. */
+  nextDomid(): number {
+    this.#domid += 1;
+    return this.#domid;
   }
 
   /** Adds a domain, or replaces the one of that name. @throws {AppError} `unavailable` */
@@ -150,7 +161,7 @@ export class SimWorld {
   /** @returns what is there then: of two at the same time, one makes it for both */
   async #create(): Promise<string> {
     const draft = `${this.#path}.${randomUUID()}`;
-    const state = { deploymentId: `sim-${randomUUID()}`, domains: [], guests: {} };
+    const state = { deploymentId: `sim-${randomUUID()}`, domains: [], domid: 0, guests: {} };
     try {
       await writeFile(draft, JSON.stringify(state));
       await link(draft, this.#path).catch((error: unknown) => {
@@ -168,6 +179,7 @@ export class SimWorld {
       const state = v.parse(SimStateSchema, JSON.parse(text));
       this.#deploymentId = state.deploymentId;
       this.#domains = state.domains;
+      this.#domid = state.domid;
       this.#guests = state.guests;
     } catch (error) {
       const details = { path: this.#path, hint: 'remove it: nothing real is in it' };
@@ -196,7 +208,7 @@ export class SimWorld {
   }
 
   #state(): v.InferOutput<typeof SimStateSchema> {
-    return { deploymentId: this.#deploymentId, domains: [...this.#domains], guests: this.#guests };
+    return { deploymentId: this.#deploymentId, domains: [...this.#domains], domid: this.#domid, guests: this.#guests };
   }
 
   #tell(): void {

@@ -160,7 +160,6 @@ export class XlToolstack implements Toolstack {
     this.#tell();
   }
 
-  /** For a verb that is told right then. @throws {AppError} `wrong_state` (no such domain) */
   async domidOf(name: string): Promise<number> {
     return (await this.#get(name)).domid;
   }

@@ -37,8 +37,9 @@ function actionToWire(action: OrderAction): WireOrder['action'] {
     case 'start':
       return { $case: 'start', value: {} };
     case 'shutdown':
+    case 'restart':
       return {
-        $case: 'shutdown',
+        $case: action.kind,
         value: { timeoutSeconds: action.timeoutSeconds, destroyAfter: action.isDestroyedAfter },
       };
     case 'destroy':
@@ -164,6 +165,7 @@ export function outcomeFrom(wire: OrderResult): OrderOutcome {
     return {
       kind: 'done',
       vm,
+      isAgain: wire.again,
       warnings: warningsFrom(wire.warnings),
       ...(stores && { stores }),
       ...(look && { look }),
@@ -177,5 +179,6 @@ export function outcomeFrom(wire: OrderResult): OrderOutcome {
     message: textFrom(wire.message) ?? 'the host gave no reason',
     details: detailsFrom(wire.details),
     vm,
+    isAgain: wire.again,
   };
 }

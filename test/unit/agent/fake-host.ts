@@ -4,6 +4,8 @@ import { Readable } from 'node:stream';
 import { pino } from 'pino';
 import { RecordCopyLog } from '../../../agent/adapters/disk/record-copy-log.js';
 import { RecordRenameLog } from '../../../agent/adapters/disk/record-rename-log.js';
+import { RecordRestartLog } from '../../../agent/adapters/disk/record-restart-log.js';
+import type { RestartLog } from '../../../agent/ports/restart-log.js';
 import { VmRenamer } from '../../../agent/services/rename-vm.js';
 import { RecordArrivals } from '../../../agent/adapters/disk/record-arrivals.js';
 import { RecordFormerCfgs } from '../../../agent/adapters/disk/record-former-cfgs.js';
@@ -110,6 +112,12 @@ export class FakeHost implements Toolstack, CfgFolder, GuestDisk, WireProbe, Hos
     return path;
   }
 
+  readonly domids = new Map<string, number>();
+
+  async domidOf(name: string): Promise<number> {
+    return this.domids.get(name) ?? 0;
+  }
+
   async listDomains(): Promise<readonly Domain[]> {
     this.#call('listDomains');
     return [...this.domains.values()];
@@ -119,6 +127,7 @@ export class FakeHost implements Toolstack, CfgFolder, GuestDisk, WireProbe, Hos
     this.#call('create');
     const name = /name = '(.*)'/.exec(this.files.get(cfgPath) ?? '')?.[1] ?? '';
     this.domains.set(name, { name, uuid: `uuid-${name}`, state: 'running', memoryMib: 256, vcpus: 1 });
+    this.domids.set(name, (this.domids.get(name) ?? 0) + 1);
   }
 
   async shutdown(name: string, timeoutSeconds: number): Promise<void> {
@@ -418,6 +427,7 @@ export function carryOutOf(
   configurer: VmConfigurer,
   disks = new FakeDisks(),
   consoles: Pick<ConsoleServer, 'open'> = { open: () => Promise.resolve() },
+  restarts: RestartLog = new RecordRestartLog(new MemoryRecordStore()),
 ): CarryOut {
   const copies = new RecordCopyLog(new MemoryRecordStore());
   const formerCfgs = new RecordFormerCfgs(new MemoryRecordStore());
@@ -460,5 +470,5 @@ export function carryOutOf(
   const world = { ...parts, toolstack: host, bridges: host, hostReport: host, maker, arrivals };
   const live = new LiveMigrator({ ...world, mover: host.mover });
   const renamer = new VmRenamer(renaming);
-  return makeCarryOut({ observer, ...means, ...transferring, consoles, setter, looker, renamer, live });
+  return makeCarryOut({ observer, ...means, ...transferring, consoles, setter, looker, renamer, restarts, live });
 }

@@ -225,7 +225,7 @@ export interface VifLease {
 export interface Order {
   orderId: string;
   vmKey: string;
-  /** Milliseconds from receipt after which the agent gives up; 1,000 to 3,600,000. */
+  /** Milliseconds from receipt after which the agent gives up; 1,000 to 7,200,000. */
   timeoutMs: number;
   action:
     | { $case: "configure"; value: ConfigureVm }
@@ -243,6 +243,7 @@ export interface Order {
     | { $case: "make"; value: MakeVm }
     | { $case: "set"; value: SetVm }
     | { $case: "setAutostart"; value: SetAutostart }
+    | { $case: "restart"; value: RestartVm }
     | { $case: "send"; value: SendVm }
     | { $case: "receive"; value: ReceiveVm }
     | { $case: "leave"; value: LeaveVm }
@@ -306,6 +307,16 @@ export interface DestroyVm {
 export interface RebootVm {
   /** 1 to 3,600. A guest that ignores the request is left alone. */
   timeoutSeconds: number;
+}
+
+/**
+ * Shuts the VM down as ShutdownVm does and starts it, whether the controller lives to hear of it or not. One that is stopped is
+ * started. What would keep it from starting is looked at before it is shut down. Errors: as those of ShutdownVm and StartVm.
+ */
+export interface RestartVm {
+  /** As in ShutdownVm. */
+  timeoutSeconds: number;
+  destroyAfter: boolean;
 }
 
 export interface PauseVm {
@@ -503,7 +514,11 @@ export interface OrderResult {
     | LiveOffer
     | undefined;
   /** Of AdmitVm. */
-  admission: LiveAdmission | undefined;
+  admission:
+    | LiveAdmission
+    | undefined;
+  /** It was known before: the order came again, or the session in which it was told is over. */
+  again: boolean;
 }
 
 export interface OrderResult_DetailsEntry {
@@ -2479,6 +2494,9 @@ export const Order: MessageFns<Order> = {
       case "setAutostart":
         SetAutostart.encode(message.action.value, writer.uint32(210).fork()).join();
         break;
+      case "restart":
+        RestartVm.encode(message.action.value, writer.uint32(250).fork()).join();
+        break;
       case "send":
         SendVm.encode(message.action.value, writer.uint32(146).fork()).join();
         break;
@@ -2670,6 +2688,14 @@ export const Order: MessageFns<Order> = {
             message.action = { $case: "setAutostart", value: SetAutostart.decode(reader, reader.uint32()) };
             continue;
           }
+          case 31: {
+            if (tag !== 250) {
+              break;
+            }
+
+            message.action = { $case: "restart", value: RestartVm.decode(reader, reader.uint32()) };
+            continue;
+          }
           case 18: {
             if (tag !== 146) {
               break;
@@ -2858,6 +2884,12 @@ export const Order: MessageFns<Order> = {
       case "setAutostart": {
         if (object.action?.value !== undefined && object.action?.value !== null) {
           message.action = { $case: "setAutostart", value: SetAutostart.fromPartial(object.action.value) };
+        }
+        break;
+      }
+      case "restart": {
+        if (object.action?.value !== undefined && object.action?.value !== null) {
+          message.action = { $case: "restart", value: RestartVm.fromPartial(object.action.value) };
         }
         break;
       }
@@ -3432,6 +3464,73 @@ export const RebootVm: MessageFns<RebootVm> = {
   fromPartial<I extends Exact<DeepPartial<RebootVm>, I>>(object: I): RebootVm {
     const message = createBaseRebootVm();
     message.timeoutSeconds = object.timeoutSeconds ?? 0;
+    return message;
+  },
+};
+
+function createBaseRestartVm(): RestartVm {
+  return { timeoutSeconds: 0, destroyAfter: false };
+}
+
+export const RestartVm: MessageFns<RestartVm> = {
+  encode(message: RestartVm, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.timeoutSeconds !== 0) {
+      writer.uint32(8).uint32(message.timeoutSeconds);
+    }
+    if (message.destroyAfter !== false) {
+      writer.uint32(16).bool(message.destroyAfter);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RestartVm {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRestartVm();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.timeoutSeconds = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.destroyAfter = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<RestartVm>, I>>(base?: I): RestartVm {
+    return RestartVm.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<RestartVm>, I>>(object: I): RestartVm {
+    const message = createBaseRestartVm();
+    message.timeoutSeconds = object.timeoutSeconds ?? 0;
+    message.destroyAfter = object.destroyAfter ?? false;
     return message;
   },
 };
@@ -4694,6 +4793,7 @@ function createBaseOrderResult(): OrderResult {
     look: undefined,
     offer: undefined,
     admission: undefined,
+    again: false,
   };
 }
 
@@ -4728,6 +4828,9 @@ export const OrderResult: MessageFns<OrderResult> = {
     }
     if (message.admission !== undefined) {
       LiveAdmission.encode(message.admission, writer.uint32(186).fork()).join();
+    }
+    if (message.again !== false) {
+      writer.uint32(192).bool(message.again);
     }
     return writer;
   },
@@ -4828,6 +4931,14 @@ export const OrderResult: MessageFns<OrderResult> = {
             message.admission = LiveAdmission.decode(reader, reader.uint32());
             continue;
           }
+          case 24: {
+            if (tag !== 192) {
+              break;
+            }
+
+            message.again = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -4869,6 +4980,7 @@ export const OrderResult: MessageFns<OrderResult> = {
     message.admission = (object.admission !== undefined && object.admission !== null)
       ? LiveAdmission.fromPartial(object.admission)
       : undefined;
+    message.again = object.again ?? false;
     return message;
   },
 };

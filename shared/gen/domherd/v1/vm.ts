@@ -4980,7 +4980,7 @@ export const VmServiceService = {
   },
   /**
    * Asks guests to power off, waits, and starts them again through the gate of Start, which is asked first. A VM that is stopped is
-   * started. Per VM: as Start and Shutdown.
+   * started. Its host goes on with it when the caller leaves and when the controller dies. Per VM: as Start and Shutdown.
    */
   restart: {
     path: "/domherd.v1.VmService/Restart" as const,
@@ -5194,7 +5194,7 @@ export interface VmServiceServer extends UntypedServiceImplementation {
   reboot: handleServerStreamingCall<RebootVmsRequest, VmProgress>;
   /**
    * Asks guests to power off, waits, and starts them again through the gate of Start, which is asked first. A VM that is stopped is
-   * started. Per VM: as Start and Shutdown.
+   * started. Its host goes on with it when the caller leaves and when the controller dies. Per VM: as Start and Shutdown.
    */
   restart: handleServerStreamingCall<ShutdownVmsRequest, VmProgress>;
   /** Takes the CPU from VMs; they keep their memory. Per VM: FAILED_PRECONDITION (not running). */
@@ -5326,7 +5326,7 @@ export interface VmServiceClient extends Client {
   ): ClientReadableStream<VmProgress>;
   /**
    * Asks guests to power off, waits, and starts them again through the gate of Start, which is asked first. A VM that is stopped is
-   * started. Per VM: as Start and Shutdown.
+   * started. Its host goes on with it when the caller leaves and when the controller dies. Per VM: as Start and Shutdown.
    */
   restart(request: ShutdownVmsRequest, options?: Partial<CallOptions>): ClientReadableStream<VmProgress>;
   restart(

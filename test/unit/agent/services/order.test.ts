@@ -8,6 +8,7 @@ import { parseMac } from '../../../../shared/domain/mac.js';
 import type { Order, OrderAction, OrderProgress, OrderResult } from '../../../../agent/domain/order.js';
 import { RecordFormerCfgs } from '../../../../agent/adapters/disk/record-former-cfgs.js';
 import { RecordIntentLog } from '../../../../agent/adapters/disk/record-intent-log.js';
+import { RecordRestartLog } from '../../../../agent/adapters/disk/record-restart-log.js';
 import type { Guest } from '../../../../agent/ports/guest-disk.js';
 import { VmConfigurer } from '../../../../agent/services/configure-vm.js';
 import { Observer } from '../../../../agent/services/observe.js';
@@ -373,6 +374,93 @@ t.test('orders to a domain that is there', async (t) => {
   for (const action of [shutdown, { kind: 'destroy' }, { kind: 'start' }, { kind: 'pause' }] as const) {
     await t.rejects(act(action), { code: 'wrong_state', message: /hangs/ }, 'nothing is done to what is not known');
   }
+});
+
+t.test('a restart', async (t) => {
+  const restart = { kind: 'restart', timeoutSeconds: 9, isDestroyedAfter: false } as const;
+  const make = () => {
+    const host = new FakeHost();
+    const key = host.addVm('domU');
+    const records = new MemoryRecordStore();
+    let carryOut = carryOutOf(host, makeConfigurer(host), undefined, undefined, new RecordRestartLog(records));
+    return {
+      ...{ host, key },
+      /** @returns the VM and what Xen was told */
+      act: async (orderId: string, action: OrderAction = restart) => {
+        host.calls.splice(0);
+        const ended = await carryOut(order(orderId, key, action), () => undefined, NEVER).then(
+          ({ vm }) => vm?.state,
+          (error: unknown) => (error instanceof AppError ? error.code : String(error)),
+        );
+        return [ended, ...host.calls.filter((call) => /^(shutdown|destroy|create)/.test(call))];
+      },
+      /** What the next agent knows. */
+      die: () => {
+        carryOut = carryOutOf(host, makeConfigurer(host), undefined, undefined, new RecordRestartLog(records));
+      },
+    };
+  };
+
+  t.test('shuts a domain down and makes it anew, and only makes one of what is stopped', async (t) => {
+    const { act } = make();
+    t.strictSame(await act('1'), ['running', 'create']);
+    t.strictSame(await act('2'), ['running', 'shutdown 9', 'create']);
+    t.strictSame(await act('3'), ['running', 'shutdown 9', 'create']);
+  });
+
+  t.test('that comes twice does nothing to the domain that it made, whenever the agent died', async (t) => {
+    const { host, act, die } = make();
+    await act('1');
+    await act('2');
+    die();
+    t.strictSame(await act('2'), ['running'], 'it was done');
+    host.faults.set('create', new AppError('unavailable', 'the agent dies'));
+    await act('3');
+    host.faults.clear();
+    die();
+    t.strictSame(await act('3'), ['running', 'create'], 'it had shut it down');
+    die();
+    t.strictSame(await act('3'), ['running'], 'it was done then');
+    host.faults.set('shutdown 9', new AppError('unavailable', 'the agent dies'));
+    t.strictSame(await act('4'), ['unavailable', 'shutdown 9']);
+    host.faults.clear();
+    die();
+    t.strictSame(await act('4'), ['running', 'shutdown 9', 'create'], 'the guest had not gone');
+    host.domains.delete('domU');
+    await act('5');
+    die();
+    t.strictSame(await act('5'), ['running'], 'made of what was stopped');
+  });
+
+  t.test('leaves a guest alone that ignores the request, unless it is told to destroy it', async (t) => {
+    const { host, act } = make();
+    await act('1');
+    host.faults.set('shutdown 9', new AppError('timeout', 'ignored'));
+    t.strictSame(await act('2'), ['timeout', 'shutdown 9']);
+    t.equal(host.domains.get('domU')?.state, 'running');
+    t.strictSame(await act('3', { ...restart, isDestroyedAfter: true }), [
+      'running',
+      'shutdown 9',
+      'destroy',
+      'create',
+    ]);
+    host.domains.set('domU', { ...host.domains.get('domU')!, state: 'paused' });
+    t.strictSame(await act('4'), ['wrong_state'], 'one that is paused would not hear it');
+  });
+
+  t.test('shuts nothing down that could not be started again', async (t) => {
+    const { host, key, act } = make();
+    await act('1');
+    host.bridges = bridgesOf('br9');
+    t.strictSame(await act('2'), ['wrong_state']);
+    host.bridges = bridgesOf('eth0');
+    host.faults.set('listDomains', new AppError('unavailable', 'hangs'));
+    t.strictSame(await act('3'), ['wrong_state'], 'its state is not known');
+    host.faults.clear();
+    host.files.delete(key);
+    t.strictSame(await act('4'), ['not_found']);
+    t.equal(host.domains.get('domU')?.state, 'running');
+  });
 });
 
 t.test('no domain is made of a cfg that leaves its bridge to chance', async (t) => {

@@ -183,6 +183,7 @@ await t.test('a malformed message ends the session and names its field', async (
           look: undefined,
           offer: undefined,
           admission: undefined,
+          again: false,
         },
       },
       field: 'result.order_id',
@@ -316,6 +317,7 @@ await t.test('from the client to the host and back', async (t) => {
     look: undefined,
     offer: undefined,
     admission: undefined,
+    again: true,
   };
   wire.send({ $case: 'result', value: { ...done, vm: { ...vm, vifs } } });
   wire.send({ $case: 'result', value: { ...done, vm: undefined } });
