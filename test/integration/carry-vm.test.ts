@@ -362,7 +362,7 @@ t.test('what this host has not is refused before anything is written, and a deat
   const source = /its source is on another host/;
   await refuses('lvm-snapshot', { code: 'invalid', message: source, details: { hint: /lvm-thin/ } });
   await refuses('reflink', { code: 'invalid', message: source });
-  there.volumes.set('pool', { ...POOL, dataPercent: 60 });
+  there.volumes.set('pool', { ...POOL, dataPercent: 95 });
   await refuses('lvm-thin', { code: 'exhausted', message: /no room for \S+web-1-xvda2/ });
   there.volumes.delete('pool');
   await refuses('lvm-thin', { code: 'exhausted', message: /no thin pool/ });

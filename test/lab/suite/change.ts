@@ -123,15 +123,22 @@ export const change: Group = {
         },
       ],
       [
-        'vm clone --stop-source copies a running one, which runs again afterwards',
+        'vm clone --stop-source copies a running one, which runs again afterwards; the copy boots as it is told',
         async () => {
           const address = await addressOf(lab, 'app-2');
           const boot = await waitForGuest(lab, address);
-          await domherd(lab, 'vm clone app-2 twin --stop-source');
+          const cloned =
+            'vm clone app-2 twin --stop-source --kernel /boot/vmlinux-domU --ramdisk /boot/initrd-domU.img';
+          const argv = [...cloned.split(' '), '--cmdline', 'console=hvc0 quiet norandmaps told=twin'];
+          const { exitCode, stderr } = await lab.frontend.domherd(argv);
+          equal(exitCode, 0, stderr);
           equal((await find(lab, 'twin')).state, 'stopped');
           equal((await find(lab, 'app-2')).state, 'running');
           equal((await waitForGuest(lab, address)) === boot, false);
           await lab.must('dom0-1', 'e2fsck -fn /opt/xen/twin/disk.img');
+          await startAndReach(lab, 'twin');
+          match(await domherd(lab, 'vm ssh twin -- cat /proc/cmdline'), /root=\/dev\/xvda2 ro .*told=twin/);
+          await domherd(lab, 'vm shutdown twin --timeout 3m --then destroy');
         },
       ],
       [
