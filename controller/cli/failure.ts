@@ -1,4 +1,5 @@
-import type { ErrorCode } from '../../shared/errors.js';
+import { ERROR_CODES, type ErrorCode } from '../../shared/errors.js';
+import type { VmResult } from '../../shared/gen/domherd/v1/vm.js';
 
 /** 128 + SIGINT, as shells have it. */
 export const INTERRUPTED = 130;
@@ -20,6 +21,16 @@ export const DEFAULT_HINT: Readonly<Record<ErrorCode, string>> = {
 
 export function hintOf(code: ErrorCode, details: Readonly<Record<string, string>>): string {
   return details['hint'] || DEFAULT_HINT[code];
+}
+
+/** @returns what to do about it; `undefined` where it is done */
+export function resultHint(result: VmResult): string | undefined {
+  return result.errorCode === '' ? undefined : hintOf(resultCode(result), result.details);
+}
+
+/** Of one that is not done; a code that only a newer controller knows is `internal`. */
+export function resultCode({ errorCode }: VmResult): ErrorCode {
+  return ERROR_CODES.find((code) => code === errorCode) ?? 'internal';
 }
 
 /**

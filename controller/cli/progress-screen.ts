@@ -1,4 +1,6 @@
+import { printableJson } from '../../shared/domain/printable.js';
 import type { PlannedStep, VmPlan, VmResult, VmStep } from '../../shared/gen/domherd/v1/vm.js';
+import { resultHint } from './failure.js';
 import type { Invocation } from './invocation.js';
 import { LiveRegion } from './live-region.js';
 import { tell } from './output.js';
@@ -21,11 +23,11 @@ export function joinName(vm: string, host: string): string {
   return vm.includes('@') ? vm : `${vm}@${host}`;
 }
 
-/** A terminal has a region that is written over; elsewhere each thing is a line, with `-o json` an object. */
+/** A terminal has a region that is written over, or lines where it is too dumb for that; a program gets objects. */
 export function progressScreen(call: Invocation): ProgressScreen {
   const { stderr, env } = call.world;
   if (isLive(stderr, env)) return new LiveScreen(call);
-  return call.format === 'json' ? new JsonScreen(call) : new LineScreen(call);
+  return stderr.isTTY === true ? new LineScreen(call) : new JsonScreen(call);
 }
 
 function subjectsOf(steps: readonly PlannedStep[]): readonly string[] {
@@ -135,11 +137,12 @@ class JsonScreen implements ProgressScreen {
     this.write({ type: 'step', vm: name, message, percent: percent ?? null });
   }
 
-  result({ vm, host, errorCode, message, details, warnings }: VmResult): void {
+  result(result: VmResult): void {
+    const { vm, host, errorCode, message, details, warnings } = result;
     const name = joinName(vm, host);
     this.board.result(name, errorCode === '');
-    const said = { vm: name, errorCode: errorCode || null, message, details, warnings };
-    this.write({ type: 'result', ...said, ...this.board.counts() });
+    const said = { vm: name, errorCode: errorCode || null, message, hint: resultHint(result) ?? null };
+    this.write({ type: 'result', ...said, details, warnings, ...this.board.counts() });
   }
 
   end(): void {
@@ -148,6 +151,6 @@ class JsonScreen implements ProgressScreen {
 
   private write(fact: { readonly type: string } & Readonly<Record<string, unknown>>): void {
     const { stderr, nowMs } = this.call.world;
-    stderr.write(`${JSON.stringify({ ...fact, elapsedMs: this.board.elapsedMs(nowMs()) })}\n`);
+    stderr.write(`${printableJson({ ...fact, elapsedMs: this.board.elapsedMs(nowMs()) })}\n`);
   }
 }

@@ -1,7 +1,6 @@
-import { ERROR_CODES, type ErrorCode } from '../../shared/errors.js';
 import { EXIT_CODE } from '../../shared/exit-code.js';
 import type { PlannedStep, VmPlan, VmProgress, VmResult } from '../../shared/gen/domherd/v1/vm.js';
-import { hintOf } from './failure.js';
+import { resultCode, resultHint } from './failure.js';
 import type { Invocation } from './invocation.js';
 import { printRows, tell, type View } from './output.js';
 import { joinName, progressScreen, type ProgressScreen } from './progress-screen.js';
@@ -109,17 +108,13 @@ function showOutputs(call: Invocation, results: readonly VmResult[]): void {
 }
 
 function showHints(call: Invocation, results: readonly VmResult[]): void {
-  const hints = new Set(results.flatMap((one) => (one.errorCode === '' ? [] : [hintOf(codeOf(one), one.details)])));
+  const hints = new Set(results.flatMap((result) => resultHint(result) ?? []));
   for (const hint of hints) tell(call, `hint: ${hint}`);
-}
-
-function codeOf(result: VmResult): ErrorCode {
-  return ERROR_CODES.find((code) => code === result.errorCode) ?? 'internal';
 }
 
 /** Exported for its test. */
 export function exitCodeOf(results: readonly VmResult[]): number {
-  const codes = new Set(results.map((result) => (result.errorCode === '' ? 0 : EXIT_CODE[codeOf(result)])));
+  const codes = new Set(results.map((result) => (result.errorCode === '' ? 0 : EXIT_CODE[resultCode(result)])));
   const [only] = codes;
   if (codes.size <= 1) return only ?? 0;
   return EXIT_CODE.partial;

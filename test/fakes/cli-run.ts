@@ -50,6 +50,12 @@ class Text implements Sink {
   }
 }
 
+/** The progress on a stderr that is no terminal, read as docs/cli.md says: the lines that begin with `{`. */
+export function progressOf(err: string): Readonly<Record<string, unknown>>[] {
+  const lines = err.split('\n').filter((line) => line.startsWith('{'));
+  return lines.map((line) => JSON.parse(line) as Readonly<Record<string, unknown>>);
+}
+
 let lastId = 0;
 
 /** A command line in this process: everything but the terminal and the environment is real. */

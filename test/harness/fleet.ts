@@ -77,16 +77,17 @@ export class Fleet {
   }
 
   /** The same with this process's stderr, so that a terminal shows progress as it comes. */
-  async domherdLive(args: readonly string[]): Promise<CommandResult> {
+  async domherdLive(args: readonly string[], stdin = ''): Promise<Omit<CommandResult, 'stderr'>> {
     const child = spawn(process.execPath, [join(DIST, 'cli/domherd.mjs'), ...args], {
-      stdio: ['ignore', 'pipe', 'inherit'],
+      stdio: ['pipe', 'pipe', 'inherit'],
       env: { ...process.env, DOMHERD_SOCKET: this.socket },
       timeout: COMMAND_MS,
     });
+    child.stdin.end(stdin);
     let stdout = '';
     child.stdout.on('data', (chunk: Buffer) => (stdout += chunk.toString()));
     const exitCode = await new Promise<number>((resolve) => child.once('close', (code) => resolve(code ?? 1)));
-    return { exitCode, stdout, stderr: '' };
+    return { exitCode, stdout };
   }
 
   /** Of a program that runs: "controller", or the name of a host. */

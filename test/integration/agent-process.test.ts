@@ -1,7 +1,7 @@
-import { spawn, type ChildProcess } from 'node:child_process';
-import { existsSync, readFileSync } from 'node:fs';
+import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
+import { closeSync, existsSync, openSync, readdirSync, readFileSync, readSync } from 'node:fs';
 import { isBuiltin } from 'node:module';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import type { Metafile } from 'esbuild';
 import t, { type Test } from 'tap';
@@ -21,6 +21,10 @@ interface BuildModule {
   }) => Promise<Readonly<Record<string, Built>>>;
 }
 
+interface ArtefactModule {
+  readonly buildArtefact: (options: { outRoot: string }) => Promise<{ readonly path: string }>;
+}
+
 interface Outcome {
   readonly exitCode: number | null;
   readonly stdout: string;
@@ -31,7 +35,8 @@ const ROOT = join(import.meta.dirname, '..', '..');
 const root = t.testdir({ controller: {} });
 
 function start(program: string, args: readonly string[]): { child: ChildProcess; ended: Promise<Outcome> } {
-  const child = spawn(process.execPath, [program, ...args], { stdio: ['pipe', 'pipe', 'pipe'] });
+  // On a dom0 there is no native module to load.
+  const child = spawn(process.execPath, ['--no-addons', program, ...args], { stdio: ['pipe', 'pipe', 'pipe'] });
   let [stdout, stderr] = ['', ''];
   child.stdout.on('data', (chunk: Buffer) => (stdout += chunk.toString()));
   child.stderr.on('data', (chunk: Buffer) => (stderr += chunk.toString()));
@@ -56,8 +61,20 @@ function startAgent(t: Test, program: string, args: readonly string[]): ReturnTy
   return agent;
 }
 
+function importDeploy(file: string): Promise<unknown> {
+  return import(pathToFileURL(join(ROOT, 'deploy', file)).href);
+}
+
+function isElf(path: string): boolean {
+  const file = openSync(path, 'r');
+  const head = Buffer.alloc(4);
+  readSync(file, head);
+  closeSync(file);
+  return head.toString('latin1') === '\u007fELF';
+}
+
 t.test('the built agent', async (t) => {
-  const { buildAll } = (await import(pathToFileURL(join(ROOT, 'deploy', 'build.mjs')).href)) as BuildModule;
+  const { buildAll } = (await importDeploy('build.mjs')) as BuildModule;
   const { agent: built } = await buildAll({ only: ['agent'], outRoot: root });
   if (built === undefined) throw new Error('no agent was built');
   const program = built.path;
@@ -81,6 +98,28 @@ t.test('the built agent', async (t) => {
     t.match(readFileSync(program, 'utf8'), /^#!\/usr\/bin\/env node\n/);
     t.ok(existsSync(`${program}.map`));
     t.end();
+  });
+
+  t.test('goes to a dom0 in an archive without a native module', async (t) => {
+    const { buildArtefact } = (await importDeploy('artefact.mjs')) as ArtefactModule;
+    const { path: archive } = await buildArtefact({ outRoot: root });
+    const folder = t.testdir();
+    execFileSync('tar', ['-xizf', archive, '-C', folder]);
+    const files = readdirSync(folder, { recursive: true, withFileTypes: true })
+      .filter((entry) => !entry.isDirectory())
+      .map((entry) => relative(folder, join(entry.parentPath, entry.name)));
+    t.strictSame(
+      files.filter((path) => /\.node$|better-sqlite3|node_modules/.test(path)),
+      [],
+    );
+    t.strictSame(
+      files.filter((path) => isElf(join(folder, path))),
+      ['bin/node'],
+      'Node is the only machine code, under whatever name',
+    );
+    const bundle = readFileSync(join(folder, 'domherd-agent.mjs'), 'utf8');
+    t.equal(bundle, readFileSync(program, 'utf8'));
+    t.strictSame(bundle.match(/better-sqlite3|\.node["'`]|\bdlopen\b/g), null, 'and asks for none');
   });
 
   t.test('refuses what it cannot do, by exit code and with what to do', async (t) => {

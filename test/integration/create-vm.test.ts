@@ -1,5 +1,6 @@
 import t from 'tap';
 import type { CreateRequest } from '../../controller/services/vm-creator.js';
+import { progressOf } from '../fakes/cli-run.js';
 import { obey, type Behaviour } from '../fakes/fake-agent.js';
 import { ADMIN, collect, FleetWorld, resultsOf } from '../fakes/fleet-world.js';
 import { settle } from '../fakes/manual-timer.js';
@@ -182,7 +183,7 @@ t.test('by the command line, over simulated hosts', async (t) => {
   await fleet.ok('vm start web-1 web-2 db-1');
   await fleet.ok('vm wait web-1 web-2 db-1 --for=running');
   const running = await fleet.run('vm delete web-1 --yes');
-  t.match(running, { exitCode: 5, err: /hint: domherd vm shutdown web-1@dom0-/ });
+  t.match(running, { exitCode: 5, err: /"hint":"domherd vm shutdown web-1@dom0-/ });
   await fleet.ok('vm destroy --all --yes');
   await fleet.ok('vm delete web-1 web-2 web-3 web-4 web-5 web-6 db-1 db-2 --yes');
   t.equal((await fleet.rows('vm list')).length, 4, 'the image is as it was');
@@ -293,7 +294,8 @@ t.test('interrupted at the terminal', async (t) => {
   abort.abort();
   const { exitCode, err, out } = await interrupted;
   t.equal(exitCode, 130);
-  t.match(err, /undoing what is not whole; Ctrl-C again leaves that to the controller/);
+  t.match(err, /^undoing what is not whole; Ctrl-C again leaves that to the controller$/m);
+  t.match(progressOf(err).at(-1), { type: 'result', hint: /\S/, left: 0 }, 'notes stand between what a program reads');
   const outcomes = (JSON.parse(out) as { errorCode: string | null; message: string }[]).map(
     ({ errorCode }) => errorCode,
   );

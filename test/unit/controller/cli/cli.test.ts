@@ -124,7 +124,8 @@ interface Shown {
   readonly err: string;
 }
 
-async function show(format: 'json' | 'table' | 'name', results: readonly VmResult[]): Promise<Shown> {
+/** @param isDumb whether stderr is a terminal whose cursor cannot move; else it is none */
+async function show(format: 'json' | 'table' | 'name', results: readonly VmResult[], isDumb = false): Promise<Shown> {
   async function* stream(): AsyncGenerator<VmProgress> {
     for (const value of results) yield await Promise.resolve({ progress: { $case: 'result', value } });
   }
@@ -132,10 +133,10 @@ async function show(format: 'json' | 'table' | 'name', results: readonly VmResul
   const err: string[] = [];
   const world = {
     stdout: { write: (text: string) => out.push(text) },
-    stderr: { write: (text: string) => err.push(text) },
+    stderr: { write: (text: string) => err.push(text), isTTY: isDumb },
   };
   const call = {
-    world: { ...world, env: {}, nowMs: () => 0 } as unknown as World,
+    world: { ...world, env: { TERM: 'dumb' }, nowMs: () => 0 } as unknown as World,
     global: { headers: true },
     format,
     writeData: (data: unknown) => `${JSON.stringify(data)}\n`,
@@ -149,18 +150,20 @@ async function show(format: 'json' | 'table' | 'name', results: readonly VmResul
 
 const DONE = { vm: 'domU', host: 'dom0-1', errorCode: '', message: '', details: {}, state: undefined, warnings: [] };
 
-t.test('what is dangerous in a VM is told aside, and in JSON', async (t) => {
-  const warning = 'root has an empty password\u001b[2J';
+t.test('what is dangerous in a VM is told once to a person, and to a program in its result', async (t) => {
+  const warning = 'root has an empty password\u001b[2J\u009b2J\u{e0041}';
   for (const format of ['json', 'name'] as const) {
-    const { exitCode, out, err } = await show(format, [{ ...DONE, warnings: [warning] }]);
-    t.equal(exitCode, 0);
-    if (format === 'json') {
-      t.match(JSON.parse(out), [{ vm: 'domU@dom0-1', warnings: [warning] }]);
-      t.match(JSON.parse(err), { type: 'result', vm: 'domU@dom0-1', warnings: [warning] });
-      continue;
-    }
-    t.match(err, 'warning: domU@dom0-1: root has an empty password\\u{1b}[2J\n');
-    t.equal(out, 'domU@dom0-1\n');
+    const results = [{ ...DONE, warnings: [warning] }];
+    const read = await show(format, results);
+    t.match(JSON.parse(read.err), { type: 'result', vm: 'domU@dom0-1', warnings: [warning] });
+    t.match(read.err, /^[ -~]+\n$/, 'it may end up on a terminal all the same');
+    const seen = await show(format, results, true);
+    const told = 'warning: domU@dom0-1: root has an empty password\\u{1b}[2J\\u{9b}2J\\u{e0041}\n';
+    t.equal(seen.err, `domU@dom0-1: done\n${told}`);
+    t.equal(read.out, seen.out);
+    t.match({ read: read.exitCode, seen: seen.exitCode }, { read: 0, seen: 0 });
+    if (format === 'json') t.match(JSON.parse(read.out), [{ vm: 'domU@dom0-1', warnings: [warning] }]);
+    else t.equal(read.out, 'domU@dom0-1\n');
   }
 });
 
@@ -168,13 +171,14 @@ t.test('what a program printed that failed is told aside, before the hints', asy
   const output = 'libxl: error:\tno\u001b[2J disk\r\nxl: giving up\n';
   const details = { output, notUndone: 'the disk is in use', hint: 'see the path in the output' };
   const failed = { ...DONE, errorCode: 'wrong_state', message: 'xl create failed', details };
-  const { err } = await show('table', [failed, { ...DONE, details: { output: 'all is well' } }]);
+  const { err } = await show('table', [failed, { ...DONE, details: { output: 'all is well' } }], true);
   t.match(
     err,
     'domU@dom0-1: what was done could not be undone: the disk is in use\noutput of domU@dom0-1:\n' +
       '  libxl: error:  no\\u{1b}[2J disk\n  xl: giving up\nhint: see the path in the output\n',
   );
   t.notMatch(err, 'all is well');
+  t.match(JSON.parse((await show('table', [failed])).err), { hint: details.hint, details });
   t.match(JSON.parse((await show('json', [failed])).out), [{ details: { output } }]);
 });
 

@@ -113,6 +113,16 @@ t.test('a line for each VM, for each host where those are too many, and counts',
   t.end();
 });
 
+/** With `TERM=dumb`: it gets no controls. */
+class DumbTerminal {
+  readonly isTTY = true;
+  text = '';
+
+  write(text: string): void {
+    this.text += text;
+  }
+}
+
 const NOTHING = { details: {}, state: undefined, warnings: [] };
 const plan = (...vms: string[]): VmProgress => ({
   progress: {
@@ -135,14 +145,19 @@ const CREATED = [
 ];
 
 /** A frame after each thing that is told. */
-async function show(format: Invocation['format'], told: readonly VmProgress[], terminal?: Terminal, isDryRun = false) {
+async function show(
+  format: Invocation['format'],
+  told: readonly VmProgress[],
+  terminal?: Terminal | DumbTerminal,
+  isDryRun = false,
+) {
   const [out, err]: [string[], string[]] = [[], []];
   const frames: string[] = [];
   let draw = (): void => undefined;
   const world = {
     stdout: { write: (text: string) => out.push(text) },
     stderr: terminal ?? { write: (text: string) => err.push(text) },
-    env: {},
+    env: terminal instanceof DumbTerminal ? { TERM: 'dumb' } : {},
     nowMs: () => 5_000,
     pause: () => new Promise<void>((resolve) => (draw = resolve)),
   };
@@ -176,13 +191,18 @@ t.test('on a terminal it is seen what goes on, and in the end there is nothing o
   t.match({ exitCode, out }, { exitCode: 10, out: /w1@a +done[^]*w2@a +exhausted/ });
 });
 
-t.test('without a terminal each thing is a line, and a percentage is none', async (t) => {
-  const { err } = await show('table', CREATED);
-  t.equal(err, 'warning: one is off\nw1@a: copying\nw1@a: done\nw2@a: exhausted: full\nhint: release some\n');
+t.test('on a dumb terminal each thing is a line, and a percentage is none', async (t) => {
+  for (const format of ['table', 'json'] as const) {
+    const terminal = new DumbTerminal();
+    await show(format, CREATED, terminal);
+    const lines = 'warning: one is off\nw1@a: copying\nw1@a: done\nw2@a: exhausted: full\nhint: release some\n';
+    t.equal(terminal.text, lines, format);
+  }
 });
 
-t.test('with -o json each thing is an object on a line of its own, and stderr has nothing else', async (t) => {
+t.test('without a terminal each thing is an object on a line, and stderr has nothing else', async (t) => {
   const { err, out, exitCode } = await show('json', CREATED);
+  t.equal((await show('table', CREATED)).err, err, 'whatever goes to stdout');
   const lines = err
     .trimEnd()
     .split('\n')
@@ -197,12 +217,12 @@ t.test('with -o json each thing is an object on a line of its own, and stderr ha
     { type: 'step', vm: 'w1@a', message: 'copying', percent: 1, elapsedMs: 0 },
     { type: 'step', vm: 'w1@a', message: 'copying', percent: 50, elapsedMs: 0 },
     {
-      ...{ type: 'result', vm: 'w1@a', errorCode: null, message: 'made', details: {}, warnings: [] },
+      ...{ type: 'result', vm: 'w1@a', errorCode: null, message: 'made', hint: null, details: {}, warnings: [] },
       ...{ done: 1, failed: 0, left: 1, elapsedMs: 0 },
     },
     {
       ...{ type: 'result', vm: 'w2@a', errorCode: 'exhausted', message: 'full', details: { hint: 'release some' } },
-      ...{ warnings: [], done: 1, failed: 1, left: 0, elapsedMs: 0 },
+      ...{ hint: 'release some', warnings: [], done: 1, failed: 1, left: 0, elapsedMs: 0 },
     },
   ]);
   t.match(JSON.parse(out), [
