@@ -36,17 +36,28 @@ interface MetaData {
   readonly 'public-keys'?: readonly string[];
 }
 
+/**
+ * Version 1 is what cloud-init translates for every guest. Of version 2 ifupdown gets default routes by route(8), which few guests
+ * have, and netplan the file as it is, in words that it may not know yet or no longer.
+ */
 interface NetworkConfig {
-  readonly version: 2;
-  readonly ethernets: Readonly<Record<string, Ethernet>>;
+  readonly version: 1;
+  readonly config: readonly Nic[];
 }
 
-interface Ethernet {
-  readonly match: { readonly macaddress: string };
-  readonly 'set-name': string;
-  readonly addresses: readonly string[];
-  readonly routes?: readonly { readonly to: string; readonly via: string }[];
-  readonly nameservers: { readonly addresses: readonly string[]; readonly search: readonly string[] };
+interface Nic {
+  readonly type: 'physical';
+  readonly name: string;
+  readonly mac_address: string;
+  readonly subnets: readonly [Subnet];
+}
+
+interface Subnet {
+  readonly type: 'static';
+  readonly address: string;
+  readonly gateway?: string;
+  readonly dns_nameservers?: readonly string[];
+  readonly dns_search?: readonly string[];
 }
 
 const ID_PREFIX = 'domherd-';
@@ -76,9 +87,10 @@ export function newSeed({ name, authorizedKeys, userData }: NewSeed): SeedFiles 
  * @param name of the VM
  */
 export function addressSeed(seed: SeedFiles, name: string, { vifs, hostname }: GuestSettings): SeedFiles {
-  const before = networkOf(seed);
-  const given = Object.fromEntries(vifs.map((vif) => [nicName(vif.index), ethernetOf(vif)]));
-  const network: NetworkConfig = { version: 2, ethernets: { ...before?.ethernets, ...given } };
+  const before = nicsOf(seed);
+  // One that is given again keeps its place.
+  const nics = new Map([...before, ...vifs.map(nicOf)].map((nic) => [nic.name, nic]));
+  const network: NetworkConfig = { version: 1, config: [...nics.values()] };
   const meta = metaOf(seed);
   const named = hostname === undefined ? meta : { ...meta, 'local-hostname': hostname };
   const networkConfig = format(network);
@@ -110,28 +122,24 @@ export function readSeed(seed: SeedFiles): {
   readonly addresses: ReadonlyMap<number, Ipv4>;
   readonly hostname: string | undefined;
 } {
-  const entries = Object.entries(networkOf(seed)?.ethernets ?? {}).flatMap(([nic, { addresses }]) => {
-    const index = /^eth(\d+)$/.exec(nic)?.[1];
-    const address = addresses[0]?.split('/')[0];
+  const entries = nicsOf(seed).flatMap(({ name, subnets: [subnet] }) => {
+    const index = /^eth(\d+)$/.exec(name)?.[1];
+    const address = subnet.address.split('/')[0];
     return index === undefined || address === undefined ? [] : [[Number(index), parseIpv4(address)] as const];
   });
   return { addresses: new Map(entries), hostname: metaOf(seed)['local-hostname'] };
 }
 
-function ethernetOf({ index, mac, address, settings, hasDefaultRoute }: VifSettings): Ethernet {
+function nicOf({ index, mac, address, settings, hasDefaultRoute }: VifSettings): Nic {
   const { prefixLength, gateway, dns, domain } = settings;
-  return {
-    match: { macaddress: formatMac(mac).toLowerCase() },
-    'set-name': nicName(index),
-    addresses: [`${formatIpv4(address)}/${prefixLength}`],
-    // Not "default": netplan before 0.104 does not know the word, and gateway4 is on its way out.
-    ...(hasDefaultRoute && { routes: [{ to: '0.0.0.0/0', via: formatIpv4(gateway) }] }),
-    nameservers: { addresses: dns.map(formatIpv4), search: domain === '' ? [] : [domain] },
+  const subnet: Subnet = {
+    type: 'static',
+    address: `${formatIpv4(address)}/${prefixLength}`,
+    ...(hasDefaultRoute && { gateway: formatIpv4(gateway) }),
+    ...(dns.length > 0 && { dns_nameservers: dns.map(formatIpv4) }),
+    ...(domain !== '' && { dns_search: [domain] }),
   };
-}
-
-function nicName(index: number): string {
-  return `eth${index}`;
+  return { type: 'physical', name: `eth${index}`, mac_address: formatMac(mac).toLowerCase(), subnets: [subnet] };
 }
 
 function withNextId(meta: MetaData, name: string): MetaData {
@@ -159,13 +167,15 @@ function metaOf({ metaData }: SeedFiles): MetaData {
   };
 }
 
-function networkOf({ networkConfig }: SeedFiles): NetworkConfig | undefined {
-  const { version, ethernets } = parse(networkConfig ?? '{}');
-  if (version !== 2 || typeof ethernets !== 'object' || ethernets === null) return undefined;
-  const isOurs = Object.values(ethernets).every(
-    (nic: unknown) => isObject(nic) && Array.isArray(nic['addresses']) && nic['addresses'].every(isText),
-  );
-  return isOurs ? { version, ethernets: ethernets as NetworkConfig['ethernets'] } : undefined;
+function nicsOf({ networkConfig }: SeedFiles): readonly Nic[] {
+  const { version, config } = parse(networkConfig ?? '{}');
+  return version === 1 && Array.isArray(config) && config.every(isNic) ? config : [];
+}
+
+function isNic(value: unknown): value is Nic {
+  if (!isObject(value) || !isText(value['name']) || !Array.isArray(value['subnets'])) return false;
+  const [subnet] = value['subnets'] as readonly unknown[];
+  return isObject(subnet) && isText(subnet['address']);
 }
 
 function parse(text: string): Readonly<Record<string, unknown>> {
