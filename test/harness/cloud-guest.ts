@@ -1,23 +1,18 @@
 import { execFileSync, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { cpSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { formatMac, type Mac } from '../../shared/domain/mac.js';
 
-const BOOT = join(process.cwd(), 'test/harness/cloud-guest/boot');
+const [BOOT, INSTALL] = ['boot', 'install'].map((name) => join(process.cwd(), 'test/harness/cloud-guest', name)) as [
+  string,
+  string,
+];
 const CACHE = join(process.cwd(), 'node_modules/.cache/cloud-guest');
 /** Half a minute and more, of which half is the download. */
 const INSTALL_MS = 600_000;
-/** Seconds. */
+/** It takes seconds. */
 const BOOT_MS = 120_000;
-const PACKAGES = ['cloud-init', 'ifupdown', 'iproute2', 'mtools', 'netplan.io', 'openssh-client'];
-/** Whatever changes it changes what is installed. */
-const INSTALL = [
-  ...['mmdebstrap', '--quiet', '--mode=root', '--variant=minbase', `--include=${PACKAGES.join(',')}`],
-  ...['doc', 'man', 'locale'].map((folder) => `--dpkgopt=path-exclude=/usr/share/${folder}/*`),
-  '--customize-hook=echo LANG=C.UTF-8 > "$1/etc/default/locale"; echo localhost > "$1/etc/hostname"',
-] as const;
-
 const isRoot = process.getuid?.() === 0;
 const hasMmdebstrap = spawnSync('mmdebstrap', ['--version']).error === undefined;
 
@@ -74,11 +69,6 @@ export class CloudGuest {
     writeFileSync(this.#path(path), text);
   }
 
-  copy(folder: string, seed: string): CloudGuest {
-    cpSync(join(this.#folder, 'files'), join(folder, 'files'), { recursive: true, verbatimSymlinks: true });
-    return new CloudGuest(folder, seed);
-  }
-
   #path(path: string): string {
     return join(this.#folder, 'files', path);
   }
@@ -86,20 +76,18 @@ export class CloudGuest {
 
 /** Debian from where the packages of this machine come from, installed once. @returns its root */
 function installDebian(): string {
-  const key = createHash('sha256').update(INSTALL.join('\n')).digest('hex').slice(0, 16);
+  // Whatever changes the script changes what is installed.
+  const key = createHash('sha256').update(readFileSync(INSTALL)).digest('hex').slice(0, 16);
   const root = join(CACHE, key);
   if (existsSync(root)) return root;
-  rmSync(CACHE, { recursive: true, force: true });
   mkdirSync(CACHE, { recursive: true });
-  const [settings, draft] = [join(CACHE, 'apt.conf'), join(CACHE, 'draft')];
+  const settings = join(CACHE, `apt.${String(process.pid)}.conf`);
   writeFileSync(settings, execFileSync('apt-config', ['dump', '--format', '%F "%v";%n', 'Acquire']));
-  const [program, ...args] = INSTALL;
-  execFileSync(program, [...args, `--aptopt=${settings}`, 'bookworm', draft, '-'], {
-    input: packageSources(),
-    stdio: 'pipe',
-    timeout: INSTALL_MS,
-  });
-  renameSync(draft, root);
+  try {
+    execFileSync('bash', [INSTALL, root, settings], { input: packageSources(), stdio: 'pipe', timeout: INSTALL_MS });
+  } finally {
+    rmSync(settings);
+  }
   return root;
 }
 
