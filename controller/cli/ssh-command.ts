@@ -1,5 +1,5 @@
-import { loginOption, option } from './option.js';
-import type { SshConfigActionOptions } from './vm-ssh-action.js';
+import type { LoginOptions } from './guest/guest-ssh.js';
+import { loginOption } from './option.js';
 import { verb } from './verb.js';
 
 /** Its name has no noun: what it prints is ssh's. */
@@ -8,14 +8,11 @@ export const SSH_CONFIG_VERB = verb({
   args: '[vm...]',
   about: 'a configuration for ssh and scp that knows the VMs by name; all of them, or those named',
   formats: [],
-  options: [
-    loginOption(),
-    option('--via-dom0', 'through the dom0s that host add has been at: where this machine has no route to VMs'),
-  ],
+  options: [loginOption()],
   examples: [
     'domherd ssh-config > ~/.ssh/domherd && ssh -F ~/.ssh/domherd web-7',
-    'domherd ssh-config --via-dom0 > ~/.ssh/domherd # with "Include domherd" in ~/.ssh/config',
+    'domherd ssh-config > ~/.ssh/domherd # with "Include domherd" in ~/.ssh/config',
   ],
-  run: async (call, args, options: SshConfigActionOptions) =>
+  run: async (call, args, options: LoginOptions) =>
     (await import('./vm-ssh-action.js')).printSshConfig(call, args, options),
 });

@@ -14,10 +14,6 @@ export interface ScpOptions extends LoginOptions {
   readonly recursive?: boolean;
 }
 
-export interface SshConfigActionOptions extends LoginOptions {
-  readonly viaDom0?: boolean;
-}
-
 /** @returns ssh's exit code, which is the command's: 255 if ssh did not get there */
 export async function sshToVm(
   call: Invocation,
@@ -52,11 +48,11 @@ export async function copyByScp(call: Invocation, paths: readonly string[], opti
 export async function printSshConfig(
   call: Invocation,
   names: readonly string[],
-  options: SshConfigActionOptions,
+  options: LoginOptions,
 ): Promise<number> {
   const vms = await selectVms(call, { names: [...names], all: names.length === 0 });
   const all = names.length === 0 ? vms : await selectVms(call, { names: [], all: true });
-  call.world.stdout.write(await configFor(call, withLease(call, vms), all, options, options.viaDom0 ?? false));
+  call.world.stdout.write(await configFor(call, withLease(call, vms), all, options));
   return 0;
 }
 

@@ -74,8 +74,7 @@ async function runStep(fleet: Fleet, step: Step): Promise<boolean> {
   const { exitCode, stdout } = await fleet.domherdLive(step.args, step.stdin);
   process.stdout.write(stdout);
   const isExpected = exitCode === (step.exitCode ?? 0) && (step.expect?.test(stdout) ?? true);
-  if (!isExpected)
-    console.log(`FAILED: exit code ${String(exitCode)}, or not the output that this step is about`);
+  if (!isExpected) console.log(`FAILED: exit code ${String(exitCode)}, or not the output that this step is about`);
   return isExpected;
 }
 

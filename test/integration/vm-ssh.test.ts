@@ -1,4 +1,5 @@
 import { execFileSync, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 import {
   existsSync,
   mkdirSync,
@@ -9,6 +10,7 @@ import {
   statSync,
   writeFileSync,
 } from 'node:fs';
+import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Server, ServerCredentials } from '@grpc/grpc-js';
@@ -348,8 +350,22 @@ t.test('a VM that does not answer from here is reached through its dom0', async 
   t.equal(jumped.exitCode, 0, jumped.err);
   t.match(jumped.out, /^127\.0\.0\.\d+ \d+ 127\.0\.0\.2 /);
   t.ok(existsSync(dom0s.knownHostsPath('dom0-1')), 'it was asked for its own key');
-  const { out } = await domherd(['ssh-config', 'web-1', '--via-dom0']);
-  t.match(out, /ProxyCommand ssh -F \S+ .*-W '\[%h\]:%p' -- dom0-1\n/);
+  const jump = /ProxyCommand ssh -F \S+ .*-W '\[%h\]:%p' -- dom0-1\n/;
+  const blockOf = async (name: string): Promise<string> => {
+    const { out } = await domherd(['ssh-config']);
+    return out.split(/^(?=Host )/m).find((block) => block.startsWith(`Host ${name}\n`)) ?? '';
+  };
+  for (const name of ['web-1', 'off']) t.match(await blockOf(name), jump, `no VM answers: ${name}`);
+  const server = createServer((socket) => socket.end('SSH-2.0-test\r\n')).listen(22, '127.0.0.2');
+  t.teardown(() => server.close());
+  await once(server, 'listening');
+  t.match(await blockOf('domU.dom0-1'), jump, 'it does not answer, though another one does');
+  for (const name of ['web-1', 'off']) {
+    const block = await blockOf(name);
+    t.match(block, /HostName/, name);
+    t.notMatch(block, /Proxy/, `there is a route to ${name}`);
+  }
+  server.close();
   await dom0.stop();
   await domherd(['vm', 'run', 'domU@dom0-1', '--', 'true']).then(({ exitCode, err }) => {
     t.equal(exitCode, 255, `without the dom0 there is no way: ${err}`);

@@ -25,7 +25,8 @@ export interface NamedVm {
   readonly name: string;
 }
 
-const PARALLEL = 32;
+/** Looks at VMs, of which each takes a socket and seconds where nobody answers. */
+const PARALLEL = 256;
 /** sockaddr_un less what ssh appends while it makes the socket, and our file name with a user of 20 characters. */
 const MAX_CONTROL_FOLDER = 45;
 
@@ -86,7 +87,7 @@ export async function withGuestSsh<T>(
 ): Promise<T> {
   const folder = dom0FolderOf(call.world);
   await folder.make();
-  const guests = await fanOut(vms, PARALLEL, (named) => routeTo(call, folder, named));
+  const guests = await routesTo(call, folder, vms);
   const temporary = await mkdtemp(join(tmpdir(), 'dh-'));
   try {
     const path = join(temporary, 'config');
@@ -101,7 +102,7 @@ export async function withGuestSsh<T>(
 }
 
 /**
- * For people to include: nothing is tried, a VM that does not run yet is in it too.
+ * For people to include: a VM that does not run yet is in it too.
  *
  * @param all every VM of the fleet
  */
@@ -110,13 +111,10 @@ export async function configFor(
   vms: readonly NamedVm[],
   all: readonly NamedVm[],
   { user }: LoginOptions,
-  viaDom0: boolean,
 ): Promise<string> {
   const folder = dom0FolderOf(call.world);
   await folder.make();
-  const guests = await Promise.all(
-    vms.map(async (named) => guestOf(named, viaDom0 ? await jumpTo(folder, named.vm) : undefined)),
-  );
+  const guests = await routesTo(call, folder, vms);
   const hostKeys = await keepHostKeys(call, folder, all);
   return formatSshConfig(guests, { user: user ?? 'root', knownHosts: knownHostsOf(folder), hostKeys });
 }
@@ -130,12 +128,24 @@ async function keepHostKeys({ world }: Invocation, folder: Dom0Folder, all: read
   return path;
 }
 
-async function routeTo(call: Invocation, folder: Dom0Folder, named: NamedVm): Promise<SshGuest> {
-  const direct = guestOf(named, undefined);
-  const jump = await jumpTo(folder, named.vm);
-  if (jump === undefined) return direct;
-  const silence = await sshProbe().look(direct.address, call.world.signal);
-  return silence === undefined ? direct : { ...direct, jump };
+/**
+ * A VM that answers is reached from here, another one through its dom0, which is a way at any time. One that does not run is
+ * taken for what the others are: from here if any of them answers.
+ */
+async function routesTo(
+  { world }: Invocation,
+  folder: Dom0Folder,
+  vms: readonly NamedVm[],
+): Promise<readonly SshGuest[]> {
+  const looks = await fanOut(vms, PARALLEL, async (named) => {
+    const jump = await jumpTo(folder, named.vm);
+    const guest = guestOf(named);
+    if (jump === undefined || refuseSsh(named.vm) !== undefined) return { guest, jump, hasAnswered: undefined };
+    const silence = await sshProbe().look(guest.address, world.signal);
+    return { guest, jump, hasAnswered: silence === undefined };
+  });
+  const isRouted = looks.some(({ hasAnswered }) => hasAnswered);
+  return looks.map(({ guest, jump, hasAnswered = isRouted }) => (hasAnswered ? guest : { ...guest, jump }));
 }
 
 async function jumpTo(folder: Dom0Folder, { host }: Vm): Promise<SshGuest['jump']> {
@@ -143,8 +153,8 @@ async function jumpTo(folder: Dom0Folder, { host }: Vm): Promise<SshGuest['jump'
   return record && sshTarget(folder, host, record);
 }
 
-function guestOf({ vm, name }: NamedVm, jump: SshGuest['jump']): SshGuest {
-  return { name, vmId: vm.id, address: vmAddresses(vm)[0] ?? '', jump, hostKeys: vm.hostKeys };
+function guestOf({ vm, name }: NamedVm): SshGuest {
+  return { name, vmId: vm.id, address: vmAddresses(vm)[0] ?? '', jump: undefined, hostKeys: vm.hostKeys };
 }
 
 /** The user's own configuration counts after ours: it has the keys and their agents. */

@@ -329,7 +329,7 @@ t.test('completion', async (t) => {
   asked.length = 0;
   for (const [line, want] of [
     ['ssh', 'ssh-config'],
-    ['ssh-config --via', '--via-dom0'],
+    ['ssh-config --us', '--user'],
     ['vm restore', 'restore-files'],
     ['vm wait --for=ru', '--for=running'],
     ['vm wait --all --for ', 'running stopped ping ssh'],
