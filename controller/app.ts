@@ -120,7 +120,7 @@ async function serve(config: Config, world: AppWorld, database: Database): Promi
     clock,
     log,
   });
-  const { answerers, sweeper } = parts;
+  const { answerers, orders, sweeper } = parts;
   const network: Network = new Network({
     ...config,
     localName: world.localName,
@@ -148,6 +148,7 @@ async function serve(config: Config, world: AppWorld, database: Database): Promi
   return {
     endpoints,
     stop: async () => {
+      orders.leave();
       answerers.vms.creator.stop();
       answerers.vms.deleter.stop();
       answerers.vms.migrator.stop();
@@ -184,7 +185,7 @@ function makeServices(
   config: Config,
   world: AppWorld,
   foundation: Foundation,
-): { readonly answerers: Answerers; readonly sweeper: LeaseSweeper } {
+): { readonly answerers: Answerers; readonly orders: OrderBook; readonly sweeper: LeaseSweeper } {
   const { clock, random, timers, log } = world;
   const { journal } = foundation;
   const { lostAfterMs, heartbeatMs, quarantineMs, startGraceMs: graceMs } = config;
@@ -226,7 +227,7 @@ function makeServices(
     timers,
     heartbeatMs,
   };
-  return { answerers, sweeper: new LeaseSweeper({ ...common, leases, log }) };
+  return { answerers, orders, sweeper: new LeaseSweeper({ ...common, leases, log }) };
 }
 
 interface VmParts {

@@ -69,6 +69,7 @@ export class OrderBook {
   private readonly marginMs: number;
   private readonly cancelGraceMs: number;
   private readonly queues = new Map<HostId, HostQueue>();
+  private isLeft = false;
 
   constructor(options: OrderBookOptions) {
     this.timers = options.timers;
@@ -135,6 +136,11 @@ export class OrderBook {
     }
   }
 
+  /** The controller ends: what hosts were told they do all the same, whoever asked for it goes. */
+  leave(): void {
+    this.isLeft = true;
+  }
+
   progress(hostId: HostId, orderId: string, progress: OrderProgress): void {
     this.queues.get(hostId)?.active.get(orderId)?.options.onProgress?.(progress);
   }
@@ -180,7 +186,7 @@ export class OrderBook {
     const at = queue.waiting.indexOf(entry);
     if (at >= 0) queue.waiting.splice(at, 1);
     if (!entry.isSent) return this.end(hostId, entry, cancelled());
-    if (entry.options.isFinal === true) return;
+    if (entry.options.isFinal === true || this.isLeft) return;
     entry.isCancelled = true;
     queue.link?.cancelOrder(entry.order.orderId);
     entry.forgetTimer();

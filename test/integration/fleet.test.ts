@@ -333,6 +333,23 @@ await t.test('stop and wait', async (t) => {
     t.equal(world.timers.count, 0);
   });
 
+  await t.test('a client whose controller ends does not', async (t) => {
+    const { world, agents } = await FleetWorld.ofImage(1);
+    await agents[0]!.set('/etc/xen/domU.cfg', { state: 'running' });
+    agents[0]!.behave = () => 'silent';
+    const cancel = new AbortController();
+    const request = { selector: ALL, isDryRun: false };
+    const results = resultsOf(world.service.tell({ kind: 'destroy' }, request, ADMIN, cancel.signal));
+    await settle();
+    world.orders.leave();
+    cancel.abort();
+    await settle();
+    t.equal(agents[0]!.ran.length, 1);
+    t.strictSame(agents[0]!.cancelled, []);
+    await world.timers.advance(130_000);
+    t.equal((await results)[0]?.code, 'timeout');
+  });
+
   await t.test('wait is told when it is so, and of those that are late', async (t) => {
     const { world, agents } = await FleetWorld.ofImage(3);
     const stream = world.service.wait({ selector: ALL, condition: 'running', timeoutMs: 60_000 }, never);

@@ -284,6 +284,27 @@ t.test('a restart of a VM goes on whoever dies, and its request that comes again
   }
 });
 
+t.test('what a host was told goes on while the controller stops, and is answered when asked again', async (t) => {
+  const vm = 'domU@dom0-3';
+  const world = join(cli.fleet.folder, 'dom0-3', 'sim', 'world.json');
+  const domid = () => (JSON.parse(readFileSync(world, 'utf8')) as { domains: SimDomain[] }).domains[0]?.domid;
+  await cli.ok(`vm wait ${vm} --for=running`);
+  const before = domid();
+  const command = `vm reboot ${vm} --request-id reboot-over-a-stop`;
+  let said = '';
+  const cut = cli.run(command, { onError: (more) => (said += more) });
+  await until(() => said.includes('ask the guest to reboot'), 'the order runs');
+  t.equal(await cli.fleet.stopController(), 0);
+  t.equal((await cut).exitCode, 8, 'the command knows of no end');
+  await until(() => domid() !== before, 'the domain of its next boot');
+  const after = domid();
+  await cli.fleet.startController();
+  await cli.areOnline(['dom0-3']);
+  await cli.ok(`vm wait ${vm} --for=running`);
+  t.match(await cli.ok(command), /domU@dom0-3 +done/);
+  t.equal(domid(), after, 'not once more');
+});
+
 interface SimDomain {
   readonly domid: number;
   readonly stopsAtMs?: number;

@@ -48,7 +48,7 @@ vgremove -q -y lab
 losetup -D
 rm /opt/thin.img`;
 
-/** PVH: what such a domain writes while it runs is followed by the processor, on any Xen. A TSC that is not emulated is one of Xen's own needs here. */
+/** PVH: docs/decisions/0015-live.md. */
 const MAKE_ROAMER = `set -e
 dd if=/opt/xen/domU/disk.img of=${SHARED_DEVICE} bs=1M conv=fsync status=none
 sed -e "s/'domU'/'roamer'/" -e "/swap.img/d" -e "s|file:/opt/xen/domU/disk.img|phy:${SHARED_DEVICE}|" \\
