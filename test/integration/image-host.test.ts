@@ -217,7 +217,7 @@ t.test('disks that are thin volumes, or qcow2 images', async (t) => {
   const remove = (name: string) => dom0.maker.remove({ ...stoppedVm(pathOf(name)), name });
   await t.rejects(dom0.make('thin', feed.add(image), { storage: 'lvm-thin' }), { code: 'exhausted' });
   t.equal(feed.reads, 0, 'what cannot be is not fetched');
-  lvm.add({ name: 'pool', type: 'thin-pool', sizeBytes: 1024 * MIB, dataPercent: 70 });
+  lvm.add({ name: 'pool', type: 'thin-pool', sizeBytes: 1024 * MIB, dataPercent: 95 });
   await t.rejects(dom0.make('thin', feed.add(image), { storage: 'lvm-thin' }), {
     code: 'exhausted',
     message: /no room/,
