@@ -83,6 +83,8 @@ function timeRun(program: string, args: readonly string[], env: NodeJS.ProcessEn
     ...{ encoding: 'utf8' as const, timeout: LIMIT_MS },
     env: { ...process.env, ...env },
   });
+  if (error !== undefined && 'code' in error && error.code === 'ENOENT')
+    throw new Error(`--with-clush needs ${program}: apt-get install clustershell pdsh`);
   if (status !== 0)
     throw new Error(`${program} ended with ${String(status)}: ${error?.message ?? stderr.slice(-1_000)}`);
   return performance.now() - start;
