@@ -1,3 +1,4 @@
+import { SHARED_BYTES, snapshotBytes } from '../../shared/domain/disk-room.js';
 import type { FilePiece } from '../../shared/domain/transfer.js';
 import { STORAGES } from '../../shared/domain/vm-shape.js';
 
@@ -65,11 +66,6 @@ export interface DiskSize {
   readonly origin?: string;
 }
 
-/** What an overlay or a snapshot needs to begin with. */
-const SHARED_BYTES = 64 * 1024 * 1024;
-/** LVM rounds up to these. */
-const EXTENT_BYTES = 4 * 1024 * 1024;
-
 /**
  * The room that a disk takes where it is put. A file that is copied takes what it has; what is added to it counts whole,
  * though it is a hole at first. Where room is taken as it is written, what is in it at first counts.
@@ -84,8 +80,7 @@ export function neededBytes({ source, place, sizeBytes = 0 }: NewDisk, found: Di
     case 'lvm':
       return size;
     case 'lvm-snapshot':
-      // It holds all of its origin, should all of it be written, and which block is which.
-      return Math.ceil(size * 1.01) + EXTENT_BYTES;
+      return snapshotBytes(size);
     case 'reflink':
       return SHARED_BYTES;
     case 'lvm-thin':

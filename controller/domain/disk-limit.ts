@@ -1,14 +1,9 @@
+import { RESERVE_BYTES, SHARED_BYTES, snapshotBytes } from '../../shared/domain/disk-room.js';
 import type { HostStore, StoredVmDisk } from '../../shared/domain/host-store.js';
 import type { VmShape } from '../../shared/domain/vm-shape.js';
 import type { HostLimit } from './placement.js';
 
 const MIB = 1024 * 1024;
-/** As the agents count: what shares blocks needs this to begin with, and a file system keeps that. */
-const SHARED_BYTES = 64 * MIB;
-const RESERVE_BYTES = 256 * MIB;
-/** A snapshot holds all of its origin, should all of it be written, and which block is which, in extents of LVM's usual size. */
-const SNAPSHOT_FACTOR = 1.01;
-const EXTENT_BYTES = 4 * MIB;
 /** Where the agents keep disks on a host that has no VM yet. */
 const DEFAULT_FOLDER = '/opt/xen/domains';
 
@@ -102,8 +97,7 @@ function needOf(
   if (store.kind === 'thin-pool' && storage !== 'copy') return { store, bytes: SHARED_BYTES };
   const group = stores.find(({ kind, name }) => kind === 'volume-group' && name === store.name.split('/')[0]);
   const isSnapshot = storage !== 'copy' && sizeBytes === sourceBytes;
-  const bytes = isSnapshot ? Math.ceil(sizeBytes * SNAPSHOT_FACTOR) + EXTENT_BYTES : sizeBytes;
-  return { store: group ?? store, bytes };
+  return { store: group ?? store, bytes: isSnapshot ? snapshotBytes(sizeBytes) : sizeBytes };
 }
 
 function roomiest(stores: readonly HostStore[], kind: HostStore['kind']): HostStore | undefined {

@@ -13,6 +13,7 @@ import {
   writeFile,
 } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
+import { RESERVE_BYTES } from '../../../shared/domain/disk-room.js';
 import { AppError, invalid } from '../../../shared/errors.js';
 import type { Exec } from '../../../shared/exec.js';
 import type { DiskFormat, DiskSize, DiskSource, NewDisk, StoredDisk } from '../../domain/new-disk.js';
@@ -32,8 +33,6 @@ const HEAD_MS = 60_000;
 /** st_blocks(3type) counts in these, whatever the file system's blocks are. */
 const BLOCK_BYTES = 512;
 
-/** Left free: a dom0 whose root is full does no good to anybody. */
-const RESERVE_BYTES = 256 * 1024 * 1024;
 /** Nobody makes as many on purpose. */
 const MAX_CHAIN = 64;
 

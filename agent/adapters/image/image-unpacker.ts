@@ -17,6 +17,7 @@ import {
   type ImageContent,
   type ImageFormat,
 } from '../../../shared/domain/image-format.js';
+import { RESERVE_BYTES } from '../../../shared/domain/disk-room.js';
 import type { Sha256 } from '../../../shared/domain/sha256.js';
 import { AppError, invalid, messageOf, toAppError } from '../../../shared/errors.js';
 import { outputOf, type Exec } from '../../../shared/exec.js';
@@ -24,8 +25,6 @@ import { SparseWriter } from './sparse-file.js';
 
 /** A large image over a slow disk: the longest that an order may take. */
 const UNPACK_MS = 3_600_000;
-/** Left free: a dom0 whose root is full does no good to anybody. */
-const RESERVE_BYTES = 256 * 1024 * 1024;
 /** How often it is asked what is free. */
 const CHECK_BYTES = 64 * 1024 * 1024;
 

@@ -13,6 +13,7 @@ import {
   leaseStates,
   logIn,
   makeKey,
+  makeOnDevice,
   plugShared,
   SHARED_DEVICE,
   startAndReach,
@@ -38,10 +39,7 @@ truncate -s 512M /opt/thin.img
 vgcreate -q lab "$(losetup --find --show /opt/thin.img)"
 lvcreate -q --type thin-pool -L 256M -n pool lab
 lvcreate -q -V 64M --thinpool lab/pool -n lean-disk
-dd if=/opt/xen/domU/disk.img of=/dev/lab/lean-disk bs=1M conv=fsync status=none
-sed -e "s/'domU'/'lean'/" -e "/swap.img/d" -e "s|file:/opt/xen/domU/disk.img|phy:/dev/lab/lean-disk|" \\
-  /etc/xen/domU.cfg > /tmp/lean.cfg
-mv /tmp/lean.cfg /etc/xen/`;
+${makeOnDevice('lean', '/dev/lab/lean-disk')}`;
 const REMOVE_LEAN = `set -e
 rm /etc/xen/lean.cfg
 vgremove -q -y lab
@@ -49,12 +47,8 @@ losetup -D
 rm /opt/thin.img`;
 
 /** PVH: docs/decisions/0015-live.md. */
-const MAKE_ROAMER = `set -e
-dd if=/opt/xen/domU/disk.img of=${SHARED_DEVICE} bs=1M conv=fsync status=none
-sed -e "s/'domU'/'roamer'/" -e "/swap.img/d" -e "s|file:/opt/xen/domU/disk.img|phy:${SHARED_DEVICE}|" \\
-  -e "s/^memory .*/memory = '96'/" /etc/xen/domU.cfg > /tmp/roamer.cfg
-printf "type = 'pvh'\\ntsc_mode = 'native'\\n" >> /tmp/roamer.cfg
-mv /tmp/roamer.cfg /etc/xen/`;
+const PVH = `-e "s/^memory .*/memory = '96'/" -e "\\$ a type = 'pvh'" -e "\\$ a tsc_mode = 'native'"`;
+const MAKE_ROAMER = `set -e\n${makeOnDevice('roamer', SHARED_DEVICE, PVH)}`;
 
 /** @returns MiB that Xen gives a domain, and its processors */
 async function sizeOf(lab: Lab, host: string, name: string): Promise<readonly number[]> {

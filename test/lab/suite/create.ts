@@ -11,6 +11,7 @@ import {
   leaseStates,
   logIn,
   makeKey,
+  makeOnDevice,
   startAndReach,
   vmFiles,
   waitForImageVms,
@@ -23,15 +24,12 @@ const CREATE = `vm create web --count 4 --like domU --memory 96 --spread --reque
 /** A file there for each VM that is being made, or was. */
 const COPIES = '/var/lib/domherd-agent/copies';
 
-/** A volume group on a loop device, and in it what a VM called golden has for its disk. Its cfg comes whole: the agent watches. */
+/** A volume group on a loop device, and in it what a VM called golden has for its disk. */
 const MAKE_GOLDEN = `set -e
 truncate -s 512M /opt/lvm.img
 vgcreate -q lab "$(losetup --find --show /opt/lvm.img)"
 lvcreate -q -L 64M -n golden-disk lab
-dd if=/opt/xen/domU/disk.img of=/dev/lab/golden-disk bs=1M conv=fsync status=none
-sed -e "s/'domU'/'golden'/" -e "/swap.img/d" -e "s|file:/opt/xen/domU/disk.img|phy:/dev/lab/golden-disk|" \\
-  /etc/xen/domU.cfg > /tmp/golden.cfg
-mv /tmp/golden.cfg /etc/xen/`;
+${makeOnDevice('golden', '/dev/lab/golden-disk')}`;
 const REMOVE_GOLDEN = `set -e
 rm /etc/xen/golden.cfg
 vgremove -q -y lab

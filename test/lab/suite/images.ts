@@ -10,6 +10,7 @@ import {
   leaseStates,
   logIn,
   makeKey,
+  makeOnDevice,
   plugShared,
   SHARED_DEVICE,
   startAndReach,
@@ -20,10 +21,7 @@ import {
 
 /** On a device that both dom0s see. */
 const MAKE_ROAMER = `set -e
-dd if=/opt/xen/domU/disk.img of=${SHARED_DEVICE} bs=1M conv=fsync status=none
-sed -e "s/'domU'/'roamer'/" -e "/swap.img/d" -e "s|file:/opt/xen/domU/disk.img|phy:${SHARED_DEVICE}|" \\
-  /etc/xen/domU.cfg > /tmp/roamer.cfg
-mv /tmp/roamer.cfg /etc/xen/`;
+${makeOnDevice('roamer', SHARED_DEVICE)}`;
 
 /** VMs of every other make: whole disks, overlays, what an installer makes; and one on a device that both dom0s see. */
 export const images: Group = {

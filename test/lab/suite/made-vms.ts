@@ -9,6 +9,18 @@ export async function find(lab: Lab, name: string): Promise<VmJson> {
   return vm;
 }
 
+/**
+ * Shell lines for a dom0: the image's own disk goes on a device, and a VM gets that alone. Its cfg comes whole: the agent watches.
+ *
+ * @param edits more of its cfg, as arguments of sed
+ */
+export function makeOnDevice(name: string, device: string, edits = ''): string {
+  return `dd if=/opt/xen/domU/disk.img of=${device} bs=1M conv=fsync status=none
+sed -e "s/'domU'/'${name}'/" -e "/swap.img/d" -e "s|file:/opt/xen/domU/disk.img|phy:${device}|" ${edits} \\
+  /etc/xen/domU.cfg > /tmp/${name}.cfg
+mv /tmp/${name}.cfg /etc/xen/`;
+}
+
 /** Until it is known: its cfg was put there by hand. */
 export async function waitForVm(lab: Lab, name: string): Promise<void> {
   await waitFor(name, async () => (await vms(lab)).some((vm) => vm.name === name), 60_000, 1000);
